@@ -1,0 +1,2 @@
+//! x86-64: paging.
+#![cfg_attr(not(test), no_std)]

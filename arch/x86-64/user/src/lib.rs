@@ -1,0 +1,2 @@
+//! x86-64: user.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! Kernel object: atree.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! One core's kernel, assembled from the object crates.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! Kernel object: device.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! Kernel object: pcore.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! One core's blocks: epoch, mailbox, core sets.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! Kernel object: segment.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! Kernel object: share.
+#![cfg_attr(not(test), no_std)]

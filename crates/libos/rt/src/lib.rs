@@ -1,0 +1,2 @@
+//! Library operating system: rt.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! Library operating system: vm.
+#![cfg_attr(not(test), no_std)]

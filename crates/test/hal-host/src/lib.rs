@@ -1,0 +1,2 @@
+//! A fake many-core machine for host tests.
+#![cfg_attr(not(test), no_std)]

@@ -1,0 +1,2 @@
+//! A QEMU TCG plugin that counts instructions and coherence events.
+
