@@ -1,2 +1,28 @@
-//! What the kernel needs of a machine: traits only.
-#![cfg_attr(not(test), no_std)]
+//! What the kernel needs of a machine: types for cores and memory, and traits only.
+//!
+//! **Paper.** §6 names what was architecture specific in the prototype: page-table manipulation and
+//! CPU control. This crate is that boundary; `arch/x86-64` and `crates/test/hal-host` implement it.
+//!
+//! **Invariants.** No code here, only contracts: an implementation may assume what a `# Safety`
+//! section says, and the kernel may assume every other sentence. A [`Platform`] value belongs to one
+//! core and is never used on another.
+//!
+//! **Sharing.** None: everything takes the calling core's own [`Platform`].
+//!
+//! **Testing.** `crates/test/hal-host` is the fake: 16 cores, a software MMU with a TLB per core.
+#![no_std]
+#![forbid(unsafe_op_in_unsafe_fn)]
+#![allow(
+    unsafe_code,
+    reason = "declares unsafe trait methods; implements nothing"
+)]
+
+mod boot;
+mod memory;
+mod platform;
+mod traps;
+
+pub use boot::{BootAlloc, BootInfo, Module, Range};
+pub use memory::{Access, CoreId, Entry, Frame, MAX_CORES, PAGE_SIZE, USER_END, UserFault};
+pub use platform::{Exit, Machine, Platform};
+pub use traps::{Cause, Fault, Outcome, Registers, Traps, UserContext};

@@ -1,0 +1,43 @@
+//! What the boot path hands to the kernel.
+
+/// Half-open range of physical addresses, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// First byte.
+    pub start: u64,
+    /// First byte after the range.
+    pub end: u64,
+}
+
+/// A boot module: its bytes in memory.
+pub type Module = &'static [u8];
+
+/// The machine as found at boot. Produced by the arch, validated there: ranges are sorted, page
+/// aligned, disjoint, and hold nothing in use.
+#[derive(Clone, Copy, Debug)]
+pub struct BootInfo {
+    /// Command line, without the kernel's path.
+    pub command_line: &'static str,
+    /// Number of cores that started.
+    pub cores: usize,
+    /// RAM the kernel may hand out.
+    pub free: &'static [Range],
+    /// The archive of user programs, if one was found.
+    pub archive: Option<Module>,
+    /// Time-stamp counter ticks per second, calibrated against a second clock.
+    pub tsc_hz: u64,
+    /// Whether a hypervisor says it is there (idle by `hlt`).
+    pub hypervisor: bool,
+    /// Processor vendor and model, for records.
+    pub cpu: &'static str,
+}
+
+/// Memory for what lives as long as the machine: taken at boot, never given back.
+pub trait BootAlloc {
+    /// `n` values made by `make(0) … make(n-1)`, 128-byte aligned, in RAM.
+    ///
+    /// # Panics
+    ///
+    /// When RAM does not suffice: a machine this small cannot boot, and the message says how much it needs.
+    fn slice<T: 'static>(&mut self, n: usize, make: impl FnMut(usize) -> T) -> &'static mut [T];
+}

@@ -1,0 +1,117 @@
+//! The machine as one core sees it.
+
+use crate::{Access, CoreId, Entry, Frame, UserFault};
+use core::ptr::NonNull;
+
+/// The format of this machine's page tables and the operations one core performs on itself.
+///
+/// Tables have 512 entries of 64 bits; the top-level table's upper half belongs to the kernel. A
+/// value of this type belongs to one core. On real hardware it is zero-sized and all methods inline.
+pub trait Platform: Clone + 'static {
+    /// This core.
+    fn core(&self) -> CoreId;
+
+    /// Where `frame` is reached in the kernel's direct map. Pure arithmetic; the result is valid
+    /// memory for every frame of RAM that [`crate::BootInfo`] reported.
+    fn direct(&self, frame: Frame) -> NonNull<u8>;
+
+    /// Fills `frame` with zeroes by one `rep stosq`-like instruction.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns `frame`: nothing else reads or writes it meanwhile.
+    unsafe fn zero(&self, frame: Frame);
+
+    /// Copies frame `from` over frame `to` by one `rep movsq`-like instruction.
+    ///
+    /// # Safety
+    ///
+    /// The caller owns `to`. User code may write `from` meanwhile: bytes then come from before or after.
+    unsafe fn copy(&self, from: Frame, to: Frame);
+
+    /// Fills the kernel half of the new top-level table `root` (its user half is zero already).
+    ///
+    /// # Safety
+    ///
+    /// The caller owns `root`.
+    unsafe fn init_root(&self, root: Frame);
+
+    /// An entry that maps the 4 KiB page `frame` for user code.
+    fn leaf(frame: Frame, access: Access) -> u64;
+
+    /// An entry that refers to the lower table `frame`.
+    fn table(frame: Frame) -> u64;
+
+    /// What `entry` says.
+    fn decode(entry: u64) -> Entry;
+
+    /// Switches to the address space of the top-level table `root`, or to the kernel-only one. All
+    /// translations of user addresses and all cached upper-level entries of the old space are gone
+    /// when this returns.
+    ///
+    /// # Safety
+    ///
+    /// `root` was prepared by [`Platform::init_root`] and stays a table while it is loaded.
+    unsafe fn load_root(&self, root: Option<Frame>);
+
+    /// Forgets this core's translation of the page that holds `address`, if it has one.
+    fn flush(&self, address: u64);
+
+    /// Forgets all of this core's translations of user addresses, upper levels included.
+    fn flush_all(&self);
+
+    /// Tells the processor that this is a spin loop; under emulation, lets another core run.
+    fn pause(&self);
+
+    /// Interrupts `target`, which then calls [`crate::Traps::interrupt`] unless it is in the kernel
+    /// (then as soon as it leaves). Sending to oneself is allowed.
+    fn send_ipi(&self, target: CoreId);
+
+    /// The time-stamp counter. Constant rate, synchronised between cores ([`crate::BootInfo::tsc_hz`]).
+    fn tsc(&self) -> u64;
+
+    /// Copies from user address `from` of the running address space. Never touches kernel memory:
+    /// a range outside the user half is a fault. Bytes copied before a fault stay copied. Each byte
+    /// is fetched once.
+    ///
+    /// # Errors
+    ///
+    /// The first address that is not mapped. The caller resolves the fault and tries again.
+    fn copy_in(&self, from: u64, to: &mut [u8]) -> Result<(), UserFault>;
+
+    /// Copies `from` to user address `to` of the running address space, as [`Platform::copy_in`].
+    ///
+    /// # Errors
+    ///
+    /// The first address that is not mapped writable.
+    fn copy_out(&self, from: &[u8], to: u64) -> Result<(), UserFault>;
+
+    /// Writes 16 bytes (two little-endian words) at byte `offset` of `frame` through the direct map:
+    /// how a core reports a pcore's status into a pinned page.
+    ///
+    /// # Safety
+    ///
+    /// `frame` is a pinned data frame and `offset` is 16-byte aligned and at most 4080.
+    unsafe fn write_status(&self, frame: Frame, offset: u64, words: [u64; 2]);
+}
+
+/// How the machine ends (DESIGN §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Success: power off.
+    PowerOff,
+    /// Reset the machine.
+    Reboot,
+    /// Failure with a status: 1 test failure, 2 bad command line, 3 panic.
+    Status(u8),
+}
+
+/// The parts of the machine that are one per machine: console and power. Implementations are `Sync`
+/// and lock-free or lock inside; calls are rare.
+pub trait Machine: Sync {
+    /// Writes bytes to every console device (serial port and screen). The caller has exclusive use.
+    fn console_write(&self, bytes: &[u8]);
+
+    /// Ends the run.
+    fn exit(&self, how: Exit) -> !;
+}
