@@ -1,0 +1,120 @@
+//! All benchmarks, as data: number, name, variants in order.
+
+/// One benchmark of the table.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Benchmark {
+    /// Number, from 1; part of every marker.
+    pub number: u32,
+    /// Name on command lines and in records; also the program's and its folder's name.
+    pub name: &'static str,
+    /// Variants; the position is the variant's number.
+    pub variants: &'static [&'static str],
+    /// Operations per core without `iters=` and `turn=1`; 0 while the benchmark does not exist.
+    pub default_iters: u64,
+}
+
+/// Operations per core without `iters=` when `turn=1`.
+pub const DEFAULT_TURN_ITERS: u64 = 1000;
+
+/// The most variants a benchmark has.
+pub const MAX_VARIANTS: usize = 4;
+
+const fn row(
+    number: u32,
+    name: &'static str,
+    variants: &'static [&'static str],
+    default_iters: u64,
+) -> Benchmark {
+    Benchmark {
+        number,
+        name,
+        variants,
+        default_iters,
+    }
+}
+
+/// Every benchmark, in the order of its number. New ones are added at the end.
+pub static BENCHMARKS: [Benchmark; 13] = [
+    row(1, "null", &["current", "nbytes"], 100_000),
+    row(2, "memclone", &["interior", "shared", "private"], 4096),
+    row(3, "pagepass", &["interior", "separate"], 4096),
+    row(4, "pread", &["same", "own"], 0),
+    row(5, "tcp", &["kernelcore", "stack", "shared"], 0),
+    row(6, "vm", &["private", "interior", "cow"], 0),
+    row(7, "cfork", &["default"], 0),
+    row(8, "run", &["default"], 0),
+    row(9, "heap", &["local", "prodcons", "larson"], 0),
+    row(
+        10,
+        "fig1",
+        &["latency", "lock", "lockcontended", "shootdown"],
+        0,
+    ),
+    row(
+        11,
+        "pwrite",
+        &["full-own", "full-same", "part-own", "part-same"],
+        0,
+    ),
+    row(12, "open", &["own"], 0),
+    row(13, "rwlock", &["ours", "word", "ticket"], 0),
+];
+
+/// Returns the marker id of variant `variant` of benchmark `number`.
+pub const fn id(number: u32, variant: u32) -> u32 {
+    16 * number + variant
+}
+
+/// Returns the names behind a marker id.
+pub fn names(id: u32) -> Option<(&'static str, &'static str)> {
+    let bench = BENCHMARKS.iter().find(|b| b.number == id / 16)?;
+    Some((bench.name, bench.variants.get((id % 16) as usize)?))
+}
+
+impl Benchmark {
+    /// Says whether the benchmark can be run today.
+    pub const fn exists(&self) -> bool {
+        self.default_iters != 0
+    }
+
+    /// Returns the benchmark with this name.
+    pub fn by_name(name: &str) -> Option<&'static Self> {
+        BENCHMARKS.iter().find(|b| b.name == name)
+    }
+}
+
+/// `null current`.
+pub const NULL_CURRENT: u32 = id(1, 0);
+/// `null nbytes`.
+pub const NULL_NBYTES: u32 = id(1, 1);
+/// `memclone interior`.
+pub const MEMCLONE_INTERIOR: u32 = id(2, 0);
+/// `memclone shared`.
+pub const MEMCLONE_SHARED: u32 = id(2, 1);
+/// `memclone private`.
+pub const MEMCLONE_PRIVATE: u32 = id(2, 2);
+/// `pagepass interior`.
+pub const PAGEPASS_INTERIOR: u32 = id(3, 0);
+/// `pagepass separate`.
+pub const PAGEPASS_SEPARATE: u32 = id(3, 1);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_positions_and_variants_fit() {
+        for (position, bench) in BENCHMARKS.iter().enumerate() {
+            assert_eq!(bench.number as usize, position + 1);
+            assert!((1..=MAX_VARIANTS).contains(&bench.variants.len()));
+        }
+    }
+
+    #[test]
+    fn ids_lead_back_to_names() {
+        assert_eq!(names(MEMCLONE_PRIVATE), Some(("memclone", "private")));
+        assert_eq!(names(PAGEPASS_SEPARATE), Some(("pagepass", "separate")));
+        assert_eq!(names(id(13, 3)), None);
+        assert_eq!(names(0), None);
+    }
+}
