@@ -1,0 +1,299 @@
+//! The benchmarks themselves: workers on their processors, operations, outcome.
+
+use std::sync::atomic::Ordering::Relaxed;
+
+use corey_arch_x86_64_user::marker;
+use corey_lib_bench::region::Order;
+use corey_lib_bench::{Machine, Place, run_region, table};
+
+use crate::arena::{Arena, Mapping, Visibility};
+use crate::figures::Interrupts;
+use crate::guest::{self, Failure};
+
+/// One variant at one core count.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Job {
+    /// Marker id.
+    pub(crate) id: u32,
+    /// Workers.
+    pub(crate) cores: u32,
+    /// Operations per worker.
+    pub(crate) iters: u64,
+    /// Whether workers take turns.
+    pub(crate) turn: bool,
+}
+
+impl Job {
+    /// Pages the job touches.
+    pub(crate) fn pages(&self) -> u64 {
+        match self.id / 16 {
+            2 => self.iters.saturating_mul(u64::from(self.cores)),
+            3 => self.iters,
+            _ => 0,
+        }
+    }
+
+    /// System calls inside the region: the operation's own.
+    pub(crate) fn syscalls(&self) -> u64 {
+        if self.id / 16 == 1 {
+            self.iters * u64::from(self.cores)
+        } else {
+            0
+        }
+    }
+
+    fn order(&self) -> Order {
+        match (self.id / 16, self.turn) {
+            (3, _) => Order::Hops,
+            (_, true) => Order::Turns,
+            (_, false) => Order::Free,
+        }
+    }
+
+    fn workers(&self) -> Workers {
+        match self.id {
+            table::MEMCLONE_PRIVATE | table::PAGEPASS_SEPARATE => Workers::Processes,
+            _ => Workers::Threads,
+        }
+    }
+}
+
+enum Workers {
+    Threads,
+    Processes,
+}
+
+/// What a job gave.
+#[derive(Debug)]
+pub(crate) struct Result {
+    pub(crate) ns: u64,
+    pub(crate) per_core_ns: Vec<u64>,
+    pub(crate) faults: u64,
+    pub(crate) ipis: u64,
+    pub(crate) shootdowns: u64,
+}
+
+struct Linux;
+
+impl Machine for Linux {
+    #[inline(always)]
+    fn marker<const ID: u32, const KIND: u32>(&self) {
+        marker::marker::<ID, KIND>();
+    }
+    #[inline(always)]
+    fn pause(&self) {
+        marker::pause();
+    }
+    fn now_ns(&self) -> u64 {
+        let mut time = libc::timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        // SAFETY: `time` is a valid place for the answer; this clock always exists.
+        unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+        time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+    }
+}
+
+/// Runs a job to its end.
+pub(crate) fn run(job: Job) -> std::result::Result<Result, Failure> {
+    let arena_memory = Mapping::new(size_of::<Arena>(), Visibility::Shared)?;
+    let handed_on = match job.id {
+        table::PAGEPASS_INTERIOR => Some(Visibility::Private),
+        table::PAGEPASS_SEPARATE => Some(Visibility::Shared),
+        _ => None,
+    };
+    let bytes = job.iters as usize * 4096;
+    let pages = handed_on
+        .map(|visibility| Mapping::new(bytes, visibility))
+        .transpose()?;
+    match job.workers() {
+        Workers::Threads => std::thread::scope(|scope| {
+            for core in 0..job.cores {
+                let (arena_memory, pages) = (&arena_memory, pages.as_ref());
+                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages));
+            }
+        }),
+        Workers::Processes => run_processes(job, &arena_memory, pages.as_ref())?,
+    }
+    let outcomes = &arena_memory.arena().outcomes[..job.cores as usize];
+    let start = outcomes
+        .iter()
+        .map(|o| o.start_ns.load(Relaxed))
+        .min()
+        .unwrap_or(0);
+    let end = outcomes
+        .iter()
+        .map(|o| o.end_ns.load(Relaxed))
+        .max()
+        .unwrap_or(0);
+    Ok(Result {
+        ns: end - start,
+        per_core_ns: outcomes
+            .iter()
+            .map(|o| o.end_ns.load(Relaxed) - o.start_ns.load(Relaxed))
+            .collect(),
+        faults: outcomes.iter().map(|o| o.faults.load(Relaxed)).sum(),
+        ipis: outcomes[0].ipis.load(Relaxed),
+        shootdowns: outcomes[0].shootdowns.load(Relaxed),
+    })
+}
+
+fn run_processes(
+    job: Job,
+    arena: &Mapping,
+    pages: Option<&Mapping>,
+) -> std::result::Result<(), Failure> {
+    let mut children = Vec::new();
+    for core in 0..job.cores {
+        // SAFETY: no other thread exists here, so the child may go on as this program.
+        match unsafe { libc::fork() } {
+            -1 => return Err(Failure::last("fork")),
+            0 => {
+                worker_or_fail(job, core, arena, pages);
+                // SAFETY: ends the child without running the parent's exit handlers.
+                unsafe { libc::_exit(0) };
+            }
+            child => children.push(child),
+        }
+    }
+    for child in children {
+        let mut status = 0;
+        // SAFETY: `child` is our own child and `status` a valid place for its status.
+        if unsafe { libc::waitpid(child, &raw mut status, 0) } != child || status != 0 {
+            return Err(Failure::panic(format!(
+                "worker {child} ended with status {status:#x}"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// A worker that fails ends the machine: the others would wait for it at the barrier.
+fn worker_or_fail(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) {
+    if let Err(failure) = worker(job, core, arena, pages) {
+        guest::fail(&failure);
+    }
+}
+
+fn worker(
+    job: Job,
+    core: u32,
+    arena: &Mapping,
+    pages: Option<&Mapping>,
+) -> std::result::Result<(), Failure> {
+    pin(core)?;
+    arena.populate()?;
+    let own = match job.id / 16 {
+        2 => Some(Mapping::new(
+            job.iters as usize * 4096,
+            Visibility::Private,
+        )?),
+        _ => None,
+    };
+    let file = if job.id == table::NULL_NBYTES {
+        memory_file()?
+    } else {
+        -1
+    };
+    let arena = arena.arena();
+    let place = Place {
+        meeting: &arena.meeting,
+        core,
+        cores: job.cores,
+        iters: job.iters,
+        order: job.order(),
+    };
+    let pages = pages.or(own.as_ref());
+    let touch = |index| pages.expect("these jobs have pages").touch(index);
+    let before = if core == 0 {
+        Interrupts::read()?
+    } else {
+        Interrupts::default()
+    };
+    let faults = faults_so_far()?;
+    let span = match job.id {
+        table::NULL_CURRENT => run_region::<{ table::NULL_CURRENT }, _>(&Linux, place, |_| {
+            call3(libc::SYS_getpid, 0, 0, 0);
+        }),
+        table::NULL_NBYTES => run_region::<{ table::NULL_NBYTES }, _>(&Linux, place, |_| {
+            call3(libc::SYS_lseek, file as u64, 0, libc::SEEK_END as u64);
+        }),
+        table::MEMCLONE_INTERIOR => {
+            run_region::<{ table::MEMCLONE_INTERIOR }, _>(&Linux, place, touch)
+        }
+        table::MEMCLONE_SHARED => run_region::<{ table::MEMCLONE_SHARED }, _>(&Linux, place, touch),
+        table::MEMCLONE_PRIVATE => {
+            run_region::<{ table::MEMCLONE_PRIVATE }, _>(&Linux, place, touch)
+        }
+        table::PAGEPASS_INTERIOR => {
+            run_region::<{ table::PAGEPASS_INTERIOR }, _>(&Linux, place, touch)
+        }
+        table::PAGEPASS_SEPARATE => {
+            run_region::<{ table::PAGEPASS_SEPARATE }, _>(&Linux, place, touch)
+        }
+        other => {
+            return Err(Failure::panic(format!(
+                "benchmark id {other:#x} has no peer"
+            )));
+        }
+    };
+    let outcome = &arena.outcomes[core as usize];
+    outcome.faults.store(faults_so_far()? - faults, Relaxed);
+    outcome.start_ns.store(span.start_ns, Relaxed);
+    outcome.end_ns.store(span.end_ns, Relaxed);
+    if core == 0 {
+        let after = Interrupts::read()?;
+        outcome.ipis.store(after.ipis - before.ipis, Relaxed);
+        outcome
+            .shootdowns
+            .store(after.shootdowns - before.shootdowns, Relaxed);
+    }
+    Ok(())
+}
+
+/// Binds the calling thread to processor `core`.
+fn pin(core: u32) -> std::result::Result<(), Failure> {
+    let mut mask = [0_u64; 16];
+    mask[core as usize / 64] = 1 << (core % 64);
+    let size = size_of_val(&mask);
+    // SAFETY: the mask is `size` bytes of processor bits.
+    match unsafe { libc::sched_setaffinity(0, size, mask.as_ptr().cast()) } {
+        0 => Ok(()),
+        _ => Err(Failure::last("sched_setaffinity")),
+    }
+}
+
+/// Makes a file in memory, 4,096 bytes long.
+fn memory_file() -> std::result::Result<i32, Failure> {
+    // SAFETY: a zero-terminated name and no flags.
+    let file = unsafe { libc::memfd_create(c"nbytes".as_ptr(), 0) };
+    // SAFETY: only changes the length of the file just made; a bad descriptor is an error.
+    if file < 0 || unsafe { libc::ftruncate(file, 4096) } != 0 {
+        return Err(Failure::last("memfd"));
+    }
+    Ok(file)
+}
+
+/// Minor faults of the calling thread since it began.
+fn faults_so_far() -> std::result::Result<u64, Failure> {
+    let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+    // SAFETY: the place is large enough for the answer.
+    if unsafe { libc::getrusage(libc::RUSAGE_THREAD, usage.as_mut_ptr()) } != 0 {
+        return Err(Failure::last("getrusage"));
+    }
+    // SAFETY: zeroed is valid for a structure of integers, and the kernel filled it in.
+    Ok(unsafe { usage.assume_init() }.ru_minflt as u64)
+}
+
+/// A system call without the C library around it, as lean as our own stub.
+#[inline(always)]
+fn call3(number: i64, a: u64, b: u64, c: u64) -> i64 {
+    let result;
+    // SAFETY: callers pass only calls that touch no memory of this program.
+    unsafe {
+        std::arch::asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b,
+            in("rdx") c, lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
