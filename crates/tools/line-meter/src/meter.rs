@@ -1,0 +1,406 @@
+//! From executed instructions and accesses to figures per operation.
+
+use std::collections::HashMap;
+
+use corey_lib_bench::marker::Kind;
+
+use crate::decode::Instruction;
+use crate::directory::{Access, Directory, LINE_SHIFT, MAX_CPUS};
+
+/// Half the addresses, the upper, are the kernel's.
+const KERNEL_HALF: u64 = 1 << 63;
+/// The local APIC's interrupt command register, low half: writing it sends.
+const ICR: u64 = 0xfee0_0300;
+
+/// One instruction of the guest's code.
+#[derive(Clone, Copy, Debug)]
+pub struct Code {
+    /// Virtual address.
+    pub pc: u64,
+    /// What it is.
+    pub instruction: Instruction,
+}
+
+/// Where an access went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Memory at this physical address.
+    Memory(u64),
+    /// A device register at this physical address.
+    Device(u64),
+}
+
+/// The figures of one operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Instructions at user addresses.
+    pub insn_user: u64,
+    /// Instructions at kernel addresses; a `rep` counts once.
+    pub insn_kernel: u64,
+    /// Iterations of `rep` instructions.
+    pub rep: u64,
+    /// Atomic instructions.
+    pub locked: u64,
+    /// Accesses to device registers.
+    pub mmio: u64,
+    /// Interrupts sent to other processors, or to oneself, through the local APIC.
+    pub icr: u64,
+    /// Writes of CR3.
+    pub cr3: u64,
+    /// Single translations invalidated.
+    pub invlpg: u64,
+    /// Coherence events, those of `rep` instructions included.
+    pub events: u64,
+    /// Coherence events of `rep` instructions: copying and zeroing.
+    pub events_rep: u64,
+}
+
+/// A place where lines move: instruction address and line number.
+pub type Pair = (u64, u64);
+
+/// Events of a pair and one virtual address it was seen at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heat {
+    /// Events, all cores.
+    pub events: u64,
+    /// The latest virtual address.
+    pub vaddr: u64,
+}
+
+/// Everything measured of one benchmark variant up to its report marker.
+#[derive(Debug, Default)]
+pub struct Figures {
+    /// Operations of each core.
+    pub cores: Vec<(usize, Vec<Counts>)>,
+    /// Machine-wide operations.
+    pub machine: Vec<Counts>,
+    /// Where lines moved in one core's operations.
+    pub hot: HashMap<Pair, Heat>,
+    /// Markers that came out of order; anything but 0 makes the figures doubtful.
+    pub misplaced: u64,
+}
+
+#[derive(Debug, Default)]
+struct Cpu {
+    tracked: bool,
+    open: Option<Counts>,
+    done: Vec<Counts>,
+    /// The latest instruction, to tell a `rep`'s first execution from its iterations.
+    latest_pc: u64,
+    /// Whether this execution of a `rep` has accessed memory, so that it is an iteration.
+    iterated: bool,
+    /// Lines this instruction has had an event on.
+    counted: Vec<u64>,
+}
+
+/// The meter of one machine.
+#[derive(Debug)]
+pub struct Meter {
+    cpus: Vec<Cpu>,
+    directory: Directory,
+    directory_on: bool,
+    machine_open: Option<Counts>,
+    machine_done: Vec<Counts>,
+    hot: HashMap<Pair, Heat>,
+    misplaced: u64,
+}
+
+impl Default for Meter {
+    fn default() -> Self {
+        Self {
+            cpus: (0..MAX_CPUS).map(|_| Cpu::default()).collect(),
+            directory: Directory::new(),
+            directory_on: false,
+            machine_open: None,
+            machine_done: Vec::new(),
+            hot: HashMap::new(),
+            misplaced: 0,
+        }
+    }
+}
+
+impl Meter {
+    /// Says whether instructions and accesses matter now.
+    pub fn is_on(&self) -> bool {
+        self.directory_on
+    }
+
+    /// Records a marker of `cpu`; a report gives the figures and starts anew.
+    pub fn marker(&mut self, cpu: usize, kind: Kind) -> Option<Figures> {
+        let state = &mut self.cpus[cpu];
+        state.latest_pc = 0;
+        match kind {
+            Kind::TrackOn => {
+                state.tracked = true;
+                self.directory_on = true;
+            }
+            Kind::TrackOff => {
+                self.misplaced += u64::from(!state.tracked || state.open.is_some());
+                state.tracked = false;
+                state.open = None;
+            }
+            Kind::Begin if state.tracked => {
+                self.misplaced += u64::from(state.open.is_some());
+                state.open = Some(Counts::default());
+            }
+            Kind::End if state.tracked => match state.open.take() {
+                Some(counts) => state.done.push(counts),
+                None => self.misplaced += 1,
+            },
+            Kind::Begin | Kind::End => {}
+            Kind::MachineBegin => {
+                self.misplaced += u64::from(self.machine_open.is_some());
+                self.machine_open = Some(Counts::default());
+            }
+            Kind::MachineEnd => match self.machine_open.take() {
+                Some(counts) => self.machine_done.push(counts),
+                None => self.misplaced += 1,
+            },
+            Kind::Forget => self.directory.forget(),
+            Kind::Report => return Some(self.report()),
+        }
+        None
+    }
+
+    fn report(&mut self) -> Figures {
+        self.directory_on = false;
+        self.machine_open = None;
+        let mut figures = Figures {
+            machine: std::mem::take(&mut self.machine_done),
+            hot: std::mem::take(&mut self.hot),
+            misplaced: std::mem::take(&mut self.misplaced),
+            cores: Vec::new(),
+        };
+        for (number, cpu) in self.cpus.iter_mut().enumerate() {
+            figures.misplaced += u64::from(cpu.tracked);
+            (cpu.tracked, cpu.open) = (false, None);
+            if !cpu.done.is_empty() {
+                figures.cores.push((number, std::mem::take(&mut cpu.done)));
+            }
+        }
+        figures
+    }
+
+    /// Adds to this core's open operation and to the machine's.
+    fn count(&mut self, cpu: usize, add: impl Fn(&mut Counts)) {
+        if let Some(counts) = &mut self.cpus[cpu].open {
+            add(counts);
+        }
+        if let Some(counts) = &mut self.machine_open {
+            add(counts);
+        }
+    }
+
+    /// Records that `cpu` begins to execute `code`, not a marker.
+    pub fn execute(&mut self, cpu: usize, code: &Code) {
+        let state = &mut self.cpus[cpu];
+        state.counted.clear();
+        state.iterated = false;
+        // TCG executes a `rep` once for each iteration.
+        let again = code.instruction.rep && state.latest_pc == code.pc;
+        state.latest_pc = code.pc;
+        if again || (state.open.is_none() && self.machine_open.is_none()) {
+            return;
+        }
+        let Instruction {
+            locked,
+            cr3_write,
+            invlpg,
+            ..
+        } = code.instruction;
+        self.count(cpu, |counts| {
+            if code.pc >= KERNEL_HALF {
+                counts.insn_kernel += 1;
+            } else {
+                counts.insn_user += 1;
+            }
+            counts.locked += u64::from(locked);
+            counts.cr3 += u64::from(cr3_write);
+            counts.invlpg += u64::from(invlpg);
+        });
+    }
+
+    /// Records an access of `code`, the latest instruction of `cpu`, to one line or register.
+    pub fn access(&mut self, cpu: usize, code: &Code, vaddr: u64, target: Target, access: Access) {
+        let rep = code.instruction.rep;
+        if rep && !std::mem::replace(&mut self.cpus[cpu].iterated, true) {
+            self.count(cpu, |counts| counts.rep += 1);
+        }
+        let physical = match target {
+            Target::Memory(physical) => physical,
+            Target::Device(physical) => {
+                let sends = physical == ICR && access == Access::Write;
+                self.count(cpu, |counts| {
+                    counts.mmio += 1;
+                    counts.icr += u64::from(sends);
+                });
+                return;
+            }
+        };
+        let line = physical >> LINE_SHIFT;
+        if !self.directory.access(cpu, line, access) {
+            return;
+        }
+        let state = &mut self.cpus[cpu];
+        // A read-modify-write arrives as a read and a write; an instruction moves a line once.
+        if state.counted.contains(&line) {
+            return;
+        }
+        state.counted.push(line);
+        if state.open.is_some() {
+            let heat = self.hot.entry((code.pc, line)).or_default();
+            heat.events += 1;
+            heat.vaddr = vaddr;
+        }
+        self.count(cpu, |counts| {
+            counts.events += 1;
+            counts.events_rep += u64::from(rep);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const USER: Code = Code {
+        pc: 0x1000,
+        instruction: PLAIN,
+    };
+    const KERNEL: Code = Code {
+        pc: 0xffff_8000_0000_1000,
+        instruction: PLAIN,
+    };
+    const PLAIN: Instruction = Instruction {
+        marker: None,
+        rep: false,
+        locked: false,
+        cr3_write: false,
+        invlpg: false,
+    };
+    const REP: Code = Code {
+        pc: 0xffff_8000_0000_2000,
+        instruction: Instruction { rep: true, ..PLAIN },
+    };
+
+    fn begin(meter: &mut Meter, cpu: usize) {
+        meter.marker(cpu, Kind::TrackOn);
+        meter.marker(cpu, Kind::Begin);
+    }
+
+    fn finish(meter: &mut Meter, cpu: usize) -> Figures {
+        meter.marker(cpu, Kind::End);
+        meter.marker(cpu, Kind::TrackOff);
+        meter
+            .marker(cpu, Kind::Report)
+            .expect("report gives figures")
+    }
+
+    fn access(meter: &mut Meter, cpu: usize, code: &Code, physical: u64, kind: Access) {
+        meter.access(cpu, code, physical, Target::Memory(physical), kind);
+    }
+
+    #[test]
+    fn only_what_lies_between_begin_and_end_counts() {
+        let mut meter = Meter::default();
+        meter.execute(0, &USER);
+        meter.marker(0, Kind::TrackOn);
+        meter.execute(0, &USER);
+        meter.marker(0, Kind::Begin);
+        meter.execute(0, &USER);
+        meter.execute(0, &KERNEL);
+        meter.execute(1, &KERNEL);
+        meter.marker(0, Kind::End);
+        meter.execute(0, &USER);
+        meter.marker(0, Kind::TrackOff);
+        let figures = meter.marker(0, Kind::Report).unwrap();
+        let counts = Counts {
+            insn_user: 1,
+            insn_kernel: 1,
+            ..Counts::default()
+        };
+        assert_eq!(figures.cores, [(0, vec![counts])]);
+        assert_eq!(figures.misplaced, 0);
+    }
+
+    #[test]
+    fn the_directory_follows_cores_that_are_not_in_an_operation() {
+        let mut meter = Meter::default();
+        begin(&mut meter, 0);
+        meter.execute(1, &KERNEL);
+        access(&mut meter, 1, &KERNEL, 0x40, Access::Write);
+        meter.execute(0, &USER);
+        access(&mut meter, 0, &USER, 0x44, Access::Read);
+        let figures = finish(&mut meter, 0);
+        assert_eq!(figures.cores[0].1[0].events, 1);
+        assert_eq!(figures.hot[&(USER.pc, 1)].events, 1);
+    }
+
+    #[test]
+    fn a_read_modify_write_is_one_event() {
+        let mut meter = Meter::default();
+        begin(&mut meter, 0);
+        access(&mut meter, 1, &KERNEL, 0x40, Access::Write);
+        access(&mut meter, 2, &KERNEL, 0x40, Access::Read);
+        meter.execute(0, &KERNEL);
+        access(&mut meter, 0, &KERNEL, 0x40, Access::Read);
+        access(&mut meter, 0, &KERNEL, 0x40, Access::Write);
+        assert_eq!(finish(&mut meter, 0).cores[0].1[0].events, 1);
+    }
+
+    #[test]
+    fn a_rep_is_one_instruction_and_its_iterations_are_told_apart() {
+        let mut meter = Meter::default();
+        begin(&mut meter, 0);
+        access(&mut meter, 1, &KERNEL, 0x80, Access::Write);
+        for word in 0..16 {
+            meter.execute(0, &REP);
+            access(&mut meter, 0, &REP, 0x40 + word * 8, Access::Write);
+        }
+        meter.execute(0, &REP); // finds the counter at zero
+        meter.execute(0, &KERNEL);
+        let counts = finish(&mut meter, 0).cores[0].1[0];
+        assert_eq!((counts.insn_kernel, counts.rep), (2, 16));
+        assert_eq!((counts.events, counts.events_rep), (1, 1));
+    }
+
+    #[test]
+    fn device_registers_and_sent_interrupts_are_counted() {
+        let mut meter = Meter::default();
+        begin(&mut meter, 0);
+        meter.access(0, &KERNEL, 0, Target::Device(0xfee0_0300), Access::Write);
+        meter.access(0, &KERNEL, 0, Target::Device(0xfee0_0300), Access::Read);
+        meter.access(0, &KERNEL, 0, Target::Device(0xfee0_0310), Access::Write);
+        let counts = finish(&mut meter, 0).cores[0].1[0];
+        assert_eq!((counts.mmio, counts.icr, counts.events), (3, 1, 0));
+    }
+
+    #[test]
+    fn machine_wide_operations_count_every_core() {
+        let mut meter = Meter::default();
+        meter.marker(0, Kind::TrackOn);
+        meter.marker(0, Kind::MachineBegin);
+        meter.execute(0, &USER);
+        meter.execute(70, &KERNEL);
+        access(&mut meter, 0, &USER, 0x40, Access::Write);
+        access(&mut meter, 70, &KERNEL, 0x40, Access::Write);
+        meter.marker(70, Kind::MachineEnd);
+        meter.marker(0, Kind::TrackOff);
+        let figures = meter.marker(0, Kind::Report).unwrap();
+        let counts = figures.machine[0];
+        assert_eq!(
+            (counts.insn_user, counts.insn_kernel, counts.events),
+            (1, 1, 1)
+        );
+        assert!(figures.hot.is_empty());
+    }
+
+    #[test]
+    fn markers_out_of_order_are_reported() {
+        let mut meter = Meter::default();
+        begin(&mut meter, 0);
+        meter.marker(0, Kind::Begin);
+        meter.marker(0, Kind::MachineEnd);
+        assert_eq!(finish(&mut meter, 0).misplaced, 2);
+    }
+}

@@ -1,0 +1,195 @@
+//! Figures as JSON lines.
+
+use std::fmt::Write;
+
+use corey_lib_bench::table;
+
+use crate::meter::{Counts, Figures};
+
+type Field = (&'static str, fn(&Counts) -> u64);
+
+/// Fields that are given as median and mean.
+const FIELDS: [Field; 8] = [
+    ("insn_user", |c| c.insn_user),
+    ("insn_kernel", |c| c.insn_kernel),
+    ("rep", |c| c.rep),
+    ("locked", |c| c.locked),
+    ("mmio", |c| c.mmio),
+    ("icr", |c| c.icr),
+    ("cr3", |c| c.cr3),
+    ("invlpg", |c| c.invlpg),
+];
+
+/// Returns the lines of one report of benchmark variant `id`: one `count` line for each core, one
+/// for the machine if it had operations, `hot` lines for the `most` hottest pairs, and one
+/// `meter` line that says what was left out.
+///
+/// `number` counts the reports from 0: the n-th belongs to the guest's n-th record.
+pub fn lines(number: u64, id: u32, figures: &Figures, most: usize) -> String {
+    let mut text = String::new();
+    let head = format!("\"report\":{number},\"cores\":{}", figures.cores.len());
+    for (core, operations) in &figures.cores {
+        line(
+            &mut text,
+            id,
+            &format!("{head},\"core\":{core}"),
+            operations,
+        );
+    }
+    if !figures.machine.is_empty() {
+        line(
+            &mut text,
+            id,
+            &format!("{head},\"machine\":true"),
+            &figures.machine,
+        );
+    }
+    let mut pairs: Vec<_> = figures.hot.iter().collect();
+    pairs.sort_by_key(|(pair, heat)| (std::cmp::Reverse(heat.events), **pair));
+    for ((pc, line), heat) in pairs.iter().take(most) {
+        put(
+            &mut text,
+            format_args!(
+                "{{\"record\":\"hot\",{head},\"bench\":{id},\"symbol_pc\":\"{pc:#x}\",\"line\":\"{:#x}\",\
+                 \"vaddr\":\"{:#x}\",\"events\":{}}}",
+                line << crate::directory::LINE_SHIFT,
+                heat.vaddr,
+                heat.events
+            ),
+        );
+    }
+    let left_out = pairs.len().saturating_sub(most);
+    let events: u64 = pairs.iter().skip(most).map(|(_, heat)| heat.events).sum();
+    put(
+        &mut text,
+        format_args!(
+            "{{\"record\":\"meter\",{head},\"bench\":{id},\"pairs\":{},\"pairs_left_out\":{left_out},\
+             \"events_left_out\":{events},\"markers_misplaced\":{}}}",
+            pairs.len(),
+            figures.misplaced
+        ),
+    );
+    text
+}
+
+fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a string takes everything");
+}
+
+fn line(text: &mut String, id: u32, who: &str, operations: &[Counts]) {
+    let (name, variant) = table::names(id).unwrap_or(("unknown", "unknown"));
+    let mut line = format!(
+        "{{\"record\":\"count\",\"id\":{id},\"bench\":\"{name}\",\"variant\":\"{variant}\",{who},\"ops\":{}",
+        operations.len()
+    );
+    let mut add = |name: &str, suffix: &str, value: String| {
+        write!(line, ",\"{name}{suffix}\":{value}").expect("a string takes everything");
+    };
+    for (name, field) in FIELDS {
+        let values = Values::of(operations, field);
+        add(name, "", values.median().to_string());
+        add(name, "_mean", values.mean());
+    }
+    let events = Values::of(operations, |c| c.events);
+    add("events", "_median", events.median().to_string());
+    add("events", "_mean", events.mean());
+    add("events", "_max", events.max().to_string());
+    add(
+        "events",
+        "_rep_max",
+        Values::of(operations, |c| c.events_rep).max().to_string(),
+    );
+    // The worst operation outside copying and zeroing is a figure of its own.
+    let other = Values::of(operations, |c| c.events - c.events_rep);
+    add("events", "_other_max", other.max().to_string());
+    put(text, format_args!("{line}}}"));
+}
+
+/// Sorted values of one field.
+struct Values(Vec<u64>);
+
+impl Values {
+    fn of(operations: &[Counts], field: fn(&Counts) -> u64) -> Self {
+        let mut values: Vec<u64> = operations.iter().map(field).collect();
+        values.sort_unstable();
+        Self(values)
+    }
+
+    /// The middle value; of an even number the lower middle.
+    fn median(&self) -> u64 {
+        self.0
+            .get(self.0.len().saturating_sub(1) / 2)
+            .copied()
+            .unwrap_or(0)
+    }
+
+    /// The mean with three decimals.
+    fn mean(&self) -> String {
+        format!(
+            "{:.3}",
+            self.0.iter().sum::<u64>() as f64 / self.0.len().max(1) as f64
+        )
+    }
+
+    fn max(&self) -> u64 {
+        self.0.last().copied().unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::meter::Heat;
+
+    fn operation(insn_user: u64, events: u64) -> Counts {
+        Counts {
+            insn_user,
+            events,
+            ..Counts::default()
+        }
+    }
+
+    #[test]
+    fn a_core_line_has_medians_means_and_maximum() {
+        let operations = vec![operation(5, 0), operation(100, 9), operation(6, 0)];
+        let figures = Figures {
+            cores: vec![(2, operations)],
+            ..Figures::default()
+        };
+        let text = lines(3, table::NULL_CURRENT, &figures, 40);
+        let first = text.lines().next().unwrap();
+        for part in [
+            "{\"record\":\"count\",\"id\":16,\"bench\":\"null\",\"variant\":\"current\",\"report\":3,\"cores\":1,\"core\":2,\"ops\":3,",
+            "\"insn_user\":6,\"insn_user_mean\":37.000,",
+            "\"events_median\":0,\"events_mean\":3.000,\"events_max\":9,",
+        ] {
+            assert!(first.contains(part), "{part} in {first}");
+        }
+        assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn what_is_left_out_is_said() {
+        let heat = |events| Heat {
+            events,
+            vaddr: 0x10,
+        };
+        let hot = [((1, 1), heat(5)), ((2, 1), heat(7)), ((3, 4), heat(1))].into();
+        let text = lines(
+            32,
+            &Figures {
+                hot,
+                ..Figures::default()
+            },
+            2,
+        );
+        let found: Vec<_> = text.lines().collect();
+        assert!(
+            found[0].contains(
+                "\"symbol_pc\":\"0x2\",\"line\":\"0x40\",\"vaddr\":\"0x10\",\"events\":7"
+            )
+        );
+        assert!(found[1].contains("\"events\":5"));
+        assert!(found[2].contains("\"pairs\":3,\"pairs_left_out\":1,\"events_left_out\":1"));
+    }
+}
