@@ -101,6 +101,7 @@ fn install(info: &qemu::Info, words: impl Iterator<Item = String>) -> Result<Sta
         meter: Meter::default(),
         out,
         most,
+        reports: 0,
         code: HashMap::new(),
     })
 }

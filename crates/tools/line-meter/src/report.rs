@@ -176,6 +176,7 @@ mod tests {
         };
         let hot = [((1, 1), heat(5)), ((2, 1), heat(7)), ((3, 4), heat(1))].into();
         let text = lines(
+            0,
             32,
             &Figures {
                 hot,
