@@ -56,9 +56,12 @@ pub unsafe extern "C" fn qemu_plugin_install(
 ) -> c_int {
     // SAFETY: the caller keeps it valid.
     let info = unsafe { &*info };
-    let words = (0..argc as usize).map(|n| {
+    let pointers: &[*const c_char] = match argc {
+        0 => &[],
         // SAFETY: the caller passes `argc` pointers.
-        let word = unsafe { *argv.add(n) };
+        _ => unsafe { std::slice::from_raw_parts(argv, argc as usize) },
+    };
+    let words = pointers.iter().map(|&word| {
         // SAFETY: the caller passes zero-terminated strings.
         unsafe { CStr::from_ptr(word) }
             .to_string_lossy()
