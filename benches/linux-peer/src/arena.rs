@@ -34,7 +34,10 @@ pub(crate) enum Visibility {
     Shared,
 }
 
-/// An anonymous mapping, unmapped on drop.
+/// Bytes of inaccessible memory behind a mapping.
+const GUARD: usize = 4096;
+
+/// An anonymous mapping of whole pages, unmapped on drop.
 #[derive(Debug)]
 pub(crate) struct Mapping {
     start: *mut u8,
@@ -47,8 +50,10 @@ unsafe impl Sync for Mapping {}
 unsafe impl Send for Mapping {}
 
 impl Mapping {
-    /// Maps `bytes` bytes of zeros.
+    /// Maps `bytes` bytes of zeros and a guard page behind them: without it Linux would merge
+    /// neighbouring mappings of two threads into one area with one lock.
     pub(crate) fn new(bytes: usize, visibility: Visibility) -> Result<Self, Failure> {
+        let bytes = bytes.next_multiple_of(4096);
         let sharing = match visibility {
             Visibility::Private => libc::MAP_PRIVATE,
             Visibility::Shared => libc::MAP_SHARED,
@@ -57,7 +62,7 @@ impl Mapping {
         let start = unsafe {
             libc::mmap(
                 std::ptr::null_mut(),
-                bytes,
+                bytes + GUARD,
                 libc::PROT_READ | libc::PROT_WRITE,
                 sharing | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
                 -1,
@@ -67,10 +72,17 @@ impl Mapping {
         if start == libc::MAP_FAILED {
             return Err(Failure::last("mmap"));
         }
-        Ok(Self {
+        let mapping = Self {
             start: start.cast(),
             bytes,
-        })
+        };
+        // SAFETY: the guard is the last page of what was just mapped.
+        let guard = unsafe { start.byte_add(bytes) };
+        // SAFETY: nothing ever points into the guard.
+        match unsafe { libc::mprotect(guard, GUARD, libc::PROT_NONE) } {
+            0 => Ok(mapping),
+            _ => Err(Failure::last("mprotect")),
+        }
     }
 
     /// Writes one byte of page `index`.
@@ -104,6 +116,6 @@ impl Mapping {
 impl Drop for Mapping {
     fn drop(&mut self) {
         // SAFETY: the range is this mapping, and nothing borrows from it any more.
-        unsafe { libc::munmap(self.start.cast(), self.bytes) };
+        unsafe { libc::munmap(self.start.cast(), self.bytes + GUARD) };
     }
 }

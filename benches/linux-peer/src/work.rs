@@ -98,13 +98,13 @@ impl Machine for Linux {
 /// Runs a job to its end.
 pub(crate) fn run(job: Job) -> std::result::Result<Result, Failure> {
     let arena_memory = Mapping::new(size_of::<Arena>(), Visibility::Shared)?;
-    let handed_on = match job.id {
-        table::PAGEPASS_INTERIOR => Some(Visibility::Private),
+    let common = match job.id {
+        table::PAGEPASS_INTERIOR | table::MEMCLONE_SHARED => Some(Visibility::Private),
         table::PAGEPASS_SEPARATE => Some(Visibility::Shared),
         _ => None,
     };
-    let bytes = job.iters as usize * 4096;
-    let pages = handed_on
+    let bytes = job.pages() as usize * 4096;
+    let pages = common
         .map(|visibility| Mapping::new(bytes, visibility))
         .transpose()?;
     match job.workers() {
@@ -184,8 +184,8 @@ fn worker(
 ) -> std::result::Result<(), Failure> {
     pin(core)?;
     arena.populate()?;
-    let own = match job.id / 16 {
-        2 => Some(Mapping::new(
+    let own = match job.id {
+        table::MEMCLONE_INTERIOR | table::MEMCLONE_PRIVATE => Some(Mapping::new(
             job.iters as usize * 4096,
             Visibility::Private,
         )?),
@@ -205,7 +205,11 @@ fn worker(
         order: job.order(),
     };
     let pages = pages.or(own.as_ref());
-    let touch = |index| pages.expect("these jobs have pages").touch(index);
+    let first = match job.id {
+        table::MEMCLONE_SHARED => u64::from(core) * job.iters,
+        _ => 0,
+    };
+    let touch = |index| pages.expect("these jobs have pages").touch(first + index);
     let before = if core == 0 {
         Interrupts::read()?
     } else {
