@@ -41,3 +41,31 @@ pub trait BootAlloc {
     /// When RAM does not suffice: a machine this small cannot boot, and the message says how much it needs.
     fn slice<T: 'static>(&mut self, n: usize, make: impl FnMut(usize) -> T) -> &'static mut [T];
 }
+
+/// A kernel, as the boot path starts it.
+///
+/// ```text
+/// boot processor: find memory, start the others (they wait) ─ prepare ─ release ─ start ─ idle …
+/// every other:    ……………………………………………………………………………………………… released ─ start ─ idle …
+/// ```
+pub trait Boot<P: crate::Platform>: Sync + Sized + 'static {
+    /// One core's kernel.
+    type Core: crate::Traps;
+
+    /// Builds everything that is one per machine. Runs once, on the boot processor, before any
+    /// other core runs kernel code. What goes wrong here is reported on the console of `machine`,
+    /// which then exits.
+    fn prepare(
+        info: BootInfo,
+        machine: &'static dyn crate::Machine,
+        platform: P,
+        alloc: &mut impl BootAlloc,
+    ) -> Self;
+
+    /// Builds the kernel of the core that `platform` belongs to. Runs on that core.
+    fn start(&'static self, platform: P) -> Self::Core;
+
+    /// Ranges of kernel data another core may look at, for the line meter's names: calls `each`
+    /// with (virtual address, length in bytes, name). Runs when a benchmark reports.
+    fn map(&self, each: &mut dyn FnMut(u64, u64, &str));
+}

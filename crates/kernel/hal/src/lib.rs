@@ -22,7 +22,7 @@ mod memory;
 mod platform;
 mod traps;
 
-pub use boot::{BootAlloc, BootInfo, Module, Range};
+pub use boot::{Boot, BootAlloc, BootInfo, Module, Range};
 pub use memory::{Access, CoreId, Entry, Frame, MAX_CORES, PAGE_SIZE, USER_END, UserFault};
 pub use platform::{Exit, Machine, Platform};
 pub use traps::{Cause, Fault, Outcome, Registers, Traps, UserContext};
