@@ -1,2 +1,125 @@
-//! The contract between user programs and the kernel: system-call table, references, errors, layouts.
+//! The contract between programs and the kernel: the system-call table and every layout both read.
+//!
+//! **Paper.** Figure 2 gives the 25 calls and their names; §3 what they mean. Numbers, argument words
+//! and the calls from 0x100 on are ours, and frozen in `docs/syscalls.md`.
+//!
+//! **Invariants.** One row per call (`table.rs`): from it come the number, the trait its object crate
+//! implements, the dispatcher, the stubs and the manual page. One closed [`Error`] enum. Layouts are
+//! `repr(C)`, of fixed size, without pointers except into the caller's own address space.
+//!
+//! **Sharing.** None: no state.
+//!
+//! **Testing.** Unit tests below; every kernel test goes through [`dispatch`] and [`Client`].
+//!
+//! ## How a call travels
+//!
+//! `syscall` with the number in `rax` and argument words in `rdi rsi rdx r10 r8 r9`. On return `rax` is
+//! result word 0 if it is ≥ 0 and minus the error's code if not; `rdx` is result word 1. `rcx` and `r11`
+//! are overwritten, the other caller-saved registers are zero.
 #![cfg_attr(not(test), no_std)]
+#![forbid(unsafe_code)]
+#![deny(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod layout;
+mod macros;
+mod table;
+mod types;
+mod words;
+
+pub use layout::*;
+pub use table::*;
+pub use types::{Error, Home, Id, Kind, Kinds, NAME_BYTES, Name, ObjRef, UserPtr};
+pub use words::{Arg, Reader, Word, Writer};
+
+/// Carries a raw call to a kernel: a trap, a ring, or a plain function call in host tests.
+pub trait Transport {
+    /// Makes call `number`.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel answers.
+    fn call(&mut self, number: u64, args: [Word; 6]) -> Result<[Word; 2], Error>;
+}
+
+/// A row of the table as data, for the manual.
+#[derive(Clone, Copy, Debug)]
+pub struct SyscallInfo {
+    /// The call's number.
+    pub number: u64,
+    /// Its name, as in Figure 2.
+    pub name: &'static str,
+    /// The trait it belongs to.
+    pub interface: &'static str,
+    /// Doc text, line by line.
+    pub doc: &'static [&'static str],
+    /// Arguments as `name: Type`.
+    pub args: &'static [&'static str],
+    /// The result's type.
+    pub ret: &'static str,
+}
+
+/// Encodes a result for the trap's two registers.
+#[must_use]
+#[inline(always)]
+pub fn to_registers(result: Result<[Word; 2], Error>) -> [Word; 2] {
+    match result {
+        Ok(words) => words,
+        Err(error) => [(error as u64).wrapping_neg(), 0],
+    }
+}
+
+/// Decodes the trap's two registers.
+///
+/// # Errors
+///
+/// The error they carry; a code this library does not know reads as [`Error::Unsupported`].
+#[inline(always)]
+pub fn from_registers(words: [Word; 2]) -> Result<[Word; 2], Error> {
+    if (words[0] as i64) < 0 {
+        Err(Error::from_code(words[0].wrapping_neg()).unwrap_or(Error::Unsupported))
+    } else {
+        Ok(words)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_unique_and_figure_2_is_complete() {
+        let mut numbers: Vec<_> = SYSCALLS.iter().map(|s| s.number).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        assert_eq!(numbers.len(), SYSCALLS.len());
+        assert_eq!(SYSCALLS.iter().filter(|s| s.number < 0x100).count(), 25);
+    }
+
+    #[test]
+    fn every_row_says_what_it_costs() {
+        for row in SYSCALLS {
+            assert!(
+                row.doc.iter().any(|l| l.trim() == "# Cost"),
+                "{}: add a `# Cost` part",
+                row.name
+            );
+        }
+    }
+
+    #[test]
+    fn layouts_have_their_documented_sizes() {
+        assert_eq!(size_of::<Mapping>(), 64);
+        assert_eq!(size_of::<RunContext>(), 280);
+        assert_eq!(size_of::<RunStatus>(), 16);
+        assert_eq!(size_of::<AuditReport>(), 64);
+        assert_eq!(size_of::<MachineInfo>(), 1152);
+    }
+
+    #[test]
+    fn errors_survive_the_registers() {
+        for (error, _) in Error::ALL {
+            assert_eq!(from_registers(to_registers(Err(*error))), Err(*error));
+        }
+        assert_eq!(from_registers(to_registers(Ok([7, 8]))), Ok([7, 8]));
+    }
+}

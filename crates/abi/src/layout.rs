@@ -1,0 +1,319 @@
+//! Memory layouts that both sides read: mapping records, run contexts, boot information.
+
+use crate::{Id, ObjRef};
+
+/// Most mapping slots a tree can have.
+pub const TREE_SLOTS: usize = 512;
+
+/// Most shares a core can hold.
+pub const RUN_SHARES: usize = 20;
+
+bitflags::bitflags! {
+    /// What a mapping allows. Readable always; write and execute together are refused (W^X).
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    pub struct MapFlags: u32 {
+        /// User code may write.
+        const WRITE = 1;
+        /// User code may execute.
+        const EXECUTE = 2;
+        /// For cfork: the child shares this mapping. The kernel keeps it, and ignores it.
+        const SHARED = 4;
+        /// For the library: this is a heap. The kernel keeps it, and ignores it.
+        const HEAP = 8;
+    }
+}
+
+/// Values of [`Mapping::kind`].
+pub mod mapping_kind {
+    /// An empty slot.
+    pub const NONE: u32 = 0;
+    /// Pages of a segment.
+    pub const SEGMENT: u32 = 1;
+    /// A whole interior tree.
+    pub const INTERIOR: u32 = 2;
+}
+
+/// One slot of an address tree, 64 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct Mapping {
+    /// A [`mapping_kind`].
+    pub kind: u32,
+    /// [`MapFlags`].
+    pub flags: u32,
+    /// The segment or interior tree.
+    pub object: ObjRef,
+    /// First virtual address; page aligned, for an interior tree grain aligned. In an interior tree
+    /// addresses start at 0.
+    pub va: u64,
+    /// First page of the segment that is mapped.
+    pub start_page: u64,
+    /// Pages mapped; ignored for an interior tree, which is mapped whole.
+    pub npages: u64,
+    /// Zero.
+    pub reserved: [u64; 2],
+}
+
+/// What `at_get` and `at_set` move: the whole table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct TreeTable {
+    /// User address of an array of [`Mapping`].
+    pub mappings: u64,
+    /// Entries of that array. `at_get`: room on call, slots in use (highest + 1) on return.
+    pub count: u64,
+    /// Fault handler, 0 for none.
+    pub handler: u64,
+    /// Stack for the handler.
+    pub stack: u64,
+    /// Address of the masked word.
+    pub masked: u64,
+}
+
+/// Values of `kind` in `at_alloc`.
+pub mod tree_kind {
+    /// Owns the user half of one core's page table.
+    pub const ROOT: u64 = 0;
+    /// Owns one grain of tables that several roots link.
+    pub const INTERIOR: u64 = 1;
+}
+
+/// Values of `grain` in `at_alloc`: log2 of the bytes an interior tree spans. 0 for a root.
+pub mod grain {
+    /// 2 MiB.
+    pub const MIB2: u64 = 21;
+    /// 1 GiB.
+    pub const GIB1: u64 = 30;
+    /// 512 GiB.
+    pub const GIB512: u64 = 39;
+}
+
+/// Values of `mode` in [`RunContext`].
+pub mod run_mode {
+    /// Runs user code.
+    pub const USER: u64 = 0;
+    /// Polls devices in the kernel.
+    pub const KERNEL_CORE: u64 = 1;
+}
+
+/// What `pcore_run` starts, 280 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RunContext {
+    /// Root tree, named through a share of the *target's* set.
+    pub tree: ObjRef,
+    /// A [`run_mode`].
+    pub mode: u64,
+    /// Shares in `shares`.
+    pub nshares: u64,
+    /// First instruction.
+    pub entry: u64,
+    /// Stack pointer.
+    pub stack: u64,
+    /// rdi, rsi, rdx, rcx, r8, r9.
+    pub args: [u64; 6],
+    /// Where the end is reported: 16 bytes ([`RunStatus`]) at `status_offset` (16-byte aligned) of
+    /// this segment, named through the caller's shares; null for nowhere.
+    pub status: ObjRef,
+    /// Byte offset in `status`.
+    pub status_offset: u64,
+    /// The shares the target will hold.
+    pub shares: [Id; RUN_SHARES],
+}
+
+/// How a run stands, written by the kernel. `reason` is written last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RunStatus {
+    /// A [`reason`].
+    pub reason: u32,
+    /// The halt value, or the vector of the fault.
+    pub value: u32,
+    /// The fault's address.
+    pub address: u64,
+}
+
+/// Values of [`RunStatus::reason`].
+pub mod reason {
+    /// Still running.
+    pub const RUNNING: u32 = 0;
+    /// Halted itself.
+    pub const HALTED: u32 = 1;
+    /// Halted by another core.
+    pub const HALTED_BY_OTHER: u32 = 2;
+    /// An exception nobody handled.
+    pub const FAULT: u32 = 3;
+    /// Lost the share that holds its root tree or pcore.
+    pub const LOST_SHARE: u32 = 4;
+    /// The core went silent.
+    pub const CORE_LOST: u32 = 5;
+}
+
+/// Header of a device buffer in a segment; `length` data bytes follow directly. For the console one
+/// buffer is one whole line of at most 4096 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BufferHeader {
+    /// 1: the device may take it. Set by the program.
+    pub ready: u32,
+    /// Data bytes.
+    pub length: u32,
+    /// 1: the device is done with it. Set by the kernel.
+    pub done: u32,
+    /// 0, or an [`Error`](crate::Error) code. Set by the kernel.
+    pub error: u32,
+}
+
+/// Values of `operation` in `device_buf`.
+pub mod buffer_op {
+    /// The device reads the buffer.
+    pub const OUT: u64 = 0;
+    /// The device fills the buffer.
+    pub const IN: u64 = 1;
+    /// All posted buffers come back.
+    pub const RESET: u64 = 2;
+}
+
+/// One entry of `device_list`, 16 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct DeviceEntry {
+    /// A [`device_kind`].
+    pub kind: u64,
+    /// Number for `device_alloc`.
+    pub device: u64,
+}
+
+/// Values of [`DeviceEntry::kind`].
+pub mod device_kind {
+    /// Serial port and screen.
+    pub const CONSOLE: u64 = 1;
+}
+
+/// One entry of `share_list`, 16 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct ShareEntry {
+    /// The object.
+    pub id: Id,
+    /// Its [`Kind`](crate::Kind) as a number.
+    pub kind: u64,
+}
+
+/// What `machine_info` writes, 1,152 bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct MachineInfo {
+    /// Cores that run.
+    pub cores: u64,
+    /// Time-stamp counter ticks per second.
+    pub tsc_hz: u64,
+    /// 4 KiB pages of RAM the kernel manages.
+    pub pages: u64,
+    /// 1 under a hypervisor.
+    pub hypervisor: u64,
+    /// Processor vendor and model, padded with zeroes.
+    pub cpu: [u8; 64],
+    /// Bytes of the command line.
+    pub command_line_bytes: u64,
+    /// Zero.
+    pub reserved: [u64; 3],
+    /// The command line, padded with zeroes.
+    pub command_line: [u8; 1024],
+}
+
+/// Values of `operation` in `machine_control`.
+pub mod control {
+    /// Ends the run: value 0 powers off, 1 … 3 exit with that status.
+    pub const EXIT: u64 = 0;
+    /// Resets the machine.
+    pub const REBOOT: u64 = 1;
+    /// Sets the log level, 0 (off) … 5 (trace).
+    pub const LOG_LEVEL: u64 = 2;
+    /// Prints the kernel's address → object map as `objmap` records, for the line meter.
+    pub const PRINT_OBJECTS: u64 = 3;
+}
+
+/// Values of `counter` in `counter_read`. All count on the calling core since boot.
+pub mod counter {
+    /// Page faults from user code.
+    pub const FAULTS: u64 = 0;
+    /// Inter-processor interrupts sent.
+    pub const IPIS: u64 = 1;
+    /// TLB shootdown rounds waited for.
+    pub const SHOOTDOWNS: u64 = 2;
+    /// System calls by trap.
+    pub const SYSCALLS: u64 = 3;
+}
+
+/// What `audit` writes, 64 bytes. Sound when `frames == owned + free` and `errors == 0`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct AuditReport {
+    /// Frames under management.
+    pub frames: u64,
+    /// Frames some object or kernel table owns.
+    pub owned: u64,
+    /// Frames in stocks and caches.
+    pub free: u64,
+    /// Frames waiting for quiescence.
+    pub limbo: u64,
+    /// Live objects.
+    pub objects: u64,
+    /// Objects waiting for quiescence.
+    pub dying: u64,
+    /// Broken invariants found.
+    pub errors: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
+/// Magic number of [`BootHeader`]: `COREYBI1`.
+pub const BOOT_MAGIC: u64 = u64::from_le_bytes(*b"COREYBI1");
+
+/// Start of the boot-information segment that `init` finds mapped read-only at `rdi`. Offsets are
+/// from its first byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BootHeader {
+    /// [`BOOT_MAGIC`].
+    pub magic: u64,
+    /// Bytes of boot information in all.
+    pub bytes: u64,
+    /// Cores that run.
+    pub cores: u64,
+    /// Time-stamp counter ticks per second.
+    pub tsc_hz: u64,
+    /// The share that names everything made at boot; the key of `machine_control` and `audit`.
+    pub share: Id,
+    /// init's pcore, in `share`.
+    pub pcore: Id,
+    /// init's root tree, in `share`.
+    pub tree: Id,
+    /// The boot-information segment, in `share`.
+    pub segment: Id,
+    /// Offset and bytes of the command line.
+    pub command_line: [u64; 2],
+    /// Offset and count of [`BootModule`] records.
+    pub modules: [u64; 2],
+    /// Offset and bytes of the processor's name.
+    pub cpu: [u64; 2],
+    /// Lowest address above what init's mappings use.
+    pub free_va: u64,
+    /// Lowest free slot of init's root tree.
+    pub free_slot: u64,
+}
+
+/// One file of the archive.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct BootModule {
+    /// The share that names the file's segment.
+    pub share: Id,
+    /// The file's segment.
+    pub segment: Id,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// Offset and bytes of the path, as `bin/NAME`.
+    pub name: [u64; 2],
+}

@@ -1,0 +1,272 @@
+//! The system-call table: the one place where a call is defined.
+//!
+//! "Events" in a `# Cost` part are coherence events on lines another core may hold (DESIGN of the line
+//! meter, `crates/tools/line-meter`). Errors every call may return are not repeated: `BadArgument` for
+//! words that are no value of their type, `NotFound` and `WrongKind` for references, `BadAddress` for
+//! pointers.
+
+use crate::macros::syscalls;
+use crate::{Home, Id, Kinds, ObjRef, UserPtr};
+
+syscalls! {
+    /// Any object.
+    interface object: ObjectCalls {
+        /// Writes the 32-byte name of `object` to `name`.
+        ///
+        /// # Cost
+        /// No lock. Reads the share's table and the object's header.
+        0x00 => fn obj_get_name(object: ObjRef, name: UserPtr) -> ();
+    }
+    /// Tables that decide which cores can see which objects (paper §3.2).
+    interface share: ShareCalls {
+        /// Allocates a share in core `core`'s memory, named in `parent`, that may name objects of
+        /// `kinds`; the caller holds it. `pages` and `objects` are carved from `parent`'s quota and
+        /// come back when the share is reclaimed. `name` points to 32 bytes.
+        ///
+        /// # Errors
+        /// `QuotaExceeded` when `parent` cannot give that much; `NotPermitted` when `parent` may not
+        /// hold shares, or may hold fewer kinds; `Full` when the caller holds 20 shares.
+        ///
+        /// # Cost
+        /// Locks `parent` for update. No event when `parent` is private.
+        0x10 => fn share_alloc(parent: Id, kinds: Kinds, pages: u64, objects: u64, core: Home, name: UserPtr) -> Id;
+        /// Names `object` in `share` too: one more reference. A share cannot be added to a share.
+        ///
+        /// # Errors
+        /// `Exists` when it is named there already; `NotPermitted` when `share` may not hold its kind;
+        /// `QuotaExceeded` when `share` has no room for its pages.
+        ///
+        /// # Cost
+        /// Locks `share` for update. No event when both are private.
+        0x11 => fn share_addobj(share: Id, object: ObjRef) -> ();
+        /// Removes `object` from the share it is named through: one reference less. At zero, mappings
+        /// are revoked and the object is reclaimed; its memory is reused only when no core can hold a
+        /// pointer. Removing a share from its parent ends nothing while a core holds it.
+        ///
+        /// # Cost
+        /// Locks the share for update. At zero references: one acknowledged shootdown if the object is
+        /// mapped where other cores run; none if it is private.
+        0x12 => fn share_delobj(object: ObjRef) -> ();
+        /// Drops the caller's hold on `share`, and what its root tree mapped through it. Dropping the
+        /// share that holds the caller's root tree or pcore halts the caller.
+        ///
+        /// # Cost
+        /// Locks the share. No event when it is private.
+        0x13 => fn self_drop(share: Id) -> ();
+    }
+    /// Physical memory (paper §3.3).
+    interface segment: SegmentCalls {
+        /// Allocates a segment of `nbytes` (rounded up to pages), named in `share`. Metadata comes from
+        /// core `core`'s memory now; pages come zeroed on first touch, from the touching core's memory.
+        /// `flags` is 0. All pages are charged to `share` now, so a fault cannot run into the quota.
+        ///
+        /// # Errors
+        /// `QuotaExceeded`, `NoMemory`; `OutOfRange` above 2^39 bytes.
+        ///
+        /// # Cost
+        /// Locks `share` for update; about one table frame per 2 MiB. No event when `share` is private
+        /// and `core` is the caller's.
+        0x20 => fn segment_alloc(share: Id, nbytes: u64, core: Home, flags: u64, name: UserPtr) -> Id;
+        /// Makes a new segment in `share` with the contents of `segment`. `mode` 0 copies now; 1 is
+        /// copy-on-write, 2 copy-on-reference (`Unsupported` yet).
+        ///
+        /// # Cost
+        /// As `segment_alloc`, and one page copy per page present. Every line of the source is read.
+        0x21 => fn segment_copy(segment: ObjRef, share: Id, mode: u64, core: Home, name: UserPtr) -> Id;
+        /// The size of `segment` in bytes, a multiple of 4096.
+        ///
+        /// # Cost
+        /// No lock, no store to a shared line.
+        0x22 => fn segment_get_nbytes(segment: ObjRef) -> u64;
+        /// Sets the size of `segment` to `nbytes` (rounded up to pages). New pages read zero. Cut pages
+        /// are revoked everywhere before this returns.
+        ///
+        /// # Errors
+        /// As `segment_alloc`; `Busy` when a page that would be cut is pinned by a device or a status.
+        ///
+        /// # Cost
+        /// Growing as `segment_alloc`; shrinking one acknowledged shootdown of the cores that map it.
+        0x23 => fn segment_set_nbytes(segment: ObjRef, nbytes: u64) -> ();
+    }
+    /// Address trees: page tables as objects (paper §3.3).
+    interface at: AddressTreeCalls {
+        /// Allocates an address tree, named in `share`: `kind` 0 a root (`grain` 0), `kind` 1 an
+        /// interior tree that spans `grain` (30: 1 GiB; 21 and 39 are `Unsupported` yet).
+        ///
+        /// # Cost
+        /// Locks `share` for update. No event when `share` is private.
+        0x30 => fn at_alloc(share: Id, kind: u64, grain: u64, core: Home, name: UserPtr) -> Id;
+        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to.
+        ///
+        /// # Errors
+        /// `OutOfRange` when the array has no room for the highest slot in use.
+        ///
+        /// # Cost
+        /// No lock. Reads every slot.
+        0x31 => fn at_get(tree: ObjRef, table: UserPtr) -> ();
+        /// Replaces the whole table of `tree`. A failure leaves the slots before the failing one set;
+        /// `count` in the user's table is then set to its number.
+        ///
+        /// # Errors
+        /// As `at_set_slot`; `Unsupported` for a handler.
+        ///
+        /// # Cost
+        /// As `at_set_slot` for each slot.
+        0x32 => fn at_set(tree: ObjRef, table: UserPtr) -> ();
+        /// Sets slot `slot` of `tree` from the 64-byte `Mapping` at `mapping`; what the slot mapped
+        /// before is unmapped everywhere first. Kind 0 clears the slot.
+        ///
+        /// # Errors
+        /// `Busy` when the range overlaps another slot or `tree` is a root that runs on another core;
+        /// `NotPermitted` for an interior tree in an interior tree; `Misaligned`, `OutOfRange`; `Full`
+        /// for a slot ≥ 512; `QuotaExceeded` when the share cannot pay for the page tables.
+        ///
+        /// # Cost
+        /// Locks the tree and the segment's mapping list. Unmapping from an interior tree is one
+        /// acknowledged shootdown of the cores that have it attached; from a root, none.
+        0x33 => fn at_set_slot(tree: ObjRef, slot: u64, mapping: UserPtr) -> ();
+    }
+    /// Cores (paper §3.4).
+    interface pcore: PcoreCalls {
+        /// Allocates core `core` as an object named in `share`.
+        ///
+        /// # Errors
+        /// `Busy` when the core is allocated; `NotFound` when there is no such core.
+        ///
+        /// # Cost
+        /// Writes the target's line: one event by design.
+        0x40 => fn pcore_alloc(share: Id, core: u64, name: UserPtr) -> Id;
+        /// A reference to the pcore that runs the caller.
+        ///
+        /// # Cost
+        /// Private memory only.
+        0x41 => fn pcore_current() -> ObjRef;
+        /// Runs the `RunContext` at `context` on `pcore`. Each share of the set must be held by the
+        /// caller or be named in a share the caller holds. On the caller's own pcore the current
+        /// context is replaced, and the call does not return.
+        ///
+        /// # Errors
+        /// `Busy` when the pcore runs or the tree runs elsewhere; `NotPermitted` for a share out of
+        /// reach; `Unsupported` for kernel-core mode, and for another tree on oneself.
+        ///
+        /// # Cost
+        /// One message and at most one interrupt to the target.
+        0x42 => fn pcore_run(pcore: ObjRef, context: UserPtr) -> ();
+        /// Gives a device to a kernel core (`Unsupported` yet).
+        ///
+        /// # Cost
+        /// One message to the target.
+        0x43 => fn pcore_add_device(pcore: ObjRef, device: ObjRef) -> ();
+        /// Sets the time slice in nanoseconds; 0 for none (`Unsupported` yet).
+        ///
+        /// # Cost
+        /// Private memory only.
+        0x44 => fn pcore_set_interval(pcore: ObjRef, nanoseconds: u64) -> ();
+        /// Halts `pcore` with `value` (32 bits). On the caller's own pcore it does not return. On
+        /// another it returns when that core has halted; a halted pcore can be run again.
+        ///
+        /// # Errors
+        /// `NotPermitted` when the pcore does not run.
+        ///
+        /// # Cost
+        /// One acknowledged message and at most one interrupt; none on oneself.
+        0x45 => fn pcore_halt(pcore: ObjRef, value: u64) -> ();
+    }
+    /// Devices (paper §3.5).
+    interface device: DeviceCalls {
+        /// Writes up to `count` `DeviceEntry` records to `list`, from the `start`-th device on; returns
+        /// how many there are in all.
+        ///
+        /// # Cost
+        /// No lock.
+        0x50 => fn device_list(start: u64, list: UserPtr, count: u64) -> u64;
+        /// Takes device number `device` exclusively, as an object named in `share`.
+        ///
+        /// # Errors
+        /// `Busy` when it is taken; `NotFound` when there is no such device.
+        ///
+        /// # Cost
+        /// Writes the device's line: one event by design.
+        0x51 => fn device_alloc(share: Id, device: u64, core: Home, name: UserPtr) -> Id;
+        /// Writes what is known about `device` to `information` (`Unsupported` for the console).
+        ///
+        /// # Cost
+        /// No lock.
+        0x52 => fn device_stat(device: ObjRef, information: UserPtr) -> ();
+        /// Configures `device` from `configuration` (`Unsupported` for the console).
+        ///
+        /// # Cost
+        /// No lock.
+        0x53 => fn device_conf(device: ObjRef, configuration: UserPtr) -> ();
+        /// Feeds the buffer at byte `offset` of `segment` to `device`: `operation` 0 out, 1 in, 2 reset.
+        /// A buffer is a `BufferHeader` and its data. The console takes one whole line of at most 4096
+        /// bytes and is done when the call returns; it adds `"seq":N` as first key to a line that
+        /// starts with `{`.
+        ///
+        /// # Errors
+        /// `OutOfRange` when header and data do not lie in the segment; `Misaligned` for an offset that
+        /// is no multiple of 16; `Busy` when `ready` is not set.
+        ///
+        /// # Cost
+        /// Locks the device; the device's own lines.
+        0x54 => fn device_buf(device: ObjRef, operation: u64, segment: ObjRef, offset: u64) -> ();
+    }
+    /// The machine.
+    interface machine: MachineCalls {
+        /// Writes hardware locality information for core `core` (`Unsupported` yet).
+        ///
+        /// # Cost
+        /// No lock.
+        0x60 => fn locality_get(core: u64, information: UserPtr) -> ();
+        /// Writes up to `count` `ShareEntry` records to `list`, from the `start`-th on, and returns how
+        /// many there are in all: of the shares the caller holds for `share` 0, else of what `share` names.
+        ///
+        /// # Cost
+        /// No lock.
+        0x100 => fn share_list(share: Id, start: u64, list: UserPtr, count: u64) -> u64;
+        /// Sleeps until the 64-bit word at `offset` of `segment` differs from `value`, at most
+        /// `nanoseconds` (`Unsupported` yet).
+        ///
+        /// # Cost
+        /// Registers with the segment's home core.
+        0x101 => fn core_wait(segment: ObjRef, offset: u64, value: u64, nanoseconds: u64) -> ();
+        /// Wakes the cores that wait on the word at `offset` of `segment` (`Unsupported` yet).
+        ///
+        /// # Cost
+        /// One interrupt per waiting core.
+        0x102 => fn core_wake(segment: ObjRef, offset: u64) -> u64;
+        /// Writes the 1,152-byte `MachineInfo` record to `information`.
+        ///
+        /// # Cost
+        /// No lock; data written once at boot.
+        0x103 => fn machine_info(information: UserPtr) -> ();
+        /// Controls the machine: `operation` 0 exit with status `value`, 1 reboot, 2 set log level, 3
+        /// print the kernel's object map. `share` must be the boot share, and held.
+        ///
+        /// # Cost
+        /// Touches every core.
+        0x104 => fn machine_control(share: Id, operation: u64, value: u64) -> ();
+        /// Stops all cores, checks the kernel's invariants and writes an `AuditReport` to `report`.
+        /// `share` must be the boot share, and held.
+        ///
+        /// # Cost
+        /// Touches every core and every frame descriptor.
+        0x105 => fn audit(share: Id, report: UserPtr) -> ();
+        /// Writes the counters of `pcore` to `information` (`Unsupported` yet).
+        ///
+        /// # Cost
+        /// Reads the target's lines.
+        0x106 => fn core_stat(pcore: ObjRef, information: UserPtr) -> ();
+        /// An acknowledged store→load fence on every core that holds `share` (`Unsupported` yet).
+        ///
+        /// # Cost
+        /// One interrupt per holder.
+        0x107 => fn core_fence(share: Id) -> ();
+        /// The calling core's event counter `counter`: 0 faults, 1 interrupts sent, 2 shootdowns, 3
+        /// system calls.
+        ///
+        /// # Cost
+        /// Private memory only.
+        0x108 => fn counter_read(counter: u64) -> u64;
+    }
+}
