@@ -1,2 +1,28 @@
-//! One core's blocks: epoch, mailbox, core sets.
-#![cfg_attr(not(test), no_std)]
+//! What every core has, and how cores ask each other for things: epochs, mailboxes, core sets.
+//!
+//! **Paper.** §3.1: kernel state is per core. The 2008 prototype sent interrupts without acknowledgement;
+//! here every message is answered.
+//!
+//! **Invariants.** An epoch is odd exactly while its core runs kernel code that may hold pointers to
+//! objects. A mailbox is served in waits, at kernel entry and at kernel exit, never between a check and
+//! the store it protects; handlers take no lock and wait for nothing.
+//!
+//! **Sharing.** Epoch: written by its core, read by reclaimers. Mailbox: one pending map that senders
+//! set and the owner clears, one slot per (sender, owner). Each on 128-byte lines of its own. Nobody
+//! touches another core's lines unless the two share something.
+//!
+//! **Testing.** Unit tests, loom models of epoch and mailbox from this source, and every kernel test on
+//! the fake machine.
+#![cfg_attr(not(any(test, loom)), no_std)]
+#![forbid(unsafe_code)]
+
+mod atomic;
+mod epoch;
+mod local;
+mod mailbox;
+mod set;
+
+pub use epoch::{Entered, Epoch, Snapshot};
+pub use local::{Counters, Local, Paging, PerCore, Serve};
+pub use mailbox::{Delivery, Mailbox, Message, MessageKind, Ticket};
+pub use set::{CoreSet, SharedCoreSet};

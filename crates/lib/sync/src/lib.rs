@@ -1,2 +1,19 @@
-//! Locks and cells for data that a second core may touch.
-#![cfg_attr(not(test), no_std)]
+//! Locks and cells that say in their type that a second core may touch what they hold.
+//!
+//! **Paper.** §1 and §3: sharing is the application's choice, so the kernel must be able to list its own.
+//! A search for `Shared<` lists every lock of the kernel.
+//!
+//! **Invariants.** A [`Shared`] value is reached only through its guard. No guard is held across a wait
+//! for another core: waits take `&mut` of the core's state, and a waiter serves its mailbox through
+//! [`Relax`] while it spins.
+//!
+//! **Sharing.** All of it; each [`Shared`] names its home core and itself.
+//!
+//! **Testing.** Unit tests with threads, loom models from this source (`RUSTFLAGS="--cfg loom"`).
+#![cfg_attr(not(any(test, loom)), no_std)]
+#![allow(unsafe_code, reason = "a lock hands out access to what it protects")]
+
+mod atomic;
+mod shared;
+
+pub use shared::{Guard, Relax, Shared};

@@ -1,0 +1,117 @@
+//! Quiescence: when can no core hold a pointer any more?
+//!
+//! ```text
+//! reader     enter: epoch = odd, fence ─ look up ─ use ─ exit: epoch = even (release)
+//! reclaimer  unlink ─ fence ─ snapshot ………… even, or changed? ── reuse the memory
+//! ```
+//!
+//! If the reader's fence comes first, the snapshot sees its odd epoch and waits for its exit. If the
+//! reclaimer's fence comes first, the reader's look-up sees the link gone.
+
+use crate::atomic::{AtomicU64, Ordering, fence};
+
+/// One core's epoch: odd while it runs kernel code.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Epoch(AtomicU64);
+
+/// A reading of another core's [`Epoch`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Snapshot(u64);
+
+/// Proof that this core is inside the kernel. Pointers to objects borrow from it.
+#[derive(Debug)]
+pub struct Entered<'e>(&'e Epoch);
+
+impl Epoch {
+    /// Enters the kernel: from here on, what this core looks up stays.
+    ///
+    /// # Panics
+    ///
+    /// When it is inside already: entries do not nest.
+    #[inline(always)]
+    pub fn enter(&self) -> Entered<'_> {
+        let now = self.0.load(Ordering::Relaxed);
+        assert!(
+            now & 1 == 0,
+            "kernel entries do not nest: interrupts are off inside"
+        );
+        // The swap is the store and the fence in one instruction.
+        self.0.swap(now + 1, Ordering::SeqCst);
+        #[cfg(loom)]
+        fence(Ordering::SeqCst);
+        Entered(self)
+    }
+
+    /// The epoch as another core sees it. Call it after unlinking, once per batch: it fences.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        fence(Ordering::SeqCst);
+        Snapshot(self.0.load(Ordering::Acquire))
+    }
+
+    /// Whether the core has been outside the kernel since `snapshot`.
+    #[must_use]
+    pub fn passed(&self, snapshot: Snapshot) -> bool {
+        snapshot.0 & 1 == 0 || self.0.load(Ordering::Acquire) != snapshot.0
+    }
+}
+
+impl Drop for Entered<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let now = self.0.0.load(Ordering::Relaxed);
+        self.0.0.store(now + 1, Ordering::Release);
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_core_outside_has_passed_and_one_inside_has_not() {
+        let epoch = Epoch::default();
+        assert!(epoch.passed(epoch.snapshot()));
+        let inside = epoch.enter();
+        let seen = epoch.snapshot();
+        assert!(!epoch.passed(seen));
+        drop(inside);
+        assert!(epoch.passed(seen));
+        let _again = epoch.enter();
+        assert!(epoch.passed(seen), "it was outside in between");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::AtomicBool;
+
+    /// A reader that found the link never sees the memory reused while it is inside.
+    #[test]
+    fn no_reuse_under_a_reader() {
+        loom::model(|| {
+            let epoch = Arc::new(Epoch::default());
+            let linked = Arc::new(AtomicBool::new(true));
+            let reused = Arc::new(AtomicBool::new(false));
+            let reader = {
+                let (epoch, linked, reused) = (epoch.clone(), linked.clone(), reused.clone());
+                loom::thread::spawn(move || {
+                    let inside = epoch.enter();
+                    if linked.load(Ordering::Acquire) {
+                        assert!(!reused.load(Ordering::Acquire), "reused under a reader");
+                    }
+                    drop(inside);
+                })
+            };
+            linked.store(false, Ordering::Release);
+            let seen = epoch.snapshot();
+            if epoch.passed(seen) {
+                reused.store(true, Ordering::Release);
+            }
+            reader.join().unwrap();
+        });
+    }
+}

@@ -1,0 +1,172 @@
+//! [`Local`]: what a core needs to wait, to be interrupted in a wait, and to ask other cores.
+
+use crate::epoch::Epoch;
+use crate::mailbox::{Delivery, Mailbox, Message, Slots, Ticket};
+use crate::set::CoreSet;
+use corey_kernel_hal::{BootAlloc, CoreId, Frame, Platform};
+use corey_lib_sync::Relax;
+
+/// The blocks of one core that other cores reach. Each on lines of its own.
+#[derive(Debug)]
+pub struct PerCore {
+    /// Written by the core, read by reclaimers.
+    pub epoch: Epoch,
+    /// Written by senders, read by the core.
+    pub mailbox: Mailbox,
+}
+
+impl PerCore {
+    /// The blocks of `cores` cores, from boot memory.
+    pub fn new_all(cores: usize, alloc: &mut impl BootAlloc) -> &'static [Self] {
+        let slots = Slots::new(cores, alloc);
+        alloc.slice(cores, |i| Self {
+            epoch: Epoch::default(),
+            mailbox: Mailbox::new(&slots, i),
+        })
+    }
+}
+
+/// The address space that this core runs, as mailbox service needs it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Paging {
+    /// The running root tree's object word (`corey-kernel-object`), 0 for none.
+    pub tree: u64,
+    /// Its ID.
+    pub id: u64,
+    /// Its top-level table.
+    pub root: Option<Frame>,
+}
+
+/// Events on this core since boot. Plain words: nobody else reads them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counters {
+    /// Page faults from user code.
+    pub faults: u64,
+    /// Inter-processor interrupts sent.
+    pub ipis: u64,
+    /// Shootdown rounds waited for.
+    pub shootdowns: u64,
+    /// System calls by trap.
+    pub syscalls: u64,
+}
+
+/// Serves one message. Takes no lock, waits for nothing, changes paging state only.
+pub type Serve<P> = fn(&mut Local<P>, CoreId, &Message) -> Delivery;
+
+/// One core's own state below the object layer.
+#[derive(Debug)]
+pub struct Local<P> {
+    /// The machine as this core sees it.
+    pub platform: P,
+    /// This core.
+    pub id: CoreId,
+    /// Every core's shared blocks.
+    pub cores: &'static [PerCore],
+    /// Event counts.
+    pub counters: Counters,
+    /// The running address space.
+    pub paging: Paging,
+    /// Messages that wait for the kernel exit: run and halt requests, by sender.
+    pub deferred: CoreSet,
+    /// Whether a halt is among them: this core abandons its own waits for pcores.
+    pub halt_pending: bool,
+    /// Frames in the private cache, kept current for an audit.
+    pub cached_frames: u64,
+    serve: Serve<P>,
+}
+
+impl<P: Platform> Local<P> {
+    /// The state of the core that `platform` belongs to.
+    pub fn new(platform: P, cores: &'static [PerCore], serve: Serve<P>) -> Self {
+        Self {
+            id: platform.core(),
+            platform,
+            cores,
+            counters: Counters::default(),
+            paging: Paging::default(),
+            deferred: CoreSet::EMPTY,
+            halt_pending: false,
+            cached_frames: 0,
+            serve,
+        }
+    }
+
+    /// This core's shared blocks.
+    #[inline(always)]
+    pub fn own(&self) -> &'static PerCore {
+        self.cores
+            .get(self.id.index())
+            .expect("a core's number is below the number of cores")
+    }
+
+    /// Serves the mailbox if something waits.
+    #[inline(always)]
+    pub fn serve_mailbox(&mut self) {
+        if self.own().mailbox.is_pending() {
+            self.serve_all();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn serve_all(&mut self) {
+        let mailbox = &self.own().mailbox;
+        for sender in mailbox.take().iter() {
+            let Some(message) = mailbox.read(sender) else {
+                continue;
+            };
+            match (self.serve)(self, sender, &message) {
+                Delivery::Done(reply) => mailbox.answer(sender, reply),
+                Delivery::Later => self.deferred.insert(sender),
+            }
+        }
+    }
+
+    /// Sends `message` to `target`. Waits, serving, while an abandoned message occupies the slot.
+    pub fn post(&mut self, target: CoreId, message: Message) -> Option<Ticket> {
+        let mailbox = &self.cores.get(target.index())?.mailbox;
+        while !mailbox.is_free(self.id) {
+            self.relax();
+        }
+        let (ticket, interrupt) = mailbox.post(target, self.id, message);
+        if interrupt {
+            self.counters.ipis += 1;
+            self.platform.send_ipi(target);
+        }
+        Some(ticket)
+    }
+
+    /// The answer to `ticket`, once it is there.
+    #[must_use]
+    pub fn poll(&self, ticket: Ticket) -> Option<u64> {
+        self.cores
+            .get(ticket.target().index())?
+            .mailbox
+            .poll(self.id)
+    }
+
+    /// Sends `message` to every core of `targets` but this one, and waits until all have answered.
+    pub fn broadcast(&mut self, targets: CoreSet, message: Message) {
+        let mut waiting = CoreSet::EMPTY;
+        for target in targets.without(self.id).iter() {
+            if self.post(target, message).is_some() {
+                waiting.insert(target);
+            }
+        }
+        for target in waiting.iter() {
+            let Some(per_core) = self.cores.get(target.index()) else {
+                continue;
+            };
+            while per_core.mailbox.poll(self.id).is_none() {
+                self.relax();
+            }
+        }
+    }
+}
+
+impl<P: Platform> Relax for Local<P> {
+    fn relax(&mut self) {
+        self.platform.pause();
+        self.serve_mailbox();
+    }
+}
