@@ -1,1 +1,31 @@
-fn main() {}
+//! All automation of the project; `cargo xtask --help` explains every command.
+
+mod build;
+mod cli;
+mod gdb;
+mod iso;
+mod paths;
+mod process;
+mod qemu;
+mod run;
+mod setup;
+mod symbols;
+mod toolchain;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// Errors are texts for people.
+pub(crate) type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
+
+fn main() -> ExitCode {
+    let arguments = cli::Cli::parse();
+    match process::watch_interrupts().and_then(|()| cli::dispatch(arguments)) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! Builds what goes on the boot medium: the kernel, the programs, and their archive.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use corey_lib_archive::{DataAt, Writer, symbols as table};
+use corey_lib_bench::BENCHMARKS;
+
+use crate::process::quiet;
+use crate::setup::{self, Need};
+use crate::symbols::Symbols;
+use crate::toolchain::{self, Core, KERNEL_TARGET, USER_TARGET};
+use crate::{Result, paths};
+
+/// First link address of programs; each has its own, so that an address names its program.
+const FIRST_IMAGE: u64 = 0x10_0000_0000;
+/// Distance between programs.
+const IMAGE_STEP: u64 = 0x1000_0000;
+
+/// How much of it goes on the medium.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Size {
+    /// Every program; symbols stay in the files.
+    Full,
+    /// init and the benchmarks; symbols only in `data/kernel.sym`.
+    Slim,
+}
+
+/// A program of `images/`.
+#[derive(Clone, Debug)]
+pub(crate) struct Program {
+    /// Its name: the folder's and the package's.
+    pub(crate) name: String,
+    /// The linked file, with symbols.
+    pub(crate) elf: PathBuf,
+}
+
+/// Everything built, with symbols.
+#[derive(Clone, Debug)]
+pub(crate) struct Images {
+    /// The kernel's linked file.
+    pub(crate) kernel: PathBuf,
+    /// The programs, by name.
+    pub(crate) programs: Vec<Program>,
+}
+
+/// What a boot needs, as files.
+#[derive(Clone, Debug)]
+pub(crate) struct Medium {
+    /// The kernel as it is loaded.
+    pub(crate) kernel: PathBuf,
+    /// `corey.cpio`.
+    pub(crate) archive: PathBuf,
+}
+
+/// Builds the kernel and every program.
+pub(crate) fn images(core: Option<Core>) -> Result<Images> {
+    let way = toolchain::choose(core)?;
+    let kernel = kernel(way)?;
+    let names = program_names(&paths::root().join("images"))?;
+    let programs = names.into_iter().zip(0_u64..).map(|(name, number)| {
+        let elf = program(&name, FIRST_IMAGE + number * IMAGE_STEP)?;
+        Ok(Program { name, elf })
+    });
+    Ok(Images {
+        kernel,
+        programs: programs.collect::<Result<_>>()?,
+    })
+}
+
+/// Writes kernel and archive for booting into `target/medium[-slim]`.
+pub(crate) fn medium(images: &Images, size: Size) -> Result<Medium> {
+    setup::ensure(&[Need::Objcopy])?;
+    let dir = paths::work(match size {
+        Size::Full => "medium",
+        Size::Slim => "medium-slim",
+    })?;
+    let kernel = dir.join("corey");
+    strip(&images.kernel, &kernel, size)?;
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(DataAt::Page, |part: &[u8]| bytes.extend_from_slice(part));
+    for program in images.programs.iter().filter(|p| belongs(&p.name, size)) {
+        let stripped = dir.join(&program.name);
+        strip(&program.elf, &stripped, size)?;
+        writer.file(&format!("bin/{}", program.name), 0o755, &read(&stripped)?);
+    }
+    let mut symbols = Symbols::default();
+    symbols.add_elf(&images.kernel, "")?;
+    writer.file(table::PATH, 0o644, &symbols.kernel_file());
+    writer.finish();
+    let archive = dir.join("corey.cpio");
+    std::fs::write(&archive, bytes)?;
+    Ok(Medium { kernel, archive })
+}
+
+/// Names of the packages in `images/`, the kernel left out, sorted.
+pub(crate) fn program_names(images: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(images)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if name != "kernel" && entry.path().join("Cargo.toml").is_file() {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// Reads a file; the error names it.
+pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+fn belongs(name: &str, size: Size) -> bool {
+    size == Size::Full || name == "init" || BENCHMARKS.iter().any(|b| b.name == name)
+}
+
+fn script(name: &str) -> Result<String> {
+    let path = paths::root().join("images").join(name);
+    if !path.is_file() {
+        return Err(format!("the linker script {} is missing", path.display()).into());
+    }
+    Ok(format!("-Clink-arg=-T{}", path.display()))
+}
+
+fn kernel(way: Core) -> Result<PathBuf> {
+    let mut cargo = toolchain::kernel_cargo(way, "rustc");
+    // Backtraces walk frame pointers.
+    let frames = format!("target.{KERNEL_TARGET}.rustflags=[\"-Cforce-frame-pointers=yes\"]");
+    cargo.args([
+        "--release",
+        "-p",
+        "kernel",
+        "--bin",
+        "kernel",
+        "--config",
+        &frames,
+        "--",
+    ]);
+    cargo.args(["-Crelocation-model=static", &script("kernel/kernel.ld")?]);
+    cargo.args([
+        "-Clink-arg=-zmax-page-size=4096",
+        "-Clink-arg=--build-id=none",
+    ]);
+    quiet("Building the kernel", cargo.current_dir(paths::root()))?;
+    let dir = toolchain::kernel_target_dir(way);
+    Ok(dir.join(KERNEL_TARGET).join("release/kernel"))
+}
+
+fn program(name: &str, base: u64) -> Result<PathBuf> {
+    let mut cargo = Command::new(toolchain::cargo());
+    cargo.args(["rustc", "--target", USER_TARGET, "--release"]);
+    cargo.args(["-p", name, "--bin", name, "--"]);
+    cargo.args([
+        "-Crelocation-model=static",
+        "-Clinker=rust-lld",
+        "-Clinker-flavor=ld.lld",
+    ]);
+    cargo.arg(script("user.ld")?);
+    cargo.arg("-Clink-arg=--defsym=rust_eh_personality=0");
+    cargo.arg(format!("-Clink-arg=--defsym=IMAGE_BASE={base:#x}"));
+    quiet(
+        &format!("Building {name}"),
+        cargo.current_dir(paths::root()),
+    )?;
+    Ok(paths::target().join(USER_TARGET).join("release").join(name))
+}
+
+fn strip(from: &Path, to: &Path, size: Size) -> Result<()> {
+    let what = match size {
+        Size::Full => "--strip-debug",
+        Size::Slim => "--strip-all",
+    };
+    quiet("", Command::new("objcopy").arg(what).arg(from).arg(to))?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_and_the_kernel_is_not_one() {
+        let names = program_names(&paths::root().join("images")).unwrap();
+        assert!(!names.contains(&"kernel".to_owned()));
+        assert!(names.is_sorted());
+    }
+
+    #[test]
+    fn a_slim_medium_has_init_and_the_benchmarks() {
+        assert!(belongs("init", Size::Slim) && belongs("memclone", Size::Slim));
+        assert!(!belongs("test-share", Size::Slim) && belongs("test-share", Size::Full));
+    }
+}

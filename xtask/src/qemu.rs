@@ -1,0 +1,262 @@
+//! A QEMU machine: its command line, its serial output line by line, how it ended.
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use crate::process::{Owned, interrupted, tied};
+use crate::{Result, process};
+
+/// UEFI firmware of Debian's `ovmf`.
+const FIRMWARE: &str = "/usr/share/ovmf/OVMF.fd";
+
+/// What the machine boots from.
+#[derive(Clone, Debug)]
+pub(crate) enum Boot {
+    /// A medium, by the BIOS.
+    Iso(PathBuf),
+    /// A medium, by UEFI firmware.
+    Uefi(PathBuf),
+    /// A kernel (with a PVH note, or Linux), an initial ramdisk, and a command line.
+    Direct(PathBuf, Option<PathBuf>, String),
+}
+
+/// How instructions are executed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Execution {
+    /// One host thread per processor, real time: for times.
+    Multi,
+    /// One host thread, no instruction clock: many processors on few.
+    Single,
+    /// One host thread and an instruction clock: for counts.
+    Counted,
+}
+
+/// The machine's hardware.
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    /// Virtual processors.
+    pub(crate) cores: u32,
+    /// Memory as QEMU writes it: `512M`, `64G`.
+    pub(crate) memory: String,
+    /// Processor model and flags.
+    pub(crate) cpu: String,
+    /// Whether firmware and kernel find ACPI tables.
+    pub(crate) acpi: bool,
+    /// What it boots.
+    pub(crate) boot: Boot,
+    /// How it executes.
+    pub(crate) execution: Execution,
+    /// A TCG plugin and its words.
+    pub(crate) plugin: Option<String>,
+    /// Where the second serial port goes.
+    pub(crate) second_serial: Option<PathBuf>,
+}
+
+/// How a machine ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Powered off.
+    PoweredOff,
+    /// Left through the debug-exit port with this status.
+    Status(i32),
+    /// Still running after the time allowed.
+    TimedOut,
+    /// QEMU failed or was killed.
+    Broken,
+}
+
+/// What a machine said and how it ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// How it ended.
+    pub(crate) end: End,
+    /// Lines of the first serial port.
+    pub(crate) lines: Vec<String>,
+    /// QEMU's own messages.
+    pub(crate) messages: String,
+    /// How long it took.
+    pub(crate) elapsed: Duration,
+    /// When the first byte came.
+    pub(crate) first_byte: Option<Duration>,
+}
+
+impl Execution {
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::Multi => &["-accel", "tcg,thread=multi"],
+            Self::Single => &["-accel", "tcg,thread=single"],
+            Self::Counted => &[
+                "-accel",
+                "tcg,thread=single",
+                "-icount",
+                "shift=0,sleep=off",
+            ],
+        }
+    }
+}
+
+impl Machine {
+    /// A machine with QEMU's richest processor.
+    pub(crate) fn new(cores: u32, memory: &str, boot: Boot) -> Self {
+        Self {
+            cores,
+            memory: memory.to_owned(),
+            cpu: "max,-erms,-fsrm".to_owned(),
+            acpi: true,
+            boot,
+            execution: Execution::Multi,
+            plugin: None,
+            second_serial: None,
+        }
+    }
+
+    /// The command line, its first serial port on standard output.
+    pub(crate) fn command(&self) -> Command {
+        let mut qemu = tied("qemu-system-x86_64");
+        let acpi = if self.acpi { "on" } else { "off" };
+        // A memory object reserves nothing: a machine may have more memory than this one.
+        let memory = format!("memory-backend-ram,id=ram,size={},reserve=off", self.memory);
+        qemu.args(["-object", &memory, "-m", &self.memory]);
+        qemu.args(["-machine", &format!("q35,acpi={acpi},memory-backend=ram")]);
+        qemu.args(["-cpu", &self.cpu, "-smp", &self.cores.to_string()]);
+        qemu.args([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-vga",
+            "std",
+            "-no-reboot",
+        ]);
+        qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        qemu.args(self.execution.arguments());
+        qemu.args(["-serial", "stdio"]);
+        if let Some(path) = &self.second_serial {
+            qemu.args(["-serial", &format!("file:{}", path.display())]);
+        }
+        if let Some(plugin) = &self.plugin {
+            qemu.args(["-plugin", plugin]);
+        }
+        match &self.boot {
+            Boot::Iso(iso) => qemu.arg("-cdrom").arg(iso),
+            Boot::Uefi(iso) => qemu.args(["-bios", FIRMWARE]).arg("-cdrom").arg(iso),
+            Boot::Direct(kernel, ramdisk, cmdline) => {
+                qemu.arg("-kernel").arg(kernel);
+                if let Some(ramdisk) = ramdisk {
+                    qemu.arg("-initrd").arg(ramdisk);
+                }
+                qemu.args(["-append", cmdline])
+            }
+        };
+        qemu
+    }
+
+    /// Runs the machine to its end, at most `limit`; `watch` sees each line as it comes.
+    pub(crate) fn run(&self, limit: Duration, mut watch: impl FnMut(&str)) -> Result<Outcome> {
+        let mut command = self.command();
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        let start = Instant::now();
+        let spawned = command.spawn();
+        let mut child = Owned(spawned.map_err(|e| format!("cannot start QEMU: {e}"))?);
+        let stdout = child.0.stdout.take().expect("it is piped");
+        let mut stderr = child.0.stderr.take().expect("it is piped");
+        let messages = std::thread::spawn(move || {
+            let mut text = String::new();
+            let _ = stderr.read_to_string(&mut text);
+            text
+        });
+        let incoming = lines_of(stdout);
+        let mut lines = Vec::new();
+        let mut first_byte = None;
+        let timed_out = loop {
+            match incoming.recv_timeout(Duration::from_millis(50)) {
+                Ok(line) => {
+                    first_byte.get_or_insert_with(|| start.elapsed());
+                    watch(&line);
+                    lines.push(line);
+                }
+                Err(RecvTimeoutError::Disconnected) => break false,
+                Err(RecvTimeoutError::Timeout) => {}
+            }
+            if interrupted() {
+                return Err("interrupted".into());
+            }
+            if start.elapsed() > limit {
+                break true;
+            }
+        };
+        if timed_out {
+            child.0.kill()?;
+        }
+        let status = child.0.wait()?;
+        lines.extend(incoming.try_iter());
+        let end = match status.code() {
+            _ if timed_out => End::TimedOut,
+            Some(0) => End::PoweredOff,
+            // QEMU itself fails with 1; the debug-exit port gives 2n + 1 with n ≥ 1.
+            Some(code) if code > 1 && code % 2 == 1 => End::Status(code / 2),
+            _ => End::Broken,
+        };
+        let elapsed = start.elapsed();
+        let messages = messages.join().unwrap_or_default();
+        Ok(Outcome {
+            end,
+            lines,
+            messages,
+            elapsed,
+            first_byte,
+        })
+    }
+
+    /// The command as one would type it.
+    pub(crate) fn line(&self) -> String {
+        process::line(&self.command())
+    }
+}
+
+impl Outcome {
+    /// The last lines and QEMU's messages, for an error text.
+    pub(crate) fn tail(&self) -> String {
+        let from = self.lines.len().saturating_sub(15);
+        let last = self.lines[from..]
+            .iter()
+            .map(|line| format!("  | {line}\n"));
+        format!("{}{}", last.collect::<String>(), self.messages)
+    }
+}
+
+/// Reads a serial port: lines without their end, as UTF-8 as far as it is.
+fn lines_of(port: impl Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    std::thread::spawn(move || {
+        let mut port = BufReader::new(port);
+        let mut line = Vec::new();
+        while port.read_until(b'\n', &mut line).is_ok_and(|n| n > 0) {
+            let text = String::from_utf8_lossy(&line);
+            let sent = sender.send(text.trim_end_matches(['\r', '\n']).to_owned());
+            line.clear();
+            if sent.is_err() {
+                break;
+            }
+        }
+    });
+    receiver
+}
+
+/// QEMU's version line, for records.
+pub(crate) fn version() -> String {
+    let out = Command::new("qemu-system-x86_64").arg("--version").output();
+    let text = out.map_or_else(
+        |_| String::new(),
+        |o| String::from_utf8_lossy(&o.stdout).into(),
+    );
+    let first = text.lines().next().unwrap_or("unknown");
+    first
+        .trim_start_matches("QEMU emulator version ")
+        .to_owned()
+}
