@@ -12,16 +12,13 @@ pub struct Range {
 /// A boot module: its bytes in memory.
 pub type Module = &'static [u8];
 
-/// The machine as found at boot. Produced by the arch, validated there: ranges are sorted, page
-/// aligned, disjoint, and hold nothing in use.
+/// The machine as found at boot. Produced by the arch, validated there.
 #[derive(Clone, Copy, Debug)]
 pub struct BootInfo {
     /// Command line, without the kernel's path.
     pub command_line: &'static str,
     /// Number of cores that started.
     pub cores: usize,
-    /// RAM the kernel may hand out.
-    pub free: &'static [Range],
     /// The archive of user programs, if one was found.
     pub archive: Option<Module>,
     /// Time-stamp counter ticks per second, calibrated against a second clock.
@@ -40,6 +37,13 @@ pub trait BootAlloc {
     ///
     /// When RAM does not suffice: a machine this small cannot boot, and the message says how much it needs.
     fn slice<T: 'static>(&mut self, n: usize, make: impl FnMut(usize) -> T) -> &'static mut [T];
+
+    /// The physical address after the last byte of RAM.
+    fn ram_end(&self) -> u64;
+
+    /// All RAM that is in use by nobody, sorted, page aligned, disjoint: the kernel hands it out from now on,
+    /// and takes nothing more here.
+    fn rest(&mut self) -> &'static [Range];
 }
 
 /// A kernel, as the boot path starts it.
