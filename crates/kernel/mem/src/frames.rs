@@ -1,0 +1,98 @@
+//! Frames as values.
+
+use crate::memory::Memory;
+use corey_kernel_hal::{Frame, Platform};
+
+/// A frame that belongs to whoever has this value. Its contents are whatever was there.
+///
+/// Dropping it leaks the frame, which an audit finds: give it to a cell or free it.
+#[derive(Debug)]
+#[must_use = "a dropped frame is lost"]
+pub struct Owned(pub(crate) Frame);
+
+impl Owned {
+    /// Which frame it is.
+    #[must_use]
+    pub fn frame(&self) -> Frame {
+        self.0
+    }
+
+    /// Fills it with zeroes.
+    pub fn zero<P: Platform>(self, platform: &P) -> Zeroed {
+        // SAFETY: `self` owns the frame.
+        unsafe { platform.zero(self.0) };
+        Zeroed(self)
+    }
+
+    /// Copies the page `from` into it. Contents are then as good as zeroes: fit to be a page.
+    pub fn copy_of<P: Platform>(self, platform: &P, from: crate::DataFrame) -> Zeroed {
+        // SAFETY: `self` owns the frame.
+        unsafe { platform.copy(from.frame(), self.0) };
+        Zeroed(self)
+    }
+}
+
+/// An owned frame whose contents are known: zeroes, or a copied page of a program.
+#[derive(Debug)]
+#[must_use = "a dropped frame is lost"]
+pub struct Zeroed(pub(crate) Owned);
+
+impl Zeroed {
+    /// Forgets that the contents are known.
+    pub fn into_owned(self) -> Owned {
+        self.0
+    }
+}
+
+/// Frames chained through their descriptors.
+#[derive(Debug, Default)]
+pub struct FrameList {
+    /// First frame's number; 0 for none (frame 0 is never handed out).
+    head: u32,
+    count: u64,
+}
+
+impl FrameList {
+    /// An empty list.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { head: 0, count: 0 }
+    }
+
+    /// Frames in it.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.count
+    }
+
+    /// Whether it is empty.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.head == 0
+    }
+
+    /// Adds a frame.
+    pub fn push(&mut self, memory: &Memory, frame: Owned) {
+        memory.info(frame.0).set_next(self.head);
+        self.head = frame.0.0;
+        self.count += 1;
+    }
+
+    /// Takes the frame that was added last.
+    pub fn pop(&mut self, memory: &Memory) -> Option<Owned> {
+        if self.head == 0 {
+            return None;
+        }
+        let frame = Frame(self.head);
+        self.head = memory.info(frame).next();
+        self.count -= 1;
+        Some(Owned(frame))
+    }
+
+    /// Moves all of `other` here, one by one.
+    pub fn append(&mut self, memory: &Memory, other: &mut Self) {
+        while let Some(frame) = other.pop(memory) {
+            self.push(memory, frame);
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Stocks, caches and descriptors.
+
+use crate::frames::{FrameList, Owned, Zeroed};
+use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use corey_kernel_hal::{BootAlloc, CoreId, Frame, PAGE_SIZE, Platform, Range};
+use corey_kernel_percore::Local;
+use corey_lib_sync::{Relax, Shared};
+
+/// Frames that move between a stock and a cache at once.
+const BATCH: usize = 64;
+/// Frames a cache holds at most.
+const CACHE: usize = 2 * BATCH;
+/// Most pieces of RAM one core's memory can have.
+const PIECES: usize = 16;
+
+/// What the kernel knows about a frame, 8 bytes. Descriptors lie contiguous per home core.
+#[derive(Debug)]
+pub(crate) struct FrameInfo {
+    /// Next frame of the list this one is in.
+    next: AtomicU32,
+    /// The core whose memory it is.
+    home: AtomicU16,
+    /// Lock of the leaf page table in it.
+    leaf: AtomicBool,
+    /// Whether it holds objects; such a frame never holds anything else again.
+    objects: AtomicBool,
+}
+
+impl FrameInfo {
+    pub(crate) fn next(&self) -> u32 {
+        self.next.load(Ordering::Relaxed)
+    }
+    pub(crate) fn set_next(&self, next: u32) {
+        self.next.store(next, Ordering::Relaxed);
+    }
+}
+
+/// One core's frames that nobody has.
+#[derive(Debug, Default)]
+pub struct Stock {
+    /// Frames never handed out yet: half-open ranges of numbers.
+    fresh: heapless::Vec<(u32, u32), PIECES>,
+    /// Frames that came back.
+    used: FrameList,
+}
+
+impl Stock {
+    fn pop(&mut self, memory: &Memory) -> Option<Owned> {
+        if let Some(frame) = self.used.pop(memory) {
+            return Some(frame);
+        }
+        let (first, end) = self.fresh.last_mut()?;
+        let frame = Frame(*first);
+        *first += 1;
+        if first == end {
+            self.fresh.pop();
+        }
+        Some(Owned(frame))
+    }
+
+    fn len(&self) -> u64 {
+        self.used.len()
+            + self
+                .fresh
+                .iter()
+                .map(|(a, b)| u64::from(b - a))
+                .sum::<u64>()
+    }
+}
+
+/// All frames of the machine.
+#[derive(Debug)]
+pub struct Memory {
+    infos: &'static [FrameInfo],
+    stocks: &'static [Shared<Stock>],
+    frames: u64,
+    unused: u64,
+}
+
+impl Memory {
+    /// Divides what is left of boot memory among `cores` cores, each its own contiguous part.
+    pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
+        let infos: &'static [FrameInfo] =
+            alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| {
+                FrameInfo {
+                    next: AtomicU32::new(0),
+                    home: AtomicU16::new(0),
+                    leaf: AtomicBool::new(false),
+                }
+            });
+        let stocks: &'static mut [Shared<Stock>] = alloc.slice(cores, |core| {
+            Shared::new(core as u16, "stock", Stock::default())
+        });
+        let rest = alloc.rest();
+        let frames = rest.iter().map(frames_of).sum::<u64>();
+        // Parts begin at multiples of 16 frames: their descriptors share no 128-byte line.
+        let part = (frames / cores as u64) & !15;
+        let mut unused = 0;
+        let mut core = 0;
+        let mut room = part;
+        for range in rest {
+            let mut first = (range.start / PAGE_SIZE) as u32;
+            let end = first + frames_of(range) as u32;
+            while first < end {
+                if room == 0 && core + 1 < cores {
+                    core += 1;
+                    room = part;
+                }
+                let last = core + 1 == cores;
+                let take = if last {
+                    end - first
+                } else {
+                    u64::from(end - first).min(room) as u32
+                };
+                let stock = stocks.get_mut(core).expect("one stock per core").get_mut();
+                if stock.fresh.push((first, first + take)).is_err() {
+                    unused += u64::from(take);
+                }
+                for info in infos.iter().skip(first as usize).take(take as usize) {
+                    info.home.store(core as u16, Ordering::Relaxed);
+                }
+                room = room.saturating_sub(u64::from(take));
+                first += take;
+            }
+        }
+        Self {
+            infos,
+            stocks,
+            frames,
+        }
+    }
+
+    /// Frames under management.
+    #[must_use]
+    pub fn frames(&self) -> u64 {
+        self.frames
+    }
+
+    /// Frames that stay unused because RAM comes in too many pieces.
+    #[must_use]
+    pub fn unused(&self) -> u64 {
+        self.unused
+    }
+
+    /// Says for good that `frame` holds objects: type-stable memory.
+    pub fn mark_objects(&self, frame: &Owned) {
+        self.info(frame.0).objects.store(true, Ordering::Release);
+    }
+
+    /// Whether `frame` holds objects.
+    #[must_use]
+    pub fn holds_objects(&self, frame: Frame) -> bool {
+        self.infos
+            .get(frame.0 as usize)
+            .is_some_and(|i| i.objects.load(Ordering::Acquire))
+    }
+
+    #[inline(always)]
+    pub(crate) fn info(&self, frame: Frame) -> &FrameInfo {
+        self.infos
+            .get(frame.0 as usize)
+            .expect("every frame of RAM has a descriptor")
+    }
+
+    /// The core whose memory `frame` is.
+    #[must_use]
+    pub fn home(&self, frame: Frame) -> CoreId {
+        CoreId(self.info(frame).home.load(Ordering::Relaxed))
+    }
+
+    /// Frames in all stocks.
+    pub fn in_stocks<R: Relax>(&self, waiter: &mut R) -> u64 {
+        self.stocks.iter().map(|s| s.lock(waiter).len()).sum()
+    }
+
+    /// Locks the leaf page table in `frame`. Waiting serves the mailbox.
+    #[inline(always)]
+    pub fn lock_leaf<R: Relax>(&self, frame: Frame, waiter: &mut R) -> LeafGuard<'_> {
+        let lock = &self.info(frame).leaf;
+        while lock.swap(true, Ordering::Acquire) {
+            while lock.load(Ordering::Relaxed) {
+                waiter.relax();
+            }
+        }
+        LeafGuard(lock)
+    }
+
+    /// Address ranges for the line meter's names: `each(address, bytes, name)`.
+    pub fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+        each(
+            self.infos.as_ptr() as u64,
+            size_of_val(self.infos) as u64,
+            "frame.descriptor",
+        );
+        each(
+            self.stocks.as_ptr() as u64,
+            size_of_val(self.stocks) as u64,
+            "stock",
+        );
+    }
+}
+
+fn frames_of(range: &Range) -> u64 {
+    range.end.saturating_sub(range.start) / PAGE_SIZE
+}
+
+/// A locked leaf table.
+#[derive(Debug)]
+pub struct LeafGuard<'a>(&'a AtomicBool);
+
+impl Drop for LeafGuard<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
+    }
+}
+
+/// No core that may be asked has a frame left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OutOfMemory;
+
+/// Whose memory a frame shall come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// This core's and no other's. Naming oneself uses the private cache.
+    Core(CoreId),
+    /// One's own, then the nearest core's with memory.
+    Nearest,
+}
+
+/// One core's way to memory: its private cache, and all stocks behind it.
+#[derive(Debug)]
+pub struct Mem {
+    memory: &'static Memory,
+    cache: heapless::Vec<Frame, CACHE>,
+}
+
+impl Mem {
+    /// An empty cache.
+    #[must_use]
+    pub fn new(memory: &'static Memory) -> Self {
+        Self {
+            memory,
+            cache: heapless::Vec::new(),
+        }
+    }
+
+    /// All frames.
+    #[must_use]
+    #[inline(always)]
+    pub fn memory(&self) -> &'static Memory {
+        self.memory
+    }
+
+    /// Takes a frame. From the cache: no lock, no line but the cache's own.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when `source` has none.
+    #[inline(always)]
+    pub fn alloc<P: Platform>(
+        &mut self,
+        local: &mut Local<P>,
+        source: Source,
+    ) -> Result<Owned, OutOfMemory> {
+        if (source == Source::Nearest || source == Source::Core(local.id))
+            && let Some(frame) = self.cache.pop()
+        {
+            local.cached_frames = self.cache.len() as u64;
+            return Ok(Owned(frame));
+        }
+        self.alloc_slow(local, source)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_slow<P: Platform>(
+        &mut self,
+        local: &mut Local<P>,
+        source: Source,
+    ) -> Result<Owned, OutOfMemory> {
+        match source {
+            Source::Core(core) if core != local.id => {
+                let stock = self.memory.stocks.get(core.index()).ok_or(OutOfMemory)?;
+                stock.lock(local).pop(self.memory).ok_or(OutOfMemory)
+            }
+            Source::Core(core) => self.refill(local, core).ok_or(OutOfMemory),
+            Source::Nearest => {
+                let cores = self.memory.stocks.len();
+                let own = local.id.index();
+                (0..cores)
+                    .find_map(|d| self.refill(local, CoreId(((own + d) % cores) as u16)))
+                    .ok_or(OutOfMemory)
+            }
+        }
+    }
+
+    /// Moves a batch from `core`'s stock into the cache, and takes one of it. From another core's stock
+    /// one frame only: what is cached is one's own.
+    fn refill<P: Platform>(&mut self, local: &mut Local<P>, core: CoreId) -> Option<Owned> {
+        let mut stock = self.memory.stocks.get(core.index())?.lock(local);
+        let first = stock.pop(self.memory)?;
+        if core == local.id {
+            for _ in 1..BATCH {
+                let Some(frame) = stock.pop(self.memory) else {
+                    break;
+                };
+                if self.cache.push(frame.0).is_err() {
+                    break;
+                }
+            }
+            // Lowest first, so that neighbours in memory are handed out in order.
+            self.cache.reverse();
+            drop(stock);
+            local.cached_frames = self.cache.len() as u64;
+        }
+        Some(first)
+    }
+
+    /// Takes a frame and fills it with zeroes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Mem::alloc`].
+    #[inline(always)]
+    pub fn alloc_zeroed<P: Platform>(
+        &mut self,
+        local: &mut Local<P>,
+        source: Source,
+    ) -> Result<Zeroed, OutOfMemory> {
+        Ok(self.alloc(local, source)?.zero(&local.platform))
+    }
+
+    /// Gives a frame back to its home: the private cache, or another core's stock.
+    pub fn free<P: Platform>(&mut self, local: &mut Local<P>, frame: Owned) {
+        let home = self.memory.home(frame.0);
+        if home != local.id {
+            if let Some(stock) = self.memory.stocks.get(home.index()) {
+                stock.lock(local).used.push(self.memory, frame);
+            }
+            return;
+        }
+        if self.cache.is_full()
+            && let Some(stock) = self.memory.stocks.get(home.index())
+        {
+            let mut stock = stock.lock(local);
+            for _ in 0..BATCH {
+                let Some(frame) = self.cache.pop() else { break };
+                stock.used.push(self.memory, Owned(frame));
+            }
+        }
+        let pushed = self.cache.push(frame.0);
+        debug_assert!(pushed.is_ok(), "room was made");
+        local.cached_frames = self.cache.len() as u64;
+    }
+}

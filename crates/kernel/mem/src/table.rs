@@ -1,0 +1,126 @@
+//! Page tables: frames the processor reads.
+
+use crate::cell::Content;
+use crate::frames::{Owned, Zeroed};
+use crate::page::DataFrame;
+use core::sync::atomic::{AtomicU64, Ordering};
+use corey_kernel_hal::{Access, Entry, Frame, Platform};
+
+/// A table of 512 entries.
+///
+/// An entry of the user half is 0, a leaf made from a [`DataFrame`], or a link to a table. A table that
+/// was linked by [`TableRef::add_child`] belongs to its parent until the tree is reclaimed; one linked
+/// by [`TableRef::link`] belongs to an interior tree, which outlives the link: it is attached meanwhile.
+#[derive(Debug)]
+#[repr(transparent)]
+pub struct TablePage([AtomicU64; 512]);
+
+// SAFETY: 512 × 8 bytes of atomics; 0 is "not present".
+unsafe impl Content for TablePage {}
+
+/// A table and its frame.
+#[derive(Clone, Copy, Debug)]
+pub struct TableRef<'a> {
+    frame: Frame,
+    page: &'a TablePage,
+}
+
+impl<'a> TableRef<'a> {
+    /// The table that `cell` owns.
+    #[must_use]
+    #[inline(always)]
+    pub fn of<P: Platform>(cell: &'a crate::FrameCell<TablePage>, platform: &P) -> Option<Self> {
+        Some(Self {
+            frame: cell.frame()?,
+            page: cell.get(platform)?,
+        })
+    }
+
+    /// Its frame.
+    #[must_use]
+    #[inline(always)]
+    pub fn frame(self) -> Frame {
+        self.frame
+    }
+
+    #[inline(always)]
+    fn slot(self, index: usize) -> &'a AtomicU64 {
+        &self.page.0[index & 511]
+    }
+
+    /// What entry `index` says.
+    #[must_use]
+    #[inline(always)]
+    pub fn entry<P: Platform>(self, index: usize) -> Entry {
+        P::decode(self.slot(index).load(Ordering::Relaxed))
+    }
+
+    /// The table that entry `index` links.
+    #[must_use]
+    #[inline(always)]
+    pub fn child<P: Platform>(self, platform: &P, index: usize) -> Option<Self> {
+        let Entry::Table(frame) = P::decode(self.slot(index).load(Ordering::Acquire)) else {
+            return None;
+        };
+        // SAFETY: a linked table lives as long as the table that links it (type invariant), is RAM, and
+        // made of atomics.
+        let page = unsafe { platform.direct(frame).cast::<TablePage>().as_ref() };
+        Some(Self { frame, page })
+    }
+
+    /// Links a new, empty table, which now belongs to this one.
+    ///
+    /// # Errors
+    ///
+    /// The frame comes back when the entry is taken.
+    pub fn add_child<P: Platform>(self, index: usize, table: Zeroed) -> Result<(), Zeroed> {
+        let entry = P::table(table.0.0);
+        match self
+            .slot(index)
+            .compare_exchange(0, entry, Ordering::AcqRel, Ordering::Relaxed)
+        {
+            Ok(_) => Ok(()),
+            Err(_) => Err(table),
+        }
+    }
+
+    /// Takes the table back that entry `index` links by [`TableRef::add_child`]. Only a tree that no
+    /// processor can reach any more does that.
+    pub fn take_child<P: Platform>(self, index: usize) -> Option<Owned> {
+        match P::decode(self.slot(index).swap(0, Ordering::AcqRel)) {
+            Entry::Table(frame) => Some(Owned(frame)),
+            _ => None,
+        }
+    }
+
+    /// Links an interior tree's table. The entry is empty, and the tree attached.
+    #[inline(always)]
+    pub fn link<P: Platform>(self, index: usize, table: TableRef<'_>) {
+        self.slot(index)
+            .store(P::table(table.frame), Ordering::Release);
+    }
+
+    /// Maps a page.
+    #[inline(always)]
+    pub fn set_leaf<P: Platform>(self, index: usize, page: DataFrame, access: Access) {
+        self.slot(index)
+            .store(P::leaf(page.frame(), access), Ordering::Release);
+    }
+
+    /// Empties an entry. True when something was there.
+    #[inline(always)]
+    pub fn clear(self, index: usize) -> bool {
+        let slot = self.slot(index);
+        let before = slot.load(Ordering::Relaxed);
+        if before != 0 {
+            slot.store(0, Ordering::SeqCst);
+        }
+        before != 0
+    }
+
+    /// Prepares a new top-level table.
+    pub fn init_root<P: Platform>(self, platform: &P) {
+        // SAFETY: the table is new and loaded nowhere; its tree owns the frame.
+        unsafe { platform.init_root(self.frame) };
+    }
+}
