@@ -33,10 +33,7 @@ unsafe impl<T: Content> Content for [FrameCell<T>; 512] {}
 
 impl<T: Content> Default for FrameCell<T> {
     fn default() -> Self {
-        Self {
-            frame: AtomicU64::new(0),
-            content: PhantomData,
-        }
+        Self { frame: AtomicU64::new(0), content: PhantomData }
     }
 }
 
@@ -63,10 +60,7 @@ impl<T: Content> FrameCell<T> {
     /// The frame comes back when another core was first.
     pub fn publish(&self, frame: Zeroed) -> Result<(), Zeroed> {
         let word = u64::from(frame.0.0.0);
-        match self
-            .frame
-            .compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire)
-        {
+        match self.frame.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
             Err(_) => Err(frame),
         }

@@ -14,10 +14,7 @@
 //!
 //! **Testing.** Unit tests here; `tests/` on the fake machine, and the audit after every test.
 #![cfg_attr(not(test), no_std)]
-#![allow(
-    unsafe_code,
-    reason = "turns frames into references; the rules are on the types"
-)]
+#![allow(unsafe_code, reason = "turns frames into references; the rules are on the types")]
 
 mod cell;
 mod frames;

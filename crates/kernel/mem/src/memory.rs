@@ -59,12 +59,7 @@ impl Stock {
     }
 
     fn len(&self) -> u64 {
-        self.used.len()
-            + self
-                .fresh
-                .iter()
-                .map(|(a, b)| u64::from(b - a))
-                .sum::<u64>()
+        self.used.len() + self.fresh.iter().map(|(a, b)| u64::from(b - a)).sum::<u64>()
     }
 }
 
@@ -81,20 +76,19 @@ impl Memory {
     /// Divides what is left of boot memory among `cores` cores, each its own contiguous part.
     pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
         let infos: &'static [FrameInfo] =
-            alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| {
-                FrameInfo {
-                    next: AtomicU32::new(0),
-                    home: AtomicU16::new(0),
-                    leaf: AtomicBool::new(false),
-                }
+            alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| FrameInfo {
+                next: AtomicU32::new(0),
+                home: AtomicU16::new(0),
+                leaf: AtomicBool::new(false),
+                objects: AtomicBool::new(false),
             });
-        let stocks: &'static mut [Shared<Stock>] = alloc.slice(cores, |core| {
-            Shared::new(core as u16, "stock", Stock::default())
-        });
+        let stocks: &'static mut [Shared<Stock>] =
+            alloc.slice(cores, |core| Shared::new(core as u16, "stock", Stock::default()));
         let rest = alloc.rest();
         let frames = rest.iter().map(frames_of).sum::<u64>();
         // Parts begin at multiples of 16 frames: their descriptors share no 128-byte line.
         let part = (frames / cores as u64) & !15;
+        let mut unused = 0;
         let mut unused = 0;
         let mut core = 0;
         let mut room = part;
@@ -107,11 +101,7 @@ impl Memory {
                     room = part;
                 }
                 let last = core + 1 == cores;
-                let take = if last {
-                    end - first
-                } else {
-                    u64::from(end - first).min(room) as u32
-                };
+                let take = if last { end - first } else { u64::from(end - first).min(room) as u32 };
                 let stock = stocks.get_mut(core).expect("one stock per core").get_mut();
                 if stock.fresh.push((first, first + take)).is_err() {
                     unused += u64::from(take);
@@ -123,11 +113,7 @@ impl Memory {
                 first += take;
             }
         }
-        Self {
-            infos,
-            stocks,
-            frames,
-        }
+        Self { infos, stocks, frames: frames - unused, unused }
     }
 
     /// Frames under management.
@@ -150,16 +136,12 @@ impl Memory {
     /// Whether `frame` holds objects.
     #[must_use]
     pub fn holds_objects(&self, frame: Frame) -> bool {
-        self.infos
-            .get(frame.0 as usize)
-            .is_some_and(|i| i.objects.load(Ordering::Acquire))
+        self.infos.get(frame.0 as usize).is_some_and(|i| i.objects.load(Ordering::Acquire))
     }
 
     #[inline(always)]
     pub(crate) fn info(&self, frame: Frame) -> &FrameInfo {
-        self.infos
-            .get(frame.0 as usize)
-            .expect("every frame of RAM has a descriptor")
+        self.infos.get(frame.0 as usize).expect("every frame of RAM has a descriptor")
     }
 
     /// The core whose memory `frame` is.
@@ -187,16 +169,8 @@ impl Memory {
 
     /// Address ranges for the line meter's names: `each(address, bytes, name)`.
     pub fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
-        each(
-            self.infos.as_ptr() as u64,
-            size_of_val(self.infos) as u64,
-            "frame.descriptor",
-        );
-        each(
-            self.stocks.as_ptr() as u64,
-            size_of_val(self.stocks) as u64,
-            "stock",
-        );
+        each(self.infos.as_ptr() as u64, size_of_val(self.infos) as u64, "frame.descriptor");
+        each(self.stocks.as_ptr() as u64, size_of_val(self.stocks) as u64, "stock");
     }
 }
 
@@ -239,10 +213,7 @@ impl Mem {
     /// An empty cache.
     #[must_use]
     pub fn new(memory: &'static Memory) -> Self {
-        Self {
-            memory,
-            cache: heapless::Vec::new(),
-        }
+        Self { memory, cache: heapless::Vec::new() }
     }
 
     /// All frames.
@@ -258,11 +229,7 @@ impl Mem {
     ///
     /// [`OutOfMemory`] when `source` has none.
     #[inline(always)]
-    pub fn alloc<P: Platform>(
-        &mut self,
-        local: &mut Local<P>,
-        source: Source,
-    ) -> Result<Owned, OutOfMemory> {
+    pub fn alloc<P: Platform>(&mut self, local: &mut Local<P>, source: Source) -> Result<Owned, OutOfMemory> {
         if (source == Source::Nearest || source == Source::Core(local.id))
             && let Some(frame) = self.cache.pop()
         {

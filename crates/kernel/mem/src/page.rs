@@ -30,10 +30,7 @@ impl DataFrame {
     /// Reads bytes from `offset` on; returns how many: up to the page's end. Programs may write meanwhile.
     pub fn read<P: Platform>(self, platform: &P, offset: usize, to: &mut [u8]) -> usize {
         let n = to.len().min(4096_usize.saturating_sub(offset));
-        let from = platform
-            .direct(self.0)
-            .as_ptr()
-            .wrapping_add(offset.min(4096));
+        let from = platform.direct(self.0).as_ptr().wrapping_add(offset.min(4096));
         for (i, byte) in to.iter_mut().take(n).enumerate() {
             // SAFETY: `offset + i < 4096`: inside the frame, which is RAM. Volatile, as user code may write it.
             *byte = unsafe { from.wrapping_add(i).read_volatile() };
@@ -44,10 +41,7 @@ impl DataFrame {
     /// Writes bytes from `offset` on; returns how many: up to the page's end.
     pub fn write<P: Platform>(self, platform: &P, offset: usize, from: &[u8]) -> usize {
         let n = from.len().min(4096_usize.saturating_sub(offset));
-        let to = platform
-            .direct(self.0)
-            .as_ptr()
-            .wrapping_add(offset.min(4096));
+        let to = platform.direct(self.0).as_ptr().wrapping_add(offset.min(4096));
         for (i, byte) in from.iter().take(n).enumerate() {
             // SAFETY: as in `read`. Nobody in the kernel has a reference into a data frame.
             unsafe { to.wrapping_add(i).write_volatile(*byte) };
@@ -122,10 +116,7 @@ impl PageSlot {
     pub fn install(&self, page: Zeroed) -> Result<DataFrame, Zeroed> {
         let frame = page.0.0;
         let word = u64::from(frame.0) << FRAME_SHIFT | PRESENT;
-        match self
-            .0
-            .compare_exchange(ABSENT, word, Ordering::SeqCst, Ordering::Relaxed)
-        {
+        match self.0.compare_exchange(ABSENT, word, Ordering::SeqCst, Ordering::Relaxed) {
             Ok(_) => Ok(DataFrame(frame)),
             Err(_) => Err(page),
         }
@@ -155,18 +146,14 @@ impl PageSlot {
 
     /// Ends a revocation: no mapping of the page is left, and its frame goes to limbo.
     pub fn finish_revoke(&self) -> Option<Owned> {
-        let word = self
-            .change(|w| (w & STATE == REVOKING).then_some(ABSENT))
-            .ok()?;
+        let word = self.change(|w| (w & STATE == REVOKING).then_some(ABSENT)).ok()?;
         Some(Owned(Self::data(word).0))
     }
 
     /// Keeps a present page where it is until [`PageSlot::unpin`]. `None` when it is not present, or
     /// pinned 4095 times.
     pub fn pin(&self) -> Option<DataFrame> {
-        let word = self
-            .change(|w| (w & STATE == PRESENT && w & PINS != PINS).then_some(w + PIN))
-            .ok()?;
+        let word = self.change(|w| (w & STATE == PRESENT && w & PINS != PINS).then_some(w + PIN)).ok()?;
         Some(Self::data(word))
     }
 

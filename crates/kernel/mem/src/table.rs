@@ -30,10 +30,7 @@ impl<'a> TableRef<'a> {
     #[must_use]
     #[inline(always)]
     pub fn of<P: Platform>(cell: &'a crate::FrameCell<TablePage>, platform: &P) -> Option<Self> {
-        Some(Self {
-            frame: cell.frame()?,
-            page: cell.get(platform)?,
-        })
+        Some(Self { frame: cell.frame()?, page: cell.get(platform)? })
     }
 
     /// Its frame.
@@ -75,10 +72,7 @@ impl<'a> TableRef<'a> {
     /// The frame comes back when the entry is taken.
     pub fn add_child<P: Platform>(self, index: usize, table: Zeroed) -> Result<(), Zeroed> {
         let entry = P::table(table.0.0);
-        match self
-            .slot(index)
-            .compare_exchange(0, entry, Ordering::AcqRel, Ordering::Relaxed)
-        {
+        match self.slot(index).compare_exchange(0, entry, Ordering::AcqRel, Ordering::Relaxed) {
             Ok(_) => Ok(()),
             Err(_) => Err(table),
         }
@@ -96,15 +90,13 @@ impl<'a> TableRef<'a> {
     /// Links an interior tree's table. The entry is empty, and the tree attached.
     #[inline(always)]
     pub fn link<P: Platform>(self, index: usize, table: TableRef<'_>) {
-        self.slot(index)
-            .store(P::table(table.frame), Ordering::Release);
+        self.slot(index).store(P::table(table.frame), Ordering::Release);
     }
 
     /// Maps a page.
     #[inline(always)]
     pub fn set_leaf<P: Platform>(self, index: usize, page: DataFrame, access: Access) {
-        self.slot(index)
-            .store(P::leaf(page.frame(), access), Ordering::Release);
+        self.slot(index).store(P::leaf(page.frame(), access), Ordering::Release);
     }
 
     /// Empties an entry. True when something was there.
