@@ -1,0 +1,284 @@
+//! [`Ctx`]: one core's kernel state at the level of objects.
+
+use crate::header::{Handle, Header, Object};
+use crate::limbo::Limbo;
+use crate::slab::{Slab, SlotList};
+use core::sync::atomic::Ordering;
+use corey_abi::{Error, Home, Id, Name};
+use corey_kernel_hal::{BootAlloc, CoreId, Platform};
+use corey_kernel_mem::{Mem, Memory, Owned, Source, Zeroed};
+use corey_kernel_percore::{CoreSet, Entered, Local, PerCore, Serve, Snapshot};
+use corey_lib_sync::{Relax, Shared};
+
+/// What is one per machine below the object kinds.
+#[derive(Debug)]
+pub struct World {
+    /// Every core's epoch and mailbox.
+    pub cores: &'static [PerCore],
+    /// All frames.
+    pub memory: Memory,
+    slabs: &'static [Shared<Slab>],
+    limbos: &'static [Shared<Limbo>],
+}
+
+impl World {
+    /// Everything, from boot memory; takes the rest of RAM as frames.
+    pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
+        let per_core = PerCore::new_all(cores, alloc);
+        let slabs = alloc.slice(cores, |i| Shared::new(i as u16, "slab", Slab::default()));
+        let snapshots = alloc.slice(cores * cores, |_| Snapshot::default());
+        let mut rows = snapshots.chunks_exact_mut(cores);
+        let limbos = alloc.slice(cores, |i| {
+            Shared::new(i as u16, "limbo", Limbo::new(rows.next().expect("one row per core")))
+        });
+        let memory = Memory::new(cores, alloc);
+        Self { cores: per_core, memory, slabs, limbos }
+    }
+
+    /// Address ranges for the line meter's names.
+    pub fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+        self.memory.map(each);
+        each(self.cores.as_ptr() as u64, size_of_val(self.cores) as u64, "percore");
+        each(self.slabs.as_ptr() as u64, size_of_val(self.slabs) as u64, "slab");
+        each(self.limbos.as_ptr() as u64, size_of_val(self.limbos) as u64, "limbo");
+    }
+}
+
+/// One core's kernel state: waits and messages, memory, identifiers.
+#[derive(Debug)]
+pub struct Ctx<P> {
+    /// The core, its mailbox and paging state.
+    pub local: Local<P>,
+    /// Its way to memory.
+    pub mem: Mem,
+    /// What all cores have.
+    pub world: &'static World,
+    next_id: u64,
+    /// Dead private objects, free from this core's next entry on.
+    private: SlotList,
+    /// The entry (counted) in which `private` was last added to.
+    private_since: u64,
+    /// Kernel entries so far.
+    entries: u64,
+}
+
+impl<P: Platform> Ctx<P> {
+    /// The state of the core that `platform` belongs to.
+    pub fn new(platform: P, world: &'static World, serve: Serve<P>) -> Self {
+        Self {
+            local: Local::new(platform, world.cores, serve),
+            mem: Mem::new(&world.memory),
+            world,
+            next_id: 1,
+            private: SlotList::default(),
+            private_since: 0,
+            entries: 0,
+        }
+    }
+
+    /// Enters the kernel: pointers looked up from here on stay good until the result is dropped.
+    #[inline(always)]
+    pub fn enter(&mut self) -> Entered<'static> {
+        self.entries += 1;
+        self.local.own().epoch.enter()
+    }
+
+    /// This core.
+    #[inline(always)]
+    pub fn core(&self) -> CoreId {
+        self.local.id
+    }
+
+    /// The core whose memory `home` means for metadata.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotFound`] when there is no such core.
+    pub fn home(&self, home: Home) -> Result<CoreId, Error> {
+        match home {
+            Home::Any => Ok(self.local.id),
+            Home::Core(core) if usize::from(core) < self.world.cores.len() => Ok(CoreId(core)),
+            Home::Core(_) => Err(Error::NotFound),
+        }
+    }
+
+    /// Whether only the nearest core with memory will do, or this one and no other.
+    #[must_use]
+    pub fn source(&self, home: Home) -> Source {
+        match home {
+            Home::Any => Source::Nearest,
+            Home::Core(core) => Source::Core(CoreId(core)),
+        }
+    }
+
+    /// Takes a frame; when there is none, first what limbo gives back.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    #[inline(always)]
+    pub fn alloc(&mut self, source: Source) -> Result<Owned, Error> {
+        match self.mem.alloc(&mut self.local, source) {
+            Ok(frame) => Ok(frame),
+            Err(_) => self.alloc_last(source),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn alloc_last(&mut self, source: Source) -> Result<Owned, Error> {
+        self.drain_all();
+        self.mem.alloc(&mut self.local, source).map_err(|_| Error::NoMemory)
+    }
+
+    /// Takes a zeroed frame.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    #[inline(always)]
+    pub fn alloc_zeroed(&mut self, source: Source) -> Result<Zeroed, Error> {
+        Ok(self.alloc(source)?.zero(&self.local.platform))
+    }
+
+    /// Gives a frame back that no core can reach.
+    pub fn free(&mut self, frame: Owned) {
+        self.mem.free(&mut self.local, frame);
+    }
+
+    fn fresh_id(&mut self) -> Id {
+        let id = Id::new(self.local.id.0, self.next_id);
+        self.next_id += 1;
+        id
+    }
+
+    /// Makes an object in `home`'s memory, with one reference, charged `pages` to the share that will
+    /// name it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn create<'k, T: Object<P>>(
+        &mut self,
+        inside: &'k Entered<'_>,
+        home: Home,
+        name: &Name,
+        pages: u64,
+        value: T,
+    ) -> Result<Handle<'k, T>, Error> {
+        self.drain_private();
+        let source = self.source(home);
+        let core = self.home(home)?;
+        let header = self.slot(core, source)?;
+        let id = self.fresh_id();
+        // SAFETY: the slot was free, so nobody refers to its body; it is large and aligned enough
+        // (checked in `body`), and a `T` until it is dead and quiescent.
+        unsafe { header.body::<T>().write(value) };
+        header.init::<P, T>(id, core, name, pages);
+        let _ = inside;
+        Ok(Handle::new(header).expect("the type was just stored"))
+    }
+
+    fn slot(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
+        let slab = self.world.slabs.get(core.index()).ok_or(Error::NotFound)?;
+        loop {
+            if let Some(header) = slab.lock(&mut self.local).free.pop() {
+                return Ok(header);
+            }
+            let frame = self.alloc_zeroed(source)?;
+            slab.lock(&mut self.local).add(&self.local.platform, &self.world.memory, frame);
+        }
+    }
+
+    /// Buries an object without references: unreachable from now on; its memory comes back when every
+    /// core of `cores`, and every core that could have seen it before, has left the kernel.
+    pub fn retire(&mut self, header: &Header, cores: CoreSet) {
+        header.kill();
+        // SAFETY: slots are type-stable memory that is never freed.
+        let header: &'static Header = unsafe { &*core::ptr::from_ref(header) };
+        let mut all = header.seen.load();
+        all.union(cores);
+        if all.is_within(self.local.id) {
+            self.drain_private();
+            self.private.push(header);
+            self.private_since = self.entries;
+            return;
+        }
+        if let Some(limbo) = self.world.limbos.get(header.home().index()) {
+            limbo.lock(&mut self.local).open(all).objects.push(header);
+        }
+        self.drain(header.home());
+    }
+
+    /// Frees frames of home core `home`'s object when every core of `cores` has left the kernel.
+    pub fn retire_frames(&mut self, home: CoreId, cores: CoreSet, frames: impl Iterator<Item = Owned>) {
+        if let Some(limbo) = self.world.limbos.get(home.index()) {
+            let mut limbo = limbo.lock(&mut self.local);
+            let bucket = limbo.open(cores);
+            for frame in frames {
+                bucket.frames.push(&self.world.memory, frame);
+            }
+        }
+        self.drain(home);
+    }
+
+    /// Frees this core's dead private objects of earlier entries.
+    fn drain_private(&mut self) {
+        if self.private.len() == 0 || self.private_since == self.entries {
+            return;
+        }
+        let mut dead = core::mem::take(&mut self.private);
+        while let Some(header) = dead.pop() {
+            self.reclaim(header);
+        }
+    }
+
+    /// Reclaims what is ripe in `home`'s limbo.
+    pub fn drain(&mut self, home: CoreId) {
+        let Some(limbo) = self.world.limbos.get(home.index()) else { return };
+        let mut ripe = limbo.lock(&mut self.local).harvest(self.world.cores, &self.world.memory);
+        while let Some(frame) = ripe.frames.pop(&self.world.memory) {
+            self.free(frame);
+        }
+        while let Some(header) = ripe.objects.pop() {
+            self.reclaim(header);
+        }
+    }
+
+    /// Reclaims what is ripe anywhere.
+    pub fn drain_all(&mut self) {
+        self.drain_private();
+        for core in 0..self.world.limbos.len() {
+            self.drain(CoreId(core as u16));
+            self.local.relax();
+        }
+    }
+
+    fn reclaim(&mut self, header: &'static Header) {
+        let reclaim = header.reclaim.load(Ordering::Relaxed) as usize as *const ();
+        // SAFETY: `init` stored a function of exactly this type, for this `P`: one kernel has one `P`.
+        let reclaim = unsafe { core::mem::transmute::<*const (), fn(&mut Self, &Header)>(reclaim) };
+        reclaim(self, header);
+        if let Some(slab) = self.world.slabs.get(header.home().index()) {
+            slab.lock(&mut self.local).free.push(header);
+        }
+    }
+
+    /// For audits: frames of object slots, live or free; objects and frames in limbo.
+    pub fn census(&mut self) -> (u64, u64, u64) {
+        let frames = self.world.slabs.iter().map(|s| s.lock(&mut self.local).frames).sum();
+        let (mut dying, mut limbo) = (self.private.len(), 0);
+        for one in self.world.limbos {
+            let (objects, frames) = one.lock(&mut self.local).len();
+            dying += objects;
+            limbo += frames;
+        }
+        (frames, dying, limbo)
+    }
+}
+
+impl<P: Platform> Relax for Ctx<P> {
+    fn relax(&mut self) {
+        self.local.relax();
+    }
+}

@@ -1,0 +1,233 @@
+//! Headers and handles.
+
+use crate::ctx::Ctx;
+use crate::link::Link;
+use core::any::TypeId;
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use corey_abi::{Id, Kind, NAME_BYTES, Name};
+use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_percore::SharedCoreSet;
+
+/// Bytes of an object's slot: header and body.
+pub(crate) const SLOT: usize = 512;
+
+/// What an object crate implements for its type.
+pub trait Object<P: Platform>: Sync + Sized + 'static {
+    /// Its kind.
+    const KIND: Kind;
+
+    /// Gives back everything the object owns. No core can reach it any more.
+    fn reclaim(&mut self, ctx: &mut Ctx<P>);
+}
+
+/// The first 128 bytes of every object.
+#[repr(C, align(128))]
+pub struct Header {
+    /// 0 while the slot is free or the object is dead. Written last when an object is made.
+    id: AtomicU64,
+    /// The body's type.
+    type_id: [AtomicU64; 2],
+    /// Shares that name it; for a share also the cores that hold it.
+    refs: AtomicU32,
+    /// Kind in the low byte, home core above.
+    kind_home: AtomicU32,
+    /// Pages each naming share is charged.
+    pages: AtomicU64,
+    /// Next slot of the list this one is in, as an address.
+    pub(crate) next: AtomicU64,
+    /// The function that reclaims the body, as an address.
+    pub(crate) reclaim: AtomicU64,
+    name: [AtomicU64; NAME_BYTES / 8],
+    /// Cores that could have looked it up through shares it has left.
+    pub(crate) seen: SharedCoreSet,
+}
+
+const _: () = assert!(size_of::<Header>() == 128);
+
+fn type_words<T: 'static>() -> [u64; 2] {
+    const { assert!(size_of::<TypeId>() == 16) };
+    // SAFETY: both are 16 bytes without padding; the words are only compared.
+    unsafe { core::mem::transmute::<TypeId, [u64; 2]>(TypeId::of::<T>()) }
+}
+
+impl Header {
+    /// Makes the slot an object; the ID is visible last.
+    pub(crate) fn init<P: Platform, T: Object<P>>(&self, id: Id, home: CoreId, name: &Name, pages: u64) {
+        for (to, from) in self.type_id.iter().zip(type_words::<T>()) {
+            to.store(from, Ordering::Relaxed);
+        }
+        self.refs.store(1, Ordering::Relaxed);
+        self.kind_home.store(T::KIND as u32 | u32::from(home.0) << 8, Ordering::Relaxed);
+        self.pages.store(pages, Ordering::Relaxed);
+        self.reclaim.store(reclaim_body::<P, T> as *const () as u64, Ordering::Relaxed);
+        for (to, from) in self.name.iter().zip(name.0.chunks_exact(8)) {
+            to.store(u64::from_le_bytes(from.try_into().unwrap_or_default()), Ordering::Relaxed);
+        }
+        self.seen.clear();
+        self.id.store(id.0, Ordering::Release);
+    }
+
+    /// The object's ID, 0 when it is dead.
+    #[inline(always)]
+    pub fn id(&self) -> Id {
+        Id(self.id.load(Ordering::Acquire))
+    }
+
+    pub(crate) fn kill(&self) {
+        self.id.store(0, Ordering::SeqCst);
+    }
+
+    /// Its kind.
+    #[inline(always)]
+    pub fn kind(&self) -> Kind {
+        match self.kind_home.load(Ordering::Relaxed) as u8 {
+            0 => Kind::Share,
+            1 => Kind::Segment,
+            2 => Kind::AddressTree,
+            3 => Kind::Pcore,
+            _ => Kind::Device,
+        }
+    }
+
+    /// The core whose memory holds it.
+    pub fn home(&self) -> CoreId {
+        CoreId((self.kind_home.load(Ordering::Relaxed) >> 8) as u16)
+    }
+
+    /// Its name.
+    pub fn name(&self) -> Name {
+        let mut name = [0; NAME_BYTES];
+        for (to, from) in name.chunks_exact_mut(8).zip(&self.name) {
+            to.copy_from_slice(&from.load(Ordering::Relaxed).to_le_bytes());
+        }
+        Name(name)
+    }
+
+    /// References it has.
+    pub fn refs(&self) -> u32 {
+        self.refs.load(Ordering::Relaxed)
+    }
+
+    /// Adds a reference, unless it has none left: then it is dying.
+    #[must_use]
+    pub fn acquire(&self) -> bool {
+        self.refs
+            .fetch_update(
+                Ordering::AcqRel,
+                Ordering::Relaxed,
+                |n| if n == 0 { None } else { n.checked_add(1) },
+            )
+            .is_ok()
+    }
+
+    /// Takes a reference away. True when it was the last: the caller retires the object.
+    #[must_use]
+    pub fn release(&self) -> bool {
+        self.refs.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Pages each naming share is charged.
+    pub fn pages(&self) -> u64 {
+        self.pages.load(Ordering::Relaxed)
+    }
+
+    /// Changes what naming shares are charged. The caller holds the one naming share's lock.
+    pub fn set_pages(&self, pages: u64) {
+        self.pages.store(pages, Ordering::Relaxed);
+    }
+
+    /// Cores that could have looked it up through shares it has left.
+    pub fn seen(&self) -> &SharedCoreSet {
+        &self.seen
+    }
+
+    #[inline(always)]
+    fn is<T: 'static>(&self) -> bool {
+        let [a, b] = type_words::<T>();
+        self.type_id[0].load(Ordering::Relaxed) == a && self.type_id[1].load(Ordering::Relaxed) == b
+    }
+
+    /// Where the body is.
+    #[inline(always)]
+    pub(crate) fn body<T>(&self) -> *mut T {
+        const { assert!(size_of::<T>() <= SLOT - 128 && align_of::<T>() <= 128) };
+        core::ptr::from_ref(self).cast::<u8>().wrapping_add(128).cast_mut().cast::<T>()
+    }
+}
+
+/// Reclaims the body of a dead, quiescent object.
+fn reclaim_body<P: Platform, T: Object<P>>(ctx: &mut Ctx<P>, header: &Header) {
+    // SAFETY: 1. `init` stored this function only for a slot whose body is a `T`. 2. The object is dead
+    // and quiescent (crate invariant 2), so no other reference to the body exists.
+    let body = unsafe { &mut *header.body::<T>() };
+    body.reclaim(ctx);
+}
+
+impl fmt::Debug for Header {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} {:#x} \"{}\"", self.kind(), self.id().0, self.name().as_str())
+    }
+}
+
+/// An object that was looked up in this kernel entry.
+pub struct Handle<'k, T> {
+    header: &'k Header,
+    body: PhantomData<&'k T>,
+}
+
+impl<T> Clone for Handle<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T> Copy for Handle<'_, T> {}
+
+impl<T> fmt::Debug for Handle<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.header.fmt(f)
+    }
+}
+
+impl<'k, T: 'static> Handle<'k, T> {
+    /// A handle to `header`'s object if its body is a `T`.
+    #[inline(always)]
+    pub(crate) fn new(header: &'k Header) -> Option<Self> {
+        header.is::<T>().then_some(Self { header, body: PhantomData })
+    }
+
+    /// The header.
+    #[inline(always)]
+    pub fn header(self) -> &'k Header {
+        self.header
+    }
+
+    /// The object's ID.
+    #[inline(always)]
+    pub fn id(self) -> Id {
+        self.header.id()
+    }
+
+    /// The body, for as long as the kernel entry.
+    #[inline(always)]
+    pub fn body(self) -> &'k T {
+        // SAFETY: 1. The slot's body is a `T` (checked in `new`). 2. It stays one while this core is in
+        // the kernel (crate invariant 2).
+        unsafe { &*self.header.body::<T>() }
+    }
+
+    /// A link to it.
+    pub fn link(self) -> Link {
+        Link::to(self.header)
+    }
+}
+
+impl<T: 'static> Deref for Handle<'_, T> {
+    type Target = T;
+    #[inline(always)]
+    fn deref(&self) -> &T {
+        self.body()
+    }
+}
