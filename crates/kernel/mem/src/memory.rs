@@ -89,7 +89,6 @@ impl Memory {
         // Parts begin at multiples of 16 frames: their descriptors share no 128-byte line.
         let part = (frames / cores as u64) & !15;
         let mut unused = 0;
-        let mut unused = 0;
         let mut core = 0;
         let mut room = part;
         for range in rest {

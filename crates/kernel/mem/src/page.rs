@@ -52,7 +52,7 @@ impl DataFrame {
     /// Writes 16 bytes at `offset` as two words; the first becomes visible last. False when `offset` is not
     /// 16-byte aligned inside the page.
     pub fn write_status<P: Platform>(self, platform: &P, offset: u64, words: [u64; 2]) -> bool {
-        if offset % 16 != 0 || offset > 4080 {
+        if !offset.is_multiple_of(16) || offset > 4080 {
             return false;
         }
         // SAFETY: the frame is data, `offset` was checked; the caller's pin keeps it (PROTOCOLS §5.5).
