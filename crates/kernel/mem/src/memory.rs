@@ -22,8 +22,6 @@ pub(crate) struct FrameInfo {
     home: AtomicU16,
     /// Lock of the leaf page table in it.
     leaf: AtomicBool,
-    /// Whether it holds objects; such a frame never holds anything else again.
-    objects: AtomicBool,
 }
 
 impl FrameInfo {
@@ -75,13 +73,9 @@ pub struct Memory {
 impl Memory {
     /// Divides what is left of boot memory among `cores` cores, each its own contiguous part.
     pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
-        let infos: &'static [FrameInfo] =
-            alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| FrameInfo {
-                next: AtomicU32::new(0),
-                home: AtomicU16::new(0),
-                leaf: AtomicBool::new(false),
-                objects: AtomicBool::new(false),
-            });
+        let infos: &'static [FrameInfo] = alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| {
+            FrameInfo { next: AtomicU32::new(0), home: AtomicU16::new(0), leaf: AtomicBool::new(false) }
+        });
         let stocks: &'static mut [Shared<Stock>] =
             alloc.slice(cores, |core| Shared::new(core as u16, "stock", Stock::default()));
         let rest = alloc.rest();
@@ -125,17 +119,6 @@ impl Memory {
     #[must_use]
     pub fn unused(&self) -> u64 {
         self.unused
-    }
-
-    /// Says for good that `frame` holds objects: type-stable memory.
-    pub fn mark_objects(&self, frame: &Owned) {
-        self.info(frame.0).objects.store(true, Ordering::Release);
-    }
-
-    /// Whether `frame` holds objects.
-    #[must_use]
-    pub fn holds_objects(&self, frame: Frame) -> bool {
-        self.infos.get(frame.0 as usize).is_some_and(|i| i.objects.load(Ordering::Acquire))
     }
 
     #[inline(always)]

@@ -74,7 +74,7 @@ pub enum PageState {
     Revoking,
 }
 
-/// The page is pinned by a device or a status word.
+/// The page is pinned by a device or a status word, or being revoked already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pinned;
 
@@ -82,7 +82,7 @@ pub struct Pinned;
 ///
 /// ```text
 /// Absent ─install→ Present ─begin_revoke→ Revoking ─finish_revoke→ Absent (frame to limbo)
-///                                                  └abort_revoke→ Present
+/// └──────────────────────── begin_revoke→         └abort_revoke→ what it was
 /// ```
 #[derive(Debug, Default)]
 #[repr(transparent)]
@@ -126,28 +126,26 @@ impl PageSlot {
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, to)
     }
 
-    /// Starts to take a present page away. False when there is none.
+    /// Starts to take the page away, if there is one; from here on none can be installed either.
     ///
     /// # Errors
     ///
     /// [`Pinned`].
-    pub fn begin_revoke(&self) -> Result<bool, Pinned> {
-        match self.change(|w| (w & (STATE | PINS) == PRESENT).then_some(w & !STATE | REVOKING)) {
-            Ok(_) => Ok(true),
-            Err(word) if word & STATE == PRESENT => Err(Pinned),
-            Err(_) => Ok(false),
-        }
+    pub fn begin_revoke(&self) -> Result<(), Pinned> {
+        let free = |w: u64| w & PINS == 0 && matches!(w & STATE, ABSENT | PRESENT);
+        self.change(|w| free(w).then_some(w & !STATE | REVOKING)).map(|_| ()).map_err(|_| Pinned)
     }
 
     /// Ends a revocation without taking the page.
     pub fn abort_revoke(&self) {
-        let _ = self.change(|w| (w & STATE == REVOKING).then_some(w & !STATE | PRESENT));
+        let back = |w: u64| if w >> FRAME_SHIFT == 0 { ABSENT } else { w & !STATE | PRESENT };
+        let _ = self.change(|w| (w & STATE == REVOKING).then_some(back(w)));
     }
 
-    /// Ends a revocation: no mapping of the page is left, and its frame goes to limbo.
+    /// Ends a revocation: no mapping of the page is left, and its frame, if there is one, goes to limbo.
     pub fn finish_revoke(&self) -> Option<Owned> {
         let word = self.change(|w| (w & STATE == REVOKING).then_some(ABSENT)).ok()?;
-        Some(Owned(Self::data(word).0))
+        (word >> FRAME_SHIFT != 0).then(|| Owned(Self::data(word).0))
     }
 
     /// Keeps a present page where it is until [`PageSlot::unpin`]. `None` when it is not present, or
@@ -165,7 +163,7 @@ impl PageSlot {
     /// Takes the frame of a dead segment's page.
     pub fn take(&mut self) -> Option<Owned> {
         let word = core::mem::take(self.0.get_mut());
-        (word & STATE != ABSENT).then(|| Owned(Self::data(word).0))
+        (word >> FRAME_SHIFT != 0).then(|| Owned(Self::data(word).0))
     }
 }
 
@@ -188,16 +186,18 @@ mod tests {
     #[test]
     fn a_pinned_page_cannot_be_revoked() {
         let slot = PageSlot::default();
-        assert_eq!(slot.begin_revoke(), Ok(false));
+        assert_eq!(slot.begin_revoke(), Ok(()));
+        assert!(slot.install(page(1)).is_err(), "an absent page under revocation takes no frame");
+        assert!(slot.finish_revoke().is_none());
         assert!(slot.pin().is_none());
         slot.install(page(u32::MAX)).unwrap();
         assert_eq!(slot.pin().unwrap().frame(), Frame(u32::MAX));
         assert_eq!(slot.begin_revoke(), Err(Pinned));
         slot.unpin();
-        assert_eq!(slot.begin_revoke(), Ok(true));
+        assert_eq!(slot.begin_revoke(), Ok(()));
         assert_eq!(slot.load(), PageState::Revoking);
         slot.abort_revoke();
-        assert_eq!(slot.begin_revoke(), Ok(true));
+        assert_eq!(slot.begin_revoke(), Ok(()));
         assert_eq!(slot.finish_revoke().unwrap().frame(), Frame(u32::MAX));
         assert_eq!(slot.load(), PageState::Absent);
         assert!(slot.finish_revoke().is_none());

@@ -2,13 +2,46 @@
 
 use crate::header::{Handle, Header, Object};
 use crate::limbo::Limbo;
+use crate::link::LinkCell;
 use crate::slab::{Slab, SlotList};
 use core::sync::atomic::Ordering;
-use corey_abi::{Error, Home, Id, Name};
-use corey_kernel_hal::{BootAlloc, CoreId, Platform};
+use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
+use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform};
 use corey_kernel_mem::{Mem, Memory, Owned, Source, Zeroed};
 use corey_kernel_percore::{CoreSet, Entered, Local, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
+
+/// Faults one copy may resolve: a copy spans few pages, more means that another core takes them away.
+const COPY_RETRIES: usize = 64;
+
+/// Which pcore object has a core, on a line of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct CoreSlot {
+    /// The pcore; null while the core is free.
+    pub owner: LinkCell,
+}
+
+/// What the levels above add to every core's context.
+#[derive(Debug)]
+pub struct Hooks<P: Platform> {
+    /// Serves a message.
+    pub serve: Serve<P>,
+    /// Resolves a page fault of the running root tree at this address; false when it cannot.
+    pub fault: fn(&mut Ctx<P>, &Entered<'_>, u64, Cause) -> bool,
+    /// Clears every mapping of these pages (first, count) of a segment, on every core, acknowledged; says which
+    /// cores could have had them.
+    pub revoke: fn(&mut Ctx<P>, &Entered<'_>, &Header, u64, u64) -> CoreSet,
+    /// Ends an object whose last reference went: revokes what maps it and retires it.
+    pub last: fn(&mut Ctx<P>, &Entered<'_>, &Header),
+}
+
+impl<P: Platform> Clone for Hooks<P> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<P: Platform> Copy for Hooks<P> {}
 
 /// What is one per machine below the object kinds.
 #[derive(Debug)]
@@ -17,6 +50,8 @@ pub struct World {
     pub cores: &'static [PerCore],
     /// All frames.
     pub memory: Memory,
+    /// Who has each core.
+    pub owners: &'static [CoreSlot],
     slabs: &'static [Shared<Slab>],
     limbos: &'static [Shared<Limbo>],
 }
@@ -26,13 +61,14 @@ impl World {
     pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
         let per_core = PerCore::new_all(cores, alloc);
         let slabs = alloc.slice(cores, |i| Shared::new(i as u16, "slab", Slab::default()));
+        let owners = alloc.slice(cores, |_| CoreSlot::default());
         let snapshots = alloc.slice(cores * cores, |_| Snapshot::default());
         let mut rows = snapshots.chunks_exact_mut(cores);
         let limbos = alloc.slice(cores, |i| {
             Shared::new(i as u16, "limbo", Limbo::new(rows.next().expect("one row per core")))
         });
         let memory = Memory::new(cores, alloc);
-        Self { cores: per_core, memory, slabs, limbos }
+        Self { cores: per_core, memory, owners, slabs, limbos }
     }
 
     /// Address ranges for the line meter's names.
@@ -46,14 +82,18 @@ impl World {
 
 /// One core's kernel state: waits and messages, memory, identifiers.
 #[derive(Debug)]
-pub struct Ctx<P> {
+pub struct Ctx<P: Platform> {
     /// The core, its mailbox and paging state.
     pub local: Local<P>,
     /// Its way to memory.
     pub mem: Mem,
     /// What all cores have.
     pub world: &'static World,
+    /// What the levels above added.
+    pub hooks: Hooks<P>,
     next_id: u64,
+    /// Objects without references whose end has not begun.
+    dying: SlotList,
     /// Dead private objects, free from this core's next entry on.
     private: SlotList,
     /// The entry (counted) in which `private` was last added to.
@@ -64,12 +104,14 @@ pub struct Ctx<P> {
 
 impl<P: Platform> Ctx<P> {
     /// The state of the core that `platform` belongs to.
-    pub fn new(platform: P, world: &'static World, serve: Serve<P>) -> Self {
+    pub fn new(platform: P, world: &'static World, hooks: Hooks<P>) -> Self {
         Self {
-            local: Local::new(platform, world.cores, serve),
+            local: Local::new(platform, world.cores, hooks.serve),
             mem: Mem::new(&world.memory),
             world,
+            hooks,
             next_id: 1,
+            dying: SlotList::default(),
             private: SlotList::default(),
             private_since: 0,
             entries: 0,
@@ -141,9 +183,64 @@ impl<P: Platform> Ctx<P> {
         Ok(self.alloc(source)?.zero(&self.local.platform))
     }
 
+    /// Notes a dying object, to be ended by a loop instead of by recursion.
+    pub fn push_dying(&mut self, header: &Header) {
+        // SAFETY: slots are type-stable memory that is never freed.
+        self.dying.push(unsafe { &*core::ptr::from_ref(header) });
+    }
+
+    /// The next of them.
+    pub fn pop_dying<'k>(&mut self, _: &'k Entered<'_>) -> Option<&'k Header> {
+        self.dying.pop()
+    }
+
     /// Gives a frame back that no core can reach.
     pub fn free(&mut self, frame: Owned) {
         self.mem.free(&mut self.local, frame);
+    }
+
+    /// Reads user memory of the running address space, faulting pages in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadAddress`].
+    pub fn copy_in(&mut self, inside: &Entered<'_>, from: UserPtr, to: &mut [u8]) -> Result<(), Error> {
+        for _ in 0..COPY_RETRIES {
+            match self.local.platform.copy_in(from.0, to) {
+                Ok(()) => return Ok(()),
+                Err(fault) if (self.hooks.fault)(self, inside, fault.address, Cause::Read) => {}
+                Err(_) => break,
+            }
+        }
+        Err(Error::BadAddress)
+    }
+
+    /// Writes user memory of the running address space, faulting pages in.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadAddress`].
+    pub fn copy_out(&mut self, inside: &Entered<'_>, from: &[u8], to: UserPtr) -> Result<(), Error> {
+        for _ in 0..COPY_RETRIES {
+            match self.local.platform.copy_out(from, to.0) {
+                Ok(()) => return Ok(()),
+                Err(fault) if (self.hooks.fault)(self, inside, fault.address, Cause::Write) => {}
+                Err(_) => break,
+            }
+        }
+        Err(Error::BadAddress)
+    }
+
+    /// Reads a 32-byte name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadAddress`].
+    pub fn read_name(&mut self, inside: &Entered<'_>, from: UserPtr) -> Result<Name, Error> {
+        let mut name = [0; NAME_BYTES];
+        self.copy_in(inside, from, &mut name)?;
+        name[NAME_BYTES - 1] = 0;
+        Ok(Name(name))
     }
 
     fn fresh_id(&mut self) -> Id {
@@ -186,7 +283,7 @@ impl<P: Platform> Ctx<P> {
                 return Ok(header);
             }
             let frame = self.alloc_zeroed(source)?;
-            slab.lock(&mut self.local).add(&self.local.platform, &self.world.memory, frame);
+            slab.lock(&mut self.local).add(&self.local.platform, frame);
         }
     }
 
@@ -274,6 +371,16 @@ impl<P: Platform> Ctx<P> {
             limbo += frames;
         }
         (frames, dying, limbo)
+    }
+}
+
+impl<P: Platform> Ctx<P> {
+    /// Serves the mailbox after every 64th turn of a loop over pages.
+    #[inline(always)]
+    pub fn relax_every(&mut self, turn: u64) {
+        if turn % 64 == 63 {
+            self.local.relax();
+        }
     }
 }
 

@@ -108,7 +108,7 @@ impl Header {
 
     /// References it has.
     pub fn refs(&self) -> u32 {
-        self.refs.load(Ordering::Relaxed)
+        self.refs.load(Ordering::SeqCst)
     }
 
     /// Adds a reference, unless it has none left: then it is dying.
@@ -131,12 +131,23 @@ impl Header {
 
     /// Pages each naming share is charged.
     pub fn pages(&self) -> u64 {
-        self.pages.load(Ordering::Relaxed)
+        self.pages.load(Ordering::SeqCst)
     }
 
     /// Changes what naming shares are charged. The caller holds the one naming share's lock.
-    pub fn set_pages(&self, pages: u64) {
-        self.pages.store(pages, Ordering::Relaxed);
+    pub fn swap_pages(&self, pages: u64) -> u64 {
+        self.pages.swap(pages, Ordering::SeqCst)
+    }
+
+    /// A handle to the object, if it is a `T`.
+    #[inline(always)]
+    pub fn handle<T: 'static>(&self) -> Option<Handle<'_, T>> {
+        Handle::new(self)
+    }
+
+    /// A link to the object.
+    pub fn link(&self) -> Link {
+        Link::to(self)
     }
 
     /// Cores that could have looked it up through shares it has left.

@@ -1,11 +1,10 @@
 //! Links: how kernel data names objects without keeping them alive.
 
-use crate::header::{Handle, Header, SLOT};
+use crate::header::{Handle, Header};
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::Id;
-use corey_kernel_hal::{Frame, Platform};
-use corey_kernel_mem::{Content, FrameCell, Memory};
-use corey_kernel_percore::Entered;
+use corey_kernel_mem::{Content, FrameCell};
+use corey_kernel_percore::{Entered, ObjectWords};
 
 /// A pointer to an object and its ID. Copyable, may be stale: [`Link::resolve`] finds out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -24,22 +23,11 @@ impl Link {
         Self { address: core::ptr::from_ref(header) as u64, id: header.id().0 }
     }
 
-    /// A link from two words that crossed a mailbox. Null when they name no slot of object memory.
+    /// The link as mailboxes carry it.
     #[must_use]
-    pub fn from_words<P: Platform>(platform: &P, memory: &Memory, address: u64, id: u64) -> Self {
-        let base = platform.direct(Frame(0)).as_ptr() as u64;
-        let offset = address.wrapping_sub(base);
-        let in_slot = offset.is_multiple_of(SLOT as u64);
-        match Frame::containing(offset) {
-            Some(frame) if in_slot && memory.holds_objects(frame) => Self { address, id },
-            _ => Self::NULL,
-        }
-    }
-
-    /// The two words.
-    #[must_use]
-    pub fn words(self) -> [u64; 2] {
-        [self.address, self.id]
+    pub fn words(self) -> ObjectWords {
+        // SAFETY: the address is 0 or a slot's.
+        unsafe { ObjectWords::new(self.address, self.id) }
     }
 
     /// The linked object's ID; 0 for none.
@@ -62,8 +50,7 @@ impl Link {
         if self.address == 0 {
             return None;
         }
-        // SAFETY: a non-null address is that of a slot in type-stable memory (invariant 1; checked in
-        // `from_words`), whose header is made of atomics.
+        // SAFETY: a non-null address is that of a slot in type-stable memory (invariant 1), whose header is made of atomics.
         let header = unsafe { &*(self.address as *const Header) };
         (header.id().0 == self.id && self.id != 0).then_some(header)
     }
@@ -73,6 +60,13 @@ impl Link {
     #[inline(always)]
     pub fn resolve<'k, T: 'static>(self, inside: &'k Entered<'_>) -> Option<Handle<'k, T>> {
         Handle::new(self.header(inside)?)
+    }
+}
+
+impl From<ObjectWords> for Link {
+    #[inline(always)]
+    fn from(words: ObjectWords) -> Self {
+        Self { address: words.address(), id: words.id() }
     }
 }
 

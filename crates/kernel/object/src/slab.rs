@@ -3,7 +3,7 @@
 use crate::header::{Header, SLOT};
 use core::sync::atomic::Ordering;
 use corey_kernel_hal::Platform;
-use corey_kernel_mem::{Memory, Zeroed};
+use corey_kernel_mem::Zeroed;
 
 /// A list of slots, chained through their headers.
 #[derive(Debug, Default)]
@@ -52,9 +52,8 @@ pub(crate) struct Slab {
 
 impl Slab {
     /// Cuts `frame` into slots, for ever.
-    pub(crate) fn add<P: Platform>(&mut self, platform: &P, memory: &Memory, frame: Zeroed) {
+    pub(crate) fn add<P: Platform>(&mut self, platform: &P, frame: Zeroed) {
         let frame = frame.into_owned();
-        memory.mark_objects(&frame);
         let base = platform.direct(frame.frame()).as_ptr();
         for slot in (0..4096 / SLOT).rev() {
             let header = base.wrapping_add(slot * SLOT).cast::<Header>();

@@ -21,7 +21,11 @@ pub struct Snapshot(u64);
 
 /// Proof that this core is inside the kernel. Pointers to objects borrow from it.
 #[derive(Debug)]
-pub struct Entered<'e>(&'e Epoch);
+pub struct Entered<'e> {
+    epoch: &'e Epoch,
+    /// Whether dropping it leaves the kernel.
+    outermost: bool,
+}
 
 impl Epoch {
     /// Enters the kernel: from here on, what this core looks up stays.
@@ -32,15 +36,22 @@ impl Epoch {
     #[inline(always)]
     pub fn enter(&self) -> Entered<'_> {
         let now = self.0.load(Ordering::Relaxed);
-        assert!(
-            now & 1 == 0,
-            "kernel entries do not nest: interrupts are off inside"
-        );
+        assert!(now & 1 == 0, "kernel entries do not nest: interrupts are off inside");
         // The swap is the store and the fence in one instruction.
         self.0.swap(now + 1, Ordering::SeqCst);
         #[cfg(loom)]
         fence(Ordering::SeqCst);
-        Entered(self)
+        Entered { epoch: self, outermost: true }
+    }
+
+    /// A witness that this core is inside already, for mailbox handlers.
+    ///
+    /// # Panics
+    ///
+    /// When it is not.
+    pub fn inside(&self) -> Entered<'_> {
+        assert!(self.0.load(Ordering::Relaxed) & 1 == 1, "mailboxes are served inside the kernel");
+        Entered { epoch: self, outermost: false }
     }
 
     /// The epoch as another core sees it. Call it after unlinking, once per batch: it fences.
@@ -60,8 +71,10 @@ impl Epoch {
 impl Drop for Entered<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        let now = self.0.0.load(Ordering::Relaxed);
-        self.0.0.store(now + 1, Ordering::Release);
+        if self.outermost {
+            let now = self.epoch.0.load(Ordering::Relaxed);
+            self.epoch.0.store(now + 1, Ordering::Release);
+        }
     }
 }
 

@@ -14,15 +14,20 @@
 //! **Testing.** Unit tests, loom models of epoch and mailbox from this source, and every kernel test on
 //! the fake machine.
 #![cfg_attr(not(any(test, loom)), no_std)]
-#![forbid(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "declares the constructor of ObjectWords; its promise is used by the object crate"
+)]
 
 mod atomic;
 mod epoch;
 mod local;
 mod mailbox;
 mod set;
+mod words;
 
 pub use epoch::{Entered, Epoch, Snapshot};
 pub use local::{Counters, Local, Paging, PerCore, Serve};
 pub use mailbox::{Delivery, Mailbox, Message, MessageKind, Ticket};
 pub use set::{CoreSet, SharedCoreSet};
+pub use words::ObjectWords;

@@ -3,7 +3,8 @@
 use crate::epoch::Epoch;
 use crate::mailbox::{Delivery, Mailbox, Message, Slots, Ticket};
 use crate::set::CoreSet;
-use corey_kernel_hal::{BootAlloc, CoreId, Frame, Platform};
+use crate::words::ObjectWords;
+use corey_kernel_hal::{BootAlloc, CoreId, Platform};
 use corey_lib_sync::Relax;
 
 /// The blocks of one core that other cores reach. Each on lines of its own.
@@ -19,22 +20,17 @@ impl PerCore {
     /// The blocks of `cores` cores, from boot memory.
     pub fn new_all(cores: usize, alloc: &mut impl BootAlloc) -> &'static [Self] {
         let slots = Slots::new(cores, alloc);
-        alloc.slice(cores, |i| Self {
-            epoch: Epoch::default(),
-            mailbox: Mailbox::new(&slots, i),
-        })
+        alloc.slice(cores, |i| Self { epoch: Epoch::default(), mailbox: Mailbox::new(&slots, i) })
     }
 }
 
 /// The address space that this core runs, as mailbox service needs it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Paging {
-    /// The running root tree's object word (`corey-kernel-object`), 0 for none.
-    pub tree: u64,
-    /// Its ID.
-    pub id: u64,
-    /// Its top-level table.
-    pub root: Option<Frame>,
+    /// The running root tree.
+    pub root: ObjectWords,
+    /// Slots that resolved the last fault: in the root, and in an interior tree. Tried first.
+    pub hints: [u16; 2],
 }
 
 /// Events on this core since boot. Plain words: nobody else reads them.
@@ -94,9 +90,7 @@ impl<P: Platform> Local<P> {
     /// This core's shared blocks.
     #[inline(always)]
     pub fn own(&self) -> &'static PerCore {
-        self.cores
-            .get(self.id.index())
-            .expect("a core's number is below the number of cores")
+        self.cores.get(self.id.index()).expect("a core's number is below the number of cores")
     }
 
     /// Serves the mailbox if something waits.
@@ -139,10 +133,7 @@ impl<P: Platform> Local<P> {
     /// The answer to `ticket`, once it is there.
     #[must_use]
     pub fn poll(&self, ticket: Ticket) -> Option<u64> {
-        self.cores
-            .get(ticket.target().index())?
-            .mailbox
-            .poll(self.id)
+        self.cores.get(ticket.target().index())?.mailbox.poll(self.id)
     }
 
     /// Sends `message` to every core of `targets` but this one, and waits until all have answered.

@@ -11,6 +11,7 @@
 
 use crate::atomic::{AtomicU64, Ordering};
 use crate::set::CoreSet;
+use crate::words::ObjectWords;
 use corey_kernel_hal::{CoreId, MAX_CORES};
 
 const IDLE: u64 = 0;
@@ -22,33 +23,27 @@ const DONE: u64 = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u64)]
 pub enum MessageKind {
-    /// Forget pages `words[2] .. +words[3]` of segment (pointer `words[0]`, ID `words[1]`).
+    /// Forget pages `words[0] .. +words[1]` of this segment.
     ForgetSegment = 1,
-    /// Forget pages `words[2] .. +words[3]`, counted from the tree's start, of the attached interior
-    /// tree (pointer, ID).
+    /// Forget pages `words[0] .. +words[1]`, counted from its start, of this attached interior tree.
     ForgetTree = 2,
-    /// Run the request in pcore (pointer, ID). Answered when it runs.
-    Run = 3,
-    /// Halt pcore (pointer, ID) with value `words[2]`. Answered when it has halted.
-    Halt = 4,
-    /// Stop until `words[0]`'s audit is over: answer with the frames in the private cache.
-    Count = 5,
-    /// Leave the user's context if it lost what it stands on: answered when checked.
+    /// Unlink this interior tree, and forget all of it.
+    Unlink = 3,
+    /// Run what this pcore was asked to. Answered when it runs.
+    Run = 4,
+    /// Halt this pcore with value `words[0]`. Answered when it has halted.
+    Halt = 5,
+    /// Halt if what you run on is dead. Answered when that was checked.
     Recheck = 6,
+    /// Stop: answer when the sender's audit is over.
+    Stop = 7,
 }
 
 impl MessageKind {
     fn from_word(word: u64) -> Option<Self> {
-        [
-            Self::ForgetSegment,
-            Self::ForgetTree,
-            Self::Run,
-            Self::Halt,
-            Self::Count,
-            Self::Recheck,
-        ]
-        .into_iter()
-        .find(|kind| *kind as u64 == word)
+        [Self::ForgetSegment, Self::ForgetTree, Self::Run, Self::Halt, Self::Count, Self::Recheck]
+            .into_iter()
+            .find(|kind| *kind as u64 == word)
     }
 }
 
@@ -57,8 +52,10 @@ impl MessageKind {
 pub struct Message {
     /// What is asked.
     pub kind: MessageKind,
+    /// The object it is about.
+    pub object: ObjectWords,
     /// Meaning by kind.
-    pub words: [u64; 4],
+    pub words: [u64; 2],
 }
 
 /// How a handler answers.
@@ -90,7 +87,8 @@ impl Ticket {
 struct Slot {
     state: AtomicU64,
     kind: AtomicU64,
-    words: [AtomicU64; 4],
+    object: [AtomicU64; 2],
+    words: [AtomicU64; 2],
     reply: AtomicU64,
 }
 
@@ -108,10 +106,7 @@ pub(crate) struct Slots {
 impl Slots {
     /// Slots for `cores` cores, from boot memory.
     pub(crate) fn new(cores: usize, alloc: &mut impl corey_kernel_hal::BootAlloc) -> Self {
-        Self {
-            all: alloc.slice(cores * cores, |_| Slot::default()),
-            cores,
-        }
+        Self { all: alloc.slice(cores * cores, |_| Slot::default()), cores }
     }
 }
 
@@ -127,14 +122,8 @@ impl Mailbox {
     /// The empty mailbox of core `owner`.
     pub(crate) fn new(slots: &Slots, owner: usize) -> Self {
         let first = owner * slots.cores;
-        let own = slots
-            .all
-            .get(first..first + slots.cores)
-            .expect("one row of slots per core");
-        Self {
-            pending: Pending::default(),
-            slots: own,
-        }
+        let own = slots.all.get(first..first + slots.cores).expect("one row of slots per core");
+        Self { pending: Pending::default(), slots: own }
     }
 
     /// Whether something waits. Reads one line that only senders write.
@@ -153,9 +142,7 @@ impl Mailbox {
     /// owner has answered.
     #[must_use]
     pub fn is_free(&self, sender: CoreId) -> bool {
-        self.slots
-            .get(sender.index())
-            .is_some_and(|s| matches!(s.state.load(Ordering::Acquire), IDLE | DONE))
+        self.slots.get(sender.index()).is_some_and(|s| matches!(s.state.load(Ordering::Acquire), IDLE | DONE))
     }
 
     /// Sender's side: posts. Returns the ticket and whether the owner needs an interrupt.
@@ -164,22 +151,17 @@ impl Mailbox {
     ///
     /// When the slot is not free ([`Mailbox::is_free`] was not asked).
     pub fn post(&self, owner: CoreId, sender: CoreId, message: Message) -> (Ticket, bool) {
-        let slot = self
-            .slots
-            .get(sender.index())
-            .expect("every core has a slot");
+        let slot = self.slots.get(sender.index()).expect("every core has a slot");
         assert!(self.is_free(sender), "one message at a time from a sender");
         slot.kind.store(message.kind as u64, Ordering::Relaxed);
         for (to, from) in slot.words.iter().zip(message.words) {
             to.store(from, Ordering::Relaxed);
         }
+        slot.object[0].store(message.object.address(), Ordering::Relaxed);
+        slot.object[1].store(message.object.id(), Ordering::Relaxed);
         slot.state.store(POSTED, Ordering::Release);
         let bit = 1 << (sender.index() % 64);
-        let word = self
-            .pending
-            .0
-            .get(sender.index() / 64)
-            .expect("core numbers are below MAX_CORES");
+        let word = self.pending.0.get(sender.index() / 64).expect("core numbers are below MAX_CORES");
         let before = word.fetch_or(bit, Ordering::SeqCst);
         (Ticket { target: owner }, before == 0)
     }
@@ -217,9 +199,12 @@ impl Mailbox {
             return None;
         }
         slot.state.store(TAKEN, Ordering::Relaxed);
+        let [address, id] = [0, 1].map(|i: usize| slot.object[i].load(Ordering::Relaxed));
         Some(Message {
             kind: MessageKind::from_word(slot.kind.load(Ordering::Relaxed))?,
-            words: core::array::from_fn(|i| slot.words[i].load(Ordering::Relaxed)),
+            // SAFETY: `post` stored the words of an `ObjectWords`, and the state orders the two.
+            object: unsafe { ObjectWords::new(address, id) },
+            words: [0, 1].map(|i: usize| slot.words[i].load(Ordering::Relaxed)),
         })
     }
 
@@ -239,10 +224,7 @@ mod models {
 
     fn mailbox(senders: usize) -> Mailbox {
         let slots: Vec<_> = (0..senders).map(|_| Slot::default()).collect();
-        Mailbox {
-            pending: Pending::default(),
-            slots: Vec::leak(slots),
-        }
+        Mailbox { pending: Pending::default(), slots: Vec::leak(slots) }
     }
 
     /// No message is lost: whoever is told that no interrupt is needed was seen by the owner's turn.
@@ -253,28 +235,11 @@ mod models {
             let other = {
                 let owner = Arc::clone(&owner);
                 loom::thread::spawn(move || {
-                    owner
-                        .post(
-                            CoreId(0),
-                            CoreId(1),
-                            Message {
-                                kind: MessageKind::Recheck,
-                                words: [1; 4],
-                            },
-                        )
-                        .1
+                    owner.post(CoreId(0), CoreId(1), Message { kind: MessageKind::Recheck, words: [1; 4] }).1
                 })
             };
-            let mine = owner
-                .post(
-                    CoreId(0),
-                    CoreId(0),
-                    Message {
-                        kind: MessageKind::Recheck,
-                        words: [0; 4],
-                    },
-                )
-                .1;
+            let mine =
+                owner.post(CoreId(0), CoreId(0), Message { kind: MessageKind::Recheck, words: [0; 4] }).1;
             let theirs = other.join().unwrap();
             assert!(mine || theirs, "nobody interrupts the owner");
             for sender in owner.take().iter() {

@@ -52,9 +52,7 @@ impl CoreSet {
     /// Whether `core` is in it.
     #[must_use]
     pub fn contains(&self, core: CoreId) -> bool {
-        self.0
-            .get(core.index() / 64)
-            .is_some_and(|w| w >> (core.index() % 64) & 1 == 1)
+        self.0.get(core.index() / 64).is_some_and(|w| w >> (core.index() % 64) & 1 == 1)
     }
 
     /// Whether no core is in it.
@@ -117,9 +115,7 @@ impl SharedCoreSet {
     /// The set as it is.
     #[must_use]
     pub fn load(&self) -> CoreSet {
-        CoreSet(core::array::from_fn(|i| {
-            self.0.get(i).map_or(0, |w| w.load(Ordering::SeqCst))
-        }))
+        CoreSet(core::array::from_fn(|i| self.0.get(i).map_or(0, |w| w.load(Ordering::SeqCst))))
     }
 
     /// Empties it.
@@ -137,10 +133,7 @@ mod tests {
         let mut set = CoreSet::only(CoreId(3));
         set.insert(CoreId(200));
         set.insert(CoreId(64));
-        assert_eq!(
-            set.iter().collect::<Vec<_>>(),
-            [CoreId(3), CoreId(64), CoreId(200)]
-        );
+        assert_eq!(set.iter().collect::<Vec<_>>(), [CoreId(3), CoreId(64), CoreId(200)]);
         set.remove(CoreId(64));
         assert!(!set.contains(CoreId(64)) && set.contains(CoreId(200)));
         assert!(!set.is_within(CoreId(3)));

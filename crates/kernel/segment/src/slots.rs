@@ -1,0 +1,186 @@
+//! Page slots of one segment: a radix tree that costs a small segment one frame.
+
+use corey_abi::Error;
+use corey_kernel_hal::Platform;
+use corey_kernel_mem::{Content, DataFrame, FrameCell, PageSlot, PageState, Source};
+use corey_kernel_object::Ctx;
+use corey_lib_sync::Relax;
+
+/// Slots of 2 MiB.
+type Leaf = [PageSlot; 512];
+/// Leaves of 1 GiB.
+type Middle = [FrameCell<Leaf>; 512];
+/// Middles of 512 GiB.
+type Top = [FrameCell<Middle>; 512];
+
+/// Pages of a leaf.
+const LEAF: u64 = 512;
+/// Pages of a middle.
+const MIDDLE: u64 = 512 * LEAF;
+/// Most pages of a segment.
+pub(crate) const MAX_PAGES: u64 = 512 * MIDDLE;
+
+/// Slots by page number: the first 2 MiB in `small`, the rest of the first GiB below `middle`, all else
+/// below `top`.
+#[derive(Debug, Default)]
+pub(crate) struct Slots {
+    small: FrameCell<Leaf>,
+    middle: FrameCell<Middle>,
+    top: FrameCell<Top>,
+}
+
+/// Frames of slots that `npages` pages need.
+pub(crate) fn frames_for(npages: u64) -> u64 {
+    let leaves = npages.div_ceil(LEAF);
+    let middles = if npages > LEAF { npages.div_ceil(MIDDLE) } else { 0 };
+    leaves + middles + u64::from(npages > MIDDLE)
+}
+
+impl Slots {
+    /// The slot of page `page`, if its frame is there.
+    #[inline(always)]
+    pub(crate) fn get<P: Platform>(&self, platform: &P, page: u64) -> Option<&PageSlot> {
+        let leaf = if page < LEAF {
+            &self.small
+        } else if page < MIDDLE {
+            self.middle.get(platform)?.get((page / LEAF) as usize)?
+        } else {
+            let middle = self.top.get(platform)?.get((page / MIDDLE) as usize)?;
+            middle.get(platform)?.get((page / LEAF % 512) as usize)?
+        };
+        leaf.get(platform)?.get((page % LEAF) as usize)
+    }
+
+    /// Makes sure that the pages below `npages` have slots.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; what is there then stays until the segment ends.
+    pub(crate) fn reserve<P: Platform>(
+        &self,
+        ctx: &mut Ctx<P>,
+        npages: u64,
+        source: Source,
+    ) -> Result<(), Error> {
+        let platform = ctx.local.platform.clone();
+        let mut page = 0;
+        while page < npages {
+            if page < LEAF {
+                fill(ctx, &self.small, source)?;
+            } else {
+                let middle = if page < MIDDLE {
+                    &self.middle
+                } else {
+                    fill(ctx, &self.top, source)?;
+                    let top = self.top.get(&platform).ok_or(Error::NoMemory)?;
+                    top.get((page / MIDDLE) as usize).ok_or(Error::OutOfRange)?
+                };
+                fill(ctx, middle, source)?;
+                let leaves = middle.get(&platform).ok_or(Error::NoMemory)?;
+                fill(ctx, leaves.get((page / LEAF % 512) as usize).ok_or(Error::OutOfRange)?, source)?;
+            }
+            page += LEAF;
+            if page.is_multiple_of(64 * LEAF) {
+                ctx.relax();
+            }
+        }
+        Ok(())
+    }
+
+    /// Frees every page and every slot.
+    pub(crate) fn free<P: Platform>(&mut self, ctx: &mut Ctx<P>) {
+        let platform = ctx.local.platform.clone();
+        free_leaf(ctx, &platform, &mut self.small);
+        free_middle(ctx, &platform, &mut self.middle);
+        if let Some(top) = self.top.get_mut(&platform) {
+            for middle in top {
+                free_middle(ctx, &platform, middle);
+            }
+        }
+        if let Some(frame) = self.top.take() {
+            ctx.free(frame);
+        }
+    }
+
+    /// For audits: frames of slots, and pages present.
+    pub(crate) fn census<P: Platform>(&self, platform: &P) -> (u64, u64) {
+        let leaf = |cell: &FrameCell<Leaf>| -> (u64, u64) {
+            cell.get(platform).map_or((0, 0), |leaf| {
+                (1, leaf.iter().filter(|s| !matches!(s.load(), PageState::Absent)).count() as u64)
+            })
+        };
+        let middle = |cell: &FrameCell<Middle>| -> (u64, u64) {
+            cell.get(platform)
+                .map_or((0, 0), |m| m.iter().map(leaf).fold((1, 0), |(a, b), (c, d)| (a + c, b + d)))
+        };
+        let top = self
+            .top
+            .get(platform)
+            .map_or((0, 0), |t| t.iter().map(middle).fold((1, 0), |(a, b), (c, d)| (a + c, b + d)));
+        let (small, mid) = (leaf(&self.small), middle(&self.middle));
+        (small.0 + mid.0 + top.0, small.1 + mid.1 + top.1)
+    }
+}
+
+fn fill<P: Platform, T: Content>(ctx: &mut Ctx<P>, cell: &FrameCell<T>, source: Source) -> Result<(), Error> {
+    if cell.frame().is_none() {
+        let frame = ctx.alloc_zeroed(source)?;
+        if let Err(frame) = cell.publish(frame) {
+            ctx.free(frame.into_owned());
+        }
+    }
+    Ok(())
+}
+
+fn free_leaf<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<Leaf>) {
+    if let Some(leaf) = cell.get_mut(platform) {
+        for (i, slot) in leaf.iter_mut().enumerate() {
+            if let Some(frame) = slot.take() {
+                ctx.free(frame);
+            }
+            if i % 64 == 63 {
+                ctx.relax();
+            }
+        }
+    }
+    if let Some(frame) = cell.take() {
+        ctx.free(frame);
+    }
+}
+
+fn free_middle<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<Middle>) {
+    if let Some(middle) = cell.get_mut(platform) {
+        for leaf in middle {
+            free_leaf(ctx, platform, leaf);
+        }
+    }
+    if let Some(frame) = cell.take() {
+        ctx.free(frame);
+    }
+}
+
+/// The page of a slot, made on first touch from the nearest memory. Waits, serving, while it is being
+/// revoked; `exists` says whether it is still worth it.
+#[inline(always)]
+pub(crate) fn touch<P: Platform>(
+    ctx: &mut Ctx<P>,
+    slot: &PageSlot,
+    exists: impl Fn() -> bool,
+) -> Result<DataFrame, Error> {
+    loop {
+        match slot.load() {
+            PageState::Present(page) | PageState::Cow(page) => return Ok(page),
+            PageState::Absent => {
+                let frame = ctx.alloc_zeroed(Source::Nearest)?;
+                match slot.install(frame) {
+                    Ok(page) => return Ok(page),
+                    Err(frame) => ctx.free(frame.into_owned()),
+                }
+            }
+            PageState::Revoking => ctx.relax(),
+        }
+        if !exists() {
+            return Err(Error::OutOfRange);
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The share object.
+
+use crate::table::{self, Place};
+use core::sync::atomic::Ordering;
+use corey_abi::{Error, Id, Kind, Kinds};
+use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_mem::{FrameCell, Source};
+use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, LinkCell, Node, Object};
+use corey_kernel_percore::{CoreSet, SharedCoreSet};
+use corey_lib_sync::Shared;
+
+/// What a share may still use. Its lock is the share's lock.
+#[derive(Clone, Copy, Debug)]
+pub struct Quota {
+    /// Pages.
+    pub pages: u64,
+    /// Objects.
+    pub objects: u64,
+    /// What was carved from the parent, and goes back.
+    pub carved: (u64, u64),
+    /// Shares whose quota was carved from here.
+    pub children: u64,
+    /// No core holds it and no share names it; it waits for its children.
+    pub dead: bool,
+}
+
+/// Names objects for the cores that hold it.
+#[derive(Debug)]
+pub struct Share {
+    kinds: Kinds,
+    holders: SharedCoreSet,
+    parent: LinkCell,
+    table: FrameCell<Node>,
+    quota: Shared<Quota>,
+}
+
+impl<P: Platform> Object<P> for Share {
+    const KIND: Kind = Kind::Share;
+
+    fn reclaim(&mut self, ctx: &mut Ctx<P>) {
+        table::free(ctx, &mut self.table);
+    }
+}
+
+impl Share {
+    /// A share that may hold `kinds`, with a quota of (pages, objects).
+    #[must_use]
+    pub fn new(home: CoreId, kinds: Kinds, parent: Link, quota: (u64, u64)) -> Self {
+        let cell = LinkCell::default();
+        cell.store(parent);
+        Self {
+            kinds,
+            holders: SharedCoreSet::default(),
+            parent: cell,
+            table: FrameCell::default(),
+            quota: Shared::new(
+                home.0,
+                "share",
+                Quota { pages: quota.0, objects: quota.1, carved: quota, children: 0, dead: false },
+            ),
+        }
+    }
+
+    /// The kinds it may name.
+    #[must_use]
+    pub fn kinds(&self) -> Kinds {
+        self.kinds
+    }
+
+    /// The cores that hold it.
+    #[must_use]
+    pub fn holders(&self) -> CoreSet {
+        self.holders.load()
+    }
+
+    /// The object named `id`. No lock; writes nothing.
+    #[inline(always)]
+    pub fn find<'k, P: Platform>(&self, platform: &P, inside: &'k Entered<'_>, id: Id) -> Option<&'k Header> {
+        table::find(platform, &self.table, id)?.link.load().header(inside)
+    }
+
+    /// Calls `each` with everything it names; stops when that says false.
+    pub fn for_each<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Link) -> bool) {
+        table::for_each(platform, &self.table, &mut |_, link| each(link));
+    }
+
+    /// Frames of its table, for audits.
+    #[must_use]
+    pub fn frames<P: Platform>(&self, platform: &P) -> u64 {
+        table::nodes(platform, &self.table)
+    }
+
+    /// Takes `pages` and `objects` from the quota.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`].
+    pub fn charge<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) -> Result<(), Error> {
+        let mut quota = self.quota.lock(&mut ctx.local);
+        match (quota.pages.checked_sub(pages), quota.objects.checked_sub(objects)) {
+            (Some(pages), Some(objects)) => {
+                quota.pages = pages;
+                quota.objects = objects;
+                Ok(())
+            }
+            _ => Err(Error::QuotaExceeded),
+        }
+    }
+
+    /// Gives back what [`Share::charge`] took.
+    pub fn refund<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) {
+        let mut quota = self.quota.lock(&mut ctx.local);
+        quota.pages += pages;
+        quota.objects += objects;
+    }
+
+    /// What is left: (pages, objects).
+    pub fn left<P: Platform>(&self, ctx: &mut Ctx<P>) -> (u64, u64) {
+        let quota = self.quota.lock(&mut ctx.local);
+        (quota.pages, quota.objects)
+    }
+
+    /// Names the object of `header`, whose pages and one object were charged.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`], [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
+    pub fn insert<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        let platform = ctx.local.platform.clone();
+        loop {
+            let missing = {
+                let quota = self.quota.lock(&mut ctx.local);
+                if quota.dead {
+                    return Err(Error::NotFound);
+                }
+                if table::find(&platform, &self.table, link.id()).is_some() {
+                    return Err(Error::Exists);
+                }
+                match table::place(&platform, &self.table, link.id()) {
+                    Place::Entry(entry) => {
+                        entry.pages.store(pages, Ordering::Relaxed);
+                        entry.link.store(link);
+                        return Ok(());
+                    }
+                    Place::Node(cell) => cell,
+                }
+            };
+            // No lock is held while taking memory: that may wait.
+            let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
+            table::grow(ctx, missing, frame);
+        }
+    }
+
+    /// Removes the entry that names `id`, refunds it, and notes who could have looked the object up. The
+    /// object keeps the reference, which the caller releases.
+    pub fn remove<'k, P: Platform>(
+        &self,
+        ctx: &mut Ctx<P>,
+        inside: &'k Entered<'_>,
+        id: Id,
+    ) -> Option<&'k Header> {
+        let platform = ctx.local.platform.clone();
+        let mut quota = self.quota.lock(&mut ctx.local);
+        let entry = table::find(&platform, &self.table, id)?;
+        let header = entry.link.load().header(inside)?;
+        entry.link.store(Link::NULL);
+        quota.pages += entry.pages.swap(0, Ordering::Relaxed);
+        quota.objects += 1;
+        header.seen().union(self.holders.load());
+        Some(header)
+    }
+
+    /// Changes what `header`'s object costs the shares naming it: this one, and no other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`]; [`Error::Busy`] when other shares name it too and it would cost more.
+    pub fn recharge<P: Platform>(&self, ctx: &mut Ctx<P>, header: &Header, pages: u64) -> Result<(), Error> {
+        let platform = ctx.local.platform.clone();
+        let mut quota = self.quota.lock(&mut ctx.local);
+        let entry = table::find(&platform, &self.table, header.id()).ok_or(Error::NotFound)?;
+        let charged = entry.pages.load(Ordering::Relaxed);
+        let left = (quota.pages + charged).checked_sub(pages).ok_or(Error::QuotaExceeded)?;
+        // First the price, then the count: whoever adds a reference counts first and then reads the price.
+        let before = header.swap_pages(pages);
+        if pages > before && header.refs() > 1 {
+            header.swap_pages(before);
+            return Err(Error::Busy);
+        }
+        quota.pages = left;
+        entry.pages.store(pages, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Charges the price of `header`'s object, to which the caller just added a reference; returns it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`].
+    pub fn charge_for<P: Platform>(&self, ctx: &mut Ctx<P>, header: &Header) -> Result<u64, Error> {
+        loop {
+            let pages = header.pages();
+            self.charge(ctx, pages, 1)?;
+            if header.pages() == pages {
+                return Ok(pages);
+            }
+            self.refund(ctx, pages, 1);
+        }
+    }
+
+    /// Makes `core` a holder: one more reference. False when the share is dying.
+    #[must_use]
+    pub fn hold(handle: Handle<'_, Self>, core: CoreId) -> bool {
+        let alive = handle.header().acquire();
+        if alive {
+            handle.holders.insert(core);
+        }
+        alive
+    }
+
+    /// Ends `core`'s hold, between two kernel entries. The caller releases the reference.
+    pub fn unhold(&self, header: &Header, core: CoreId) {
+        header.seen().insert(core);
+        self.holders.remove(core);
+    }
+
+    /// Empties a share without references: calls `each` with every object it named, each less one
+    /// reference. `last` says whether that was the object's last.
+    pub fn bury<P: Platform>(
+        handle: Handle<'_, Self>,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        last: &mut dyn FnMut(&mut Ctx<P>, &Header),
+    ) {
+        handle.quota.lock(&mut ctx.local).dead = true;
+        loop {
+            let mut next = Id::NULL;
+            handle.for_each(&ctx.local.platform.clone(), &mut |link| {
+                next = link.id();
+                false
+            });
+            if next == Id::NULL {
+                break;
+            }
+            let Some(header) = handle.remove(ctx, inside, next) else { break };
+            header.seen().union(handle.header().seen().load());
+            if header.release() {
+                last(ctx, header);
+            }
+        }
+        Self::settle(handle, ctx, inside);
+    }
+
+    /// Gives a dead share's quota back and retires it, once it has no children; then its parent, if that
+    /// waited for this.
+    fn settle<P: Platform>(handle: Handle<'_, Self>, ctx: &mut Ctx<P>, inside: &Entered<'_>) {
+        let mut current = handle;
+        loop {
+            let quota = *current.quota.lock(&mut ctx.local);
+            if !quota.dead || quota.children > 0 {
+                return;
+            }
+            let parent = current.parent.load();
+            let holders = current.holders();
+            ctx.retire(current.header(), holders);
+            let Some(parent) = parent.resolve::<Self>(inside) else { return };
+            {
+                let mut theirs = parent.quota.lock(&mut ctx.local);
+                theirs.pages += quota.carved.0;
+                theirs.objects += quota.carved.1;
+                theirs.children -= 1;
+            }
+            current = parent;
+        }
+    }
+
+    /// Carves a child's quota.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::QuotaExceeded`].
+    pub fn carve<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) -> Result<(), Error> {
+        let mut quota = self.quota.lock(&mut ctx.local);
+        let (Some(p), Some(o)) = (quota.pages.checked_sub(pages), quota.objects.checked_sub(objects)) else {
+            return Err(Error::QuotaExceeded);
+        };
+        quota.pages = p;
+        quota.objects = o;
+        quota.children += 1;
+        Ok(())
+    }
+
+    /// Undoes [`Share::carve`].
+    pub fn uncarve<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) {
+        let mut quota = self.quota.lock(&mut ctx.local);
+        quota.pages += pages;
+        quota.objects += objects;
+        quota.children -= 1;
+    }
+}
