@@ -41,9 +41,17 @@ pub enum MessageKind {
 
 impl MessageKind {
     fn from_word(word: u64) -> Option<Self> {
-        [Self::ForgetSegment, Self::ForgetTree, Self::Run, Self::Halt, Self::Count, Self::Recheck]
-            .into_iter()
-            .find(|kind| *kind as u64 == word)
+        [
+            Self::ForgetSegment,
+            Self::ForgetTree,
+            Self::Unlink,
+            Self::Run,
+            Self::Halt,
+            Self::Recheck,
+            Self::Stop,
+        ]
+        .into_iter()
+        .find(|kind| *kind as u64 == word)
     }
 }
 
@@ -235,11 +243,22 @@ mod models {
             let other = {
                 let owner = Arc::clone(&owner);
                 loom::thread::spawn(move || {
-                    owner.post(CoreId(0), CoreId(1), Message { kind: MessageKind::Recheck, words: [1; 4] }).1
+                    owner
+                        .post(
+                            CoreId(0),
+                            CoreId(1),
+                            Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [1; 2] },
+                        )
+                        .1
                 })
             };
-            let mine =
-                owner.post(CoreId(0), CoreId(0), Message { kind: MessageKind::Recheck, words: [0; 4] }).1;
+            let mine = owner
+                .post(
+                    CoreId(0),
+                    CoreId(0),
+                    Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [0; 2] },
+                )
+                .1;
             let theirs = other.join().unwrap();
             assert!(mine || theirs, "nobody interrupts the owner");
             for sender in owner.take().iter() {
