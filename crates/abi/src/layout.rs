@@ -317,3 +317,6 @@ pub struct BootModule {
     /// Offset and bytes of the path, as `bin/NAME`.
     pub name: [u64; 2],
 }
+
+/// Bytes of a page.
+pub const PAGE_BYTES: u64 = 4096;

@@ -22,11 +22,13 @@
 
 mod layout;
 mod macros;
+mod plain;
 mod table;
 mod types;
 mod words;
 
 pub use layout::*;
+pub use plain::Plain;
 pub use table::*;
 pub use types::{Error, Home, Id, Kind, Kinds, NAME_BYTES, Name, ObjRef, UserPtr};
 pub use words::{Arg, Reader, Word, Writer};
@@ -98,11 +100,7 @@ mod tests {
     #[test]
     fn every_row_says_what_it_costs() {
         for row in SYSCALLS {
-            assert!(
-                row.doc.iter().any(|l| l.trim() == "# Cost"),
-                "{}: add a `# Cost` part",
-                row.name
-            );
+            assert!(row.doc.iter().any(|l| l.trim() == "# Cost"), "{}: add a `# Cost` part", row.name);
         }
     }
 

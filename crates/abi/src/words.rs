@@ -99,10 +99,7 @@ impl Arg for ObjRef {
     const WORDS: usize = 2;
     #[inline(always)]
     fn decode(words: &mut Reader<'_>) -> Result<Self, Error> {
-        Ok(Self {
-            share: words.take()?,
-            object: words.take()?,
-        })
+        Ok(Self { share: words.take()?, object: words.take()? })
     }
     #[inline(always)]
     fn encode(self, words: &mut Writer<'_>) {

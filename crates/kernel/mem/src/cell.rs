@@ -33,11 +33,17 @@ unsafe impl<T: Content> Content for [FrameCell<T>; 512] {}
 
 impl<T: Content> Default for FrameCell<T> {
     fn default() -> Self {
-        Self { frame: AtomicU64::new(0), content: PhantomData }
+        Self::new()
     }
 }
 
 impl<T: Content> FrameCell<T> {
+    /// An empty cell.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { frame: AtomicU64::new(0), content: PhantomData }
+    }
+
     const SIZE: () = assert!(size_of::<T>() as u64 == PAGE_SIZE);
 
     /// What it holds.

@@ -26,4 +26,4 @@ pub use cell::{Content, FrameCell, Words};
 pub use frames::{FrameList, Owned, Zeroed};
 pub use memory::{LeafGuard, Mem, Memory, OutOfMemory, Source, Stock};
 pub use page::{DataFrame, PageSlot, PageState, Pinned};
-pub use table::{TablePage, TableRef};
+pub use table::{TablePage, TableRef, leave_root};

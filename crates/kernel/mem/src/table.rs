@@ -115,4 +115,17 @@ impl<'a> TableRef<'a> {
         // SAFETY: the table is new and loaded nowhere; its tree owns the frame.
         unsafe { platform.init_root(self.frame) };
     }
+
+    /// Switches this core to the address space of this top-level table.
+    pub fn load<P: Platform>(self, platform: &P) {
+        // SAFETY: only an address tree's first table reaches this (`kernel/atree`), prepared by `init_root`;
+        // the tree is not freed while a core runs it.
+        unsafe { platform.load_root(Some(self.frame)) };
+    }
+}
+
+/// Switches this core to the kernel-only address space.
+pub fn leave_root<P: Platform>(platform: &P) {
+    // SAFETY: `None` needs no table of ours.
+    unsafe { platform.load_root(None) };
 }

@@ -2,9 +2,9 @@
 
 use crate::header::{Handle, Header, Object};
 use crate::limbo::Limbo;
-use crate::link::LinkCell;
+use crate::link::{Link, LinkCell};
 use crate::slab::{Slab, SlotList};
-use core::sync::atomic::Ordering;
+use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform};
 use corey_kernel_mem::{Mem, Memory, Owned, Source, Zeroed};
@@ -20,6 +20,26 @@ const COPY_RETRIES: usize = 64;
 pub struct CoreSlot {
     /// The pcore; null while the core is free.
     pub owner: LinkCell,
+    taken: AtomicBool,
+}
+
+impl CoreSlot {
+    /// Takes the core; false when somebody has it.
+    #[must_use]
+    pub fn take(&self) -> bool {
+        !self.taken.swap(true, Ordering::AcqRel)
+    }
+
+    /// Says which pcore has it.
+    pub fn set(&self, pcore: Link) {
+        self.owner.store(pcore);
+    }
+
+    /// Makes the core free.
+    pub fn clear(&self) {
+        self.owner.store(Link::NULL);
+        self.taken.store(false, Ordering::Release);
+    }
 }
 
 /// What the levels above add to every core's context.
@@ -187,6 +207,7 @@ impl<P: Platform> Ctx<P> {
     pub fn push_dying(&mut self, header: &Header) {
         // SAFETY: slots are type-stable memory that is never freed.
         self.dying.push(unsafe { &*core::ptr::from_ref(header) });
+        self.local.attention = true;
     }
 
     /// The next of them.

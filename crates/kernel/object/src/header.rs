@@ -76,7 +76,9 @@ impl Header {
         Id(self.id.load(Ordering::Acquire))
     }
 
-    pub(crate) fn kill(&self) {
+    /// Makes every link to the object stale. [`Ctx::retire`] does it too; a segment is killed before its
+    /// mappings are revoked, so that none is made meanwhile.
+    pub fn kill(&self) {
         self.id.store(0, Ordering::SeqCst);
     }
 

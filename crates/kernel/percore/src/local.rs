@@ -66,6 +66,8 @@ pub struct Local<P> {
     pub deferred: CoreSet,
     /// Whether a halt is among them: this core abandons its own waits for pcores.
     pub halt_pending: bool,
+    /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
+    pub attention: bool,
     /// Frames in the private cache, kept current for an audit.
     pub cached_frames: u64,
     serve: Serve<P>,
@@ -82,6 +84,7 @@ impl<P: Platform> Local<P> {
             paging: Paging::default(),
             deferred: CoreSet::EMPTY,
             halt_pending: false,
+            attention: false,
             cached_frames: 0,
             serve,
         }
@@ -111,7 +114,10 @@ impl<P: Platform> Local<P> {
             };
             match (self.serve)(self, sender, &message) {
                 Delivery::Done(reply) => mailbox.answer(sender, reply),
-                Delivery::Later => self.deferred.insert(sender),
+                Delivery::Later => {
+                    self.deferred.insert(sender);
+                    self.attention = true;
+                }
             }
         }
     }

@@ -207,6 +207,13 @@ impl Mailbox {
             return None;
         }
         slot.state.store(TAKEN, Ordering::Relaxed);
+        self.reread(sender)
+    }
+
+    /// Owner's side: a message that was noted, until it is answered.
+    #[must_use]
+    pub fn reread(&self, sender: CoreId) -> Option<Message> {
+        let slot = self.slots.get(sender.index())?;
         let [address, id] = [0, 1].map(|i: usize| slot.object[i].load(Ordering::Relaxed));
         Some(Message {
             kind: MessageKind::from_word(slot.kind.load(Ordering::Relaxed))?,

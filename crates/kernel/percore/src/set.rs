@@ -42,6 +42,15 @@ impl CoreSet {
         self
     }
 
+    /// The set less `others`.
+    #[must_use]
+    pub fn without_all(mut self, others: Self) -> Self {
+        for (mine, theirs) in self.0.iter_mut().zip(others.0) {
+            *mine &= !theirs;
+        }
+        self
+    }
+
     /// Adds all of `other`.
     pub fn union(&mut self, other: Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {

@@ -1,0 +1,133 @@
+//! Layouts as bytes: how the kernel reads and writes them without touching user memory by reference.
+
+use crate::{
+    AuditReport, BootHeader, BootModule, BufferHeader, DeviceEntry, Id, MachineInfo, Mapping, ObjRef,
+    RunContext, ShareEntry, TreeTable,
+};
+
+/// A layout of fixed size, little endian, without padding.
+pub trait Plain: Sized {
+    /// Bytes it takes.
+    const BYTES: usize;
+
+    /// Reads it from the front of `bytes`, and moves on.
+    fn get(bytes: &mut &[u8]) -> Option<Self>;
+
+    /// Writes it to the front of `bytes`, and moves on. What does not fit is cut.
+    fn put(&self, bytes: &mut &mut [u8]);
+
+    /// Reads it.
+    fn from_bytes(mut bytes: &[u8]) -> Option<Self> {
+        Self::get(&mut bytes)
+    }
+
+    /// Writes it.
+    fn to_bytes(&self, mut bytes: &mut [u8]) {
+        self.put(&mut bytes);
+    }
+}
+
+fn put_bytes(bytes: &mut &mut [u8], from: &[u8]) {
+    let at = from.len().min(bytes.len());
+    let (head, rest) = core::mem::take(bytes).split_at_mut(at);
+    for (to, from) in head.iter_mut().zip(from) {
+        *to = *from;
+    }
+    *bytes = rest;
+}
+
+macro_rules! numbers {
+    ($($ty:ty),*) => { $(
+        impl Plain for $ty {
+            const BYTES: usize = size_of::<$ty>();
+            fn get(bytes: &mut &[u8]) -> Option<Self> {
+                let (head, rest) = bytes.split_first_chunk()?;
+                *bytes = rest;
+                Some(<$ty>::from_le_bytes(*head))
+            }
+            fn put(&self, bytes: &mut &mut [u8]) {
+                put_bytes(bytes, &self.to_le_bytes());
+            }
+        }
+    )* };
+}
+numbers!(u8, u32, u64);
+
+impl<T: Plain + Default + Copy, const N: usize> Plain for [T; N] {
+    const BYTES: usize = N * T::BYTES;
+    fn get(bytes: &mut &[u8]) -> Option<Self> {
+        let mut all = [T::default(); N];
+        for one in &mut all {
+            *one = T::get(bytes)?;
+        }
+        Some(all)
+    }
+    fn put(&self, bytes: &mut &mut [u8]) {
+        self.iter().for_each(|one| one.put(bytes));
+    }
+}
+
+impl Plain for Id {
+    const BYTES: usize = 8;
+    fn get(bytes: &mut &[u8]) -> Option<Self> {
+        u64::get(bytes).map(Self)
+    }
+    fn put(&self, bytes: &mut &mut [u8]) {
+        self.0.put(bytes);
+    }
+}
+
+macro_rules! plain {
+    ($($name:ident { $($field:ident: $ty:ty),* $(,)? })*) => { $(
+        impl Plain for $name {
+            const BYTES: usize = 0 $(+ <$ty as Plain>::BYTES)*;
+            fn get(bytes: &mut &[u8]) -> Option<Self> {
+                Some(Self { $($field: Plain::get(bytes)?),* })
+            }
+            fn put(&self, bytes: &mut &mut [u8]) {
+                $(self.$field.put(bytes);)*
+            }
+        }
+        const _: () = assert!(<$name as Plain>::BYTES == size_of::<$name>(), "padding");
+    )* };
+}
+
+plain! {
+    ObjRef { share: Id, object: Id }
+    Mapping { kind: u32, flags: u32, object: ObjRef, va: u64, start_page: u64, npages: u64, reserved: [u64; 2] }
+    TreeTable { mappings: u64, count: u64, handler: u64, stack: u64, masked: u64 }
+    RunContext {
+        tree: ObjRef, mode: u64, nshares: u64, entry: u64, stack: u64, args: [u64; 6], status: ObjRef,
+        status_offset: u64, shares: [Id; 20],
+    }
+    BufferHeader { ready: u32, length: u32, done: u32, error: u32 }
+    DeviceEntry { kind: u64, device: u64 }
+    ShareEntry { id: Id, kind: u64 }
+    MachineInfo {
+        cores: u64, tsc_hz: u64, pages: u64, hypervisor: u64, cpu: [u8; 64], command_line_bytes: u64,
+        reserved: [u64; 3], command_line: [u8; 1024],
+    }
+    AuditReport {
+        frames: u64, owned: u64, free: u64, limbo: u64, objects: u64, dying: u64, errors: u64, reserved: u64,
+    }
+    BootHeader {
+        magic: u64, bytes: u64, cores: u64, tsc_hz: u64, share: Id, pcore: Id, tree: Id, segment: Id,
+        command_line: [u64; 2], modules: [u64; 2], cpu: [u64; 2], free_va: u64, free_slot: u64,
+    }
+    BootModule { share: Id, segment: Id, bytes: u64, name: [u64; 2] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_come_back_as_they_went() {
+        let mut context = RunContext { nshares: 3, entry: 0x1234, ..RunContext::default() };
+        context.shares[19] = Id(77);
+        let mut bytes = [0; 280];
+        context.to_bytes(&mut bytes);
+        assert_eq!(RunContext::from_bytes(&bytes), Some(context));
+        assert_eq!(RunContext::from_bytes(&bytes[..279]), None);
+    }
+}

@@ -1,0 +1,212 @@
+//! The calls on address trees.
+
+use crate::change;
+use crate::slot::{Map, MapKind};
+use crate::tree::{Tree, TreeKind};
+use crate::walk::GRAIN;
+use corey_abi::{
+    AddressTreeCalls, Error, Home, Id, Kind, MapFlags, Mapping, ObjRef, Plain, TREE_SLOTS, TreeTable,
+    UserPtr, grain, mapping_kind, tree_kind,
+};
+use corey_kernel_hal::{PAGE_SIZE, Platform};
+use corey_kernel_object::{Handle, Link};
+use corey_kernel_segment::Segment;
+use corey_kernel_share::Call;
+use corey_lib_sync::Relax;
+
+/// `at_…`.
+#[derive(Debug)]
+pub struct AddressTreeApi<'c, 'a, P: Platform>(pub &'c mut Call<'a, P>);
+
+const MAPPING: u64 = Mapping::BYTES as u64;
+
+impl<'a, P: Platform> AddressTreeApi<'_, 'a, P> {
+    /// Checks a mapping against the caller's shares and the tree's shape.
+    fn check(&self, tree: &Tree, from: &Mapping) -> Result<Map, Error> {
+        let flags = MapFlags::from_bits(from.flags).ok_or(Error::BadArgument)?;
+        if flags.contains(MapFlags::WRITE | MapFlags::EXECUTE) {
+            return Err(Error::NotPermitted);
+        }
+        let (kind, object, bytes, align) = match from.kind {
+            mapping_kind::NONE => return Ok(Map::EMPTY),
+            mapping_kind::SEGMENT => {
+                let segment = self.0.object::<Segment>(from.object)?;
+                let end = from.start_page.checked_add(from.npages).ok_or(Error::OutOfRange)?;
+                // Mapping beyond the end is allowed up to the largest segment: it may grow.
+                if from.npages == 0 || end > 1 << 27 {
+                    return Err(Error::OutOfRange);
+                }
+                (MapKind::Segment, segment.link(), from.npages * PAGE_SIZE, PAGE_SIZE)
+            }
+            mapping_kind::INTERIOR => {
+                let interior = self.0.object::<Tree>(from.object)?;
+                if tree.kind() == TreeKind::Interior || interior.kind() != TreeKind::Interior {
+                    return Err(Error::NotPermitted);
+                }
+                (MapKind::Interior, interior.link(), GRAIN, GRAIN)
+            }
+            _ => return Err(Error::BadArgument),
+        };
+        if !from.va.is_multiple_of(align) {
+            return Err(Error::Misaligned);
+        }
+        let end =
+            from.va.checked_add(bytes).filter(|end| *end <= tree.kind().span()).ok_or(Error::OutOfRange)?;
+        // Page 0 stays unmapped: a null pointer faults.
+        if tree.kind() == TreeKind::Root && from.va == 0 {
+            return Err(Error::OutOfRange);
+        }
+        Ok(Map { kind, flags, object, share: from.object.share, start: from.va, end, page: from.start_page })
+    }
+
+    fn set(
+        &mut self,
+        at: ObjRef,
+        tree: Handle<'a, Tree>,
+        slot: usize,
+        mapping: &Mapping,
+    ) -> Result<(), Error> {
+        let new = self.check(&tree, mapping)?;
+        let payer = self.0.held.share(self.0.inside, at.share)?;
+        change::change(self.0.ctx, self.0.inside, tree, slot, &new, Some(&payer))
+    }
+
+    fn read_table(&mut self, table: UserPtr) -> Result<TreeTable, Error> {
+        let mut bytes = [0; TreeTable::BYTES];
+        self.0.ctx.copy_in(self.0.inside, table, &mut bytes)?;
+        TreeTable::from_bytes(&bytes).ok_or(Error::BadArgument)
+    }
+
+    fn write_table(&mut self, table: UserPtr, value: &TreeTable) -> Result<(), Error> {
+        let mut bytes = [0; TreeTable::BYTES];
+        value.to_bytes(&mut bytes);
+        self.0.ctx.copy_out(self.0.inside, &bytes, table)
+    }
+}
+
+/// The address of element `index` of an array of mappings.
+fn element(array: u64, index: u64) -> Result<UserPtr, Error> {
+    index
+        .checked_mul(MAPPING)
+        .and_then(|offset| array.checked_add(offset))
+        .map(UserPtr)
+        .ok_or(Error::BadAddress)
+}
+
+impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, '_, P> {
+    fn at_alloc(&mut self, share: Id, kind: u64, grain: u64, core: Home, name: UserPtr) -> Result<Id, Error> {
+        let share = self.0.share_for(share, Kind::AddressTree)?;
+        let kind = match (kind, grain) {
+            (tree_kind::ROOT, 0) => TreeKind::Root,
+            (tree_kind::INTERIOR, grain::GIB1) => TreeKind::Interior,
+            (tree_kind::INTERIOR, grain::MIB2 | grain::GIB512) => return Err(Error::Unsupported),
+            _ => return Err(Error::BadArgument),
+        };
+        let call = &mut *self.0;
+        call.held.check_home(call.ctx, call.inside, core)?;
+        let name = call.ctx.read_name(call.inside, name)?;
+        share.charge(call.ctx, 1, 1)?;
+        let source = call.ctx.source(core);
+        let home = call.ctx.home(core)?;
+        let made = call.ctx.alloc_zeroed(source).and_then(|table| {
+            let tree = Tree::new(&call.ctx.local.platform, home, kind, table);
+            call.ctx.create(call.inside, core, &name, 1, tree)
+        });
+        match made {
+            Ok(tree) => call.name_new(&share, tree.header(), 1),
+            Err(error) => {
+                share.refund(call.ctx, 1, 1);
+                Err(error)
+            }
+        }
+    }
+
+    fn at_get(&mut self, at: ObjRef, table: UserPtr) -> Result<(), Error> {
+        let tree = self.0.object::<Tree>(at)?;
+        let mut header = self.read_table(table)?;
+        let platform = self.0.ctx.local.platform.clone();
+        let (mut used, mut index) = (0, 0);
+        while index < TREE_SLOTS {
+            let Some(slot) = tree.slot(&platform, index) else {
+                index += 1;
+                continue;
+            };
+            let Some((map, _)) = slot.read() else {
+                self.0.ctx.relax();
+                continue;
+            };
+            let alive = match map.kind {
+                MapKind::Segment | MapKind::Interior => map.object.header(self.0.inside).is_some(),
+                MapKind::Empty | MapKind::Changing => false,
+            };
+            if alive {
+                used = index as u64 + 1;
+                if used > header.count {
+                    return Err(Error::OutOfRange);
+                }
+            }
+            if (index as u64) < header.count {
+                let mapping = if alive { to_mapping(&map) } else { Mapping::default() };
+                let mut bytes = [0; Mapping::BYTES];
+                mapping.to_bytes(&mut bytes);
+                let to = element(header.mappings, index as u64)?;
+                self.0.ctx.copy_out(self.0.inside, &bytes, to)?;
+            }
+            index += 1;
+        }
+        header.count = used;
+        header.handler = 0;
+        header.stack = 0;
+        header.masked = 0;
+        self.write_table(table, &header)
+    }
+
+    fn at_set(&mut self, at: ObjRef, table: UserPtr) -> Result<(), Error> {
+        let tree = self.0.object::<Tree>(at)?;
+        let mut header = self.read_table(table)?;
+        if header.handler != 0 {
+            return Err(Error::Unsupported);
+        }
+        if header.count > TREE_SLOTS as u64 {
+            return Err(Error::Full);
+        }
+        for index in 0..TREE_SLOTS as u64 {
+            let mut mapping = Mapping::default();
+            if index < header.count {
+                let mut bytes = [0; Mapping::BYTES];
+                let from = element(header.mappings, index)?;
+                self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
+                mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+            }
+            if let Err(error) = self.set(at, tree, index as usize, &mapping) {
+                header.count = index;
+                self.write_table(table, &header)?;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn at_set_slot(&mut self, at: ObjRef, slot: u64, mapping: UserPtr) -> Result<(), Error> {
+        let tree = self.0.object::<Tree>(at)?;
+        let mut bytes = [0; Mapping::BYTES];
+        self.0.ctx.copy_in(self.0.inside, mapping, &mut bytes)?;
+        let mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        if slot >= TREE_SLOTS as u64 {
+            return Err(Error::Full);
+        }
+        self.set(at, tree, slot as usize, &mapping)
+    }
+}
+
+fn to_mapping(map: &Map) -> Mapping {
+    Mapping {
+        kind: if map.kind == MapKind::Interior { mapping_kind::INTERIOR } else { mapping_kind::SEGMENT },
+        flags: map.flags.bits(),
+        object: ObjRef { share: map.share, object: Link::id(map.object) },
+        va: map.start,
+        start_page: map.page,
+        npages: (map.end - map.start) / PAGE_SIZE,
+        reserved: [0; 2],
+    }
+}

@@ -1,0 +1,262 @@
+//! Changing one slot of a tree.
+
+use crate::revoke;
+use crate::run;
+use crate::slot::{Map, MapKind};
+use crate::tree::{Tree, TreeKind};
+use crate::walk;
+use core::sync::atomic::Ordering;
+use corey_abi::{Error, Id, MapFlags};
+use corey_kernel_hal::{PAGE_SIZE, Platform};
+use corey_kernel_object::{Ctx, Entered, Handle, Link};
+use corey_kernel_percore::{Message, MessageKind};
+use corey_kernel_segment::{MapRef, Segment};
+use corey_kernel_share::Share;
+use corey_lib_sync::Relax;
+
+/// Sets slot `index` of `tree` to `new`; what it mapped is unmapped everywhere first. `payer` names `tree`,
+/// and pays for tables.
+///
+/// ```text
+/// lock: check, mark Changing, take the range ─ unlock
+/// old:  clear entries, flush, acks, off the segment's list          (nothing is locked while waiting)
+/// new:  make tables, onto the segment's list, or attach and link
+/// lock: publish ─ unlock
+/// ```
+pub(crate) fn change<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &Map,
+    payer: Option<&Share>,
+) -> Result<(), Error> {
+    if tree.kind() == TreeKind::Interior {
+        return change_taken(ctx, inside, tree, index, new, payer);
+    }
+    let taken = loop {
+        match run::take(&tree, ctx.core()) {
+            Ok(taken) => break taken,
+            Err(Some(_)) => return Err(Error::Busy),
+            Err(None) => ctx.relax(),
+        }
+    };
+    let result = change_taken(ctx, inside, tree, index, new, payer);
+    if taken {
+        run::give_back(&tree);
+    }
+    result
+}
+
+fn change_taken<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &Map,
+    payer: Option<&Share>,
+) -> Result<(), Error> {
+    let platform = ctx.local.platform.clone();
+    // Tables end where leaves go for a segment, at the linking table for an interior tree.
+    let level = if new.kind == MapKind::Interior { 2 } else { 0 };
+    if new.kind != MapKind::Empty {
+        let need =
+            walk::lacking(&platform, &tree, new.start, new.end, level) + u64::from(tree.lacks_slot(index));
+        if need > 0 {
+            let payer = payer.ok_or(Error::NotPermitted)?;
+            payer.recharge(ctx, tree.header(), tree.header().pages() + need)?;
+        }
+        tree.make_slot(ctx, index)?;
+    }
+    let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
+    let old = {
+        let edit = tree.edit.lock(&mut ctx.local);
+        if edit.dead && new.kind != MapKind::Empty {
+            return Err(Error::NotFound);
+        }
+        if slot.kind() == MapKind::Changing {
+            return Err(Error::Busy);
+        }
+        let clash = tree.each(&platform).any(|(at, other)| {
+            let map = other.peek();
+            at != index && map.kind != MapKind::Empty && map.start < new.end && new.start < map.end
+        });
+        if clash {
+            return Err(Error::Busy);
+        }
+        let old = slot.peek();
+        slot.begin(new.start, new.end);
+        tree.used.fetch_max(index as u64 + 1, Ordering::SeqCst);
+        old
+    };
+    remove(ctx, inside, tree, index, &old);
+    let added = add(ctx, inside, tree, index, new, level);
+    let edit = tree.edit.lock(&mut ctx.local);
+    slot.finish(if added.is_ok() { new } else { &Map::EMPTY });
+    drop(edit);
+    added
+}
+
+/// Whether this core runs `tree`.
+fn runs_here<P: Platform>(ctx: &Ctx<P>, tree: Handle<'_, Tree>) -> bool {
+    ctx.local.paging.root == tree.link().words()
+}
+
+/// Unmaps what slot `index` mapped. The slot is `Changing`: no entry is made for it any more.
+fn remove<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    old: &Map,
+) {
+    let platform = ctx.local.platform.clone();
+    match old.kind {
+        MapKind::Segment => {
+            let locked = tree.kind() == TreeKind::Interior;
+            walk::clear(ctx, &tree, old.start, old.end, locked);
+            if locked {
+                let words = tree.link().words();
+                let range = [old.start / PAGE_SIZE, (old.end - old.start) / PAGE_SIZE];
+                let attached = tree.attached.load();
+                if attached.contains(ctx.core()) {
+                    revoke::forget_tree(&mut ctx.local, inside, words, range[0], range[1]);
+                }
+                let others = attached.without(ctx.core());
+                if !others.is_empty() {
+                    ctx.local.counters.shootdowns += 1;
+                    let message = Message { kind: MessageKind::ForgetTree, object: words, words: range };
+                    ctx.local.broadcast(others, message);
+                }
+            } else if runs_here(ctx, tree) {
+                revoke::flush(&platform, old.start, old.end);
+            }
+            if let Some(segment) = old.object.resolve::<Segment>(inside) {
+                unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 });
+            }
+        }
+        MapKind::Interior if runs_here(ctx, tree) => {
+            if let Some((table, at)) = walk::grain_entry(&platform, &tree, old.start) {
+                table.clear(at);
+            }
+            platform.flush_all();
+            let still = tree.each(&platform).any(|(at, slot)| {
+                let map = slot.peek();
+                at != index && map.kind == MapKind::Interior && map.object == old.object
+            });
+            if !still && let Some(interior) = old.object.resolve::<Tree>(inside) {
+                interior.attached.remove(ctx.core());
+            }
+        }
+        MapKind::Interior | MapKind::Empty | MapKind::Changing => {}
+    }
+}
+
+/// Prepares the new mapping of slot `index`.
+fn add<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &Map,
+    level: u32,
+) -> Result<(), Error> {
+    let platform = ctx.local.platform.clone();
+    match new.kind {
+        MapKind::Segment => {
+            walk::make(ctx, &tree, new.start, new.end, level)?;
+            let segment = new.object.resolve::<Segment>(inside).ok_or(Error::NotFound)?;
+            let mut list = segment.mappings(&mut ctx.local);
+            if let Some(slot) = tree.slot(&platform, index) {
+                slot.set_next(list.first);
+                list.first = MapRef { tree: tree.link(), slot: index as u16 };
+            }
+        }
+        MapKind::Interior => {
+            walk::make(ctx, &tree, new.start, new.end, level)?;
+            if runs_here(ctx, tree) {
+                run::attach(ctx, inside, &tree, new.object, new.start);
+            }
+        }
+        MapKind::Empty | MapKind::Changing => {}
+    }
+    Ok(())
+}
+
+/// Takes a mapping off its segment's list.
+fn unlist<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: &Segment, gone: MapRef) {
+    let platform = ctx.local.platform.clone();
+    let next_of = |at: MapRef| -> Option<MapRef> {
+        Some(at.tree.resolve::<Tree>(inside)?.slot(&platform, usize::from(at.slot))?.next())
+    };
+    let mut list = segment.mappings(&mut ctx.local);
+    if list.first == gone {
+        list.first = next_of(gone).unwrap_or_default();
+        return;
+    }
+    let mut at = list.first;
+    while let Some(next) = next_of(at) {
+        if next == gone {
+            let after = next_of(gone).unwrap_or_default();
+            if let Some(tree) = at.tree.resolve::<Tree>(inside)
+                && let Some(slot) = tree.slot(&platform, usize::from(at.slot))
+            {
+                slot.set_next(after);
+            }
+            return;
+        }
+        at = next;
+    }
+}
+
+/// Clears every slot of a dying tree. Waits for changes under way: they see that it dies.
+pub(crate) fn clear_all<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, tree: Handle<'_, Tree>) {
+    let used = tree.used.load(Ordering::SeqCst) as usize;
+    for index in 0..used {
+        while change(ctx, inside, tree, index, &Map::EMPTY, None) == Err(Error::Busy) {
+            ctx.relax();
+        }
+    }
+}
+
+/// Clears what this core's root mapped through share `share`.
+pub fn unmap_share<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, share: Id) {
+    let Some(root) = Link::from(ctx.local.paging.root).resolve::<Tree>(inside) else { return };
+    let used = root.used.load(Ordering::SeqCst) as usize;
+    for index in 0..used {
+        let platform = ctx.local.platform.clone();
+        let through = root.slot(&platform, index).map(|slot| slot.peek());
+        if through.is_some_and(|map| map.kind != MapKind::Empty && map.share == share) {
+            // One's own running root: nobody else changes it, so this cannot be Busy.
+            let _ = change(ctx, inside, root, index, &Map::EMPTY, None);
+        }
+    }
+}
+
+/// Maps pages of `segment` at `address`: how the kernel maps the first program.
+///
+/// # Errors
+///
+/// As `at_set_slot`.
+#[allow(clippy::too_many_arguments, reason = "the fields of a mapping")]
+pub fn map_segment<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    payer: Handle<'_, Share>,
+    index: usize,
+    segment: Handle<'_, Segment>,
+    (address, page, npages): (u64, u64, u64),
+    flags: MapFlags,
+) -> Result<(), Error> {
+    let map = Map {
+        kind: MapKind::Segment,
+        flags,
+        object: segment.link(),
+        share: payer.id(),
+        start: address,
+        end: address + npages * PAGE_SIZE,
+        page,
+    };
+    change(ctx, inside, tree, index, &map, Some(&payer))
+}

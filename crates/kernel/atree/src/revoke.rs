@@ -1,0 +1,303 @@
+//! Taking pages and trees away from every core that could reach them.
+
+use crate::change;
+use crate::run;
+use crate::slot::{Map, MapKind};
+use crate::tree::{NOBODY, TAKEN, Tree, TreeKind};
+use crate::walk;
+use core::sync::atomic::Ordering;
+use corey_kernel_hal::{PAGE_SIZE, Platform};
+use corey_kernel_object::{Ctx, Entered, Handle, Header, Link};
+use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, ObjectWords};
+use corey_kernel_segment::Segment;
+use corey_lib_sync::Relax;
+
+/// Above this many pages, a core forgets everything instead of page by page.
+const FLUSH_SINGLY: u64 = 64;
+
+/// Clears every mapping of pages `first .. +count` of `header`'s segment, on every core, acknowledged.
+/// The caller marked the pages (or the segment) first, so that none comes back. Returns the cores that
+/// could have reached them by a mapping.
+///
+/// Takes the segment's list lock, and the leaf locks of interior trees; holds neither while it waits.
+pub fn revoke<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    header: &Header,
+    first: u64,
+    count: u64,
+) -> CoreSet {
+    let words = header.link().words();
+    header
+        .handle::<Segment>()
+        .map_or(CoreSet::EMPTY, |segment| revoke_as(ctx, inside, segment, words, first, count))
+}
+
+/// As [`revoke`], for a segment that may have been killed: `words` is what mappings know it by.
+fn revoke_as<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    segment: Handle<'_, Segment>,
+    words: ObjectWords,
+    first: u64,
+    count: u64,
+) -> CoreSet {
+    let own = ctx.core();
+    let mut users = CoreSet::EMPTY;
+    let mut asked = CoreSet::EMPTY;
+    loop {
+        let (targets, again) = sweep(ctx, inside, segment, first, count, asked);
+        users.union(targets);
+        if targets.contains(own) {
+            forget_segment(&mut ctx.local, inside, words, first, count);
+        }
+        let others = targets.without(own);
+        if !others.is_empty() {
+            ctx.local.counters.shootdowns += 1;
+            let message = Message { kind: MessageKind::ForgetSegment, object: words, words: [first, count] };
+            ctx.local.broadcast(others, message);
+            asked.union(others);
+        }
+        if !again {
+            return users;
+        }
+        ctx.relax();
+    }
+}
+
+/// One pass over the list: clears what this core may clear; says who must be asked, and whether to come
+/// back because a root ran elsewhere and could have moved before its core was asked.
+fn sweep<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    segment: Handle<'_, Segment>,
+    first: u64,
+    count: u64,
+    asked: CoreSet,
+) -> (CoreSet, bool) {
+    let platform = ctx.local.platform.clone();
+    let own = ctx.core();
+    let (mut targets, mut again) = (CoreSet::EMPTY, false);
+    let list = segment.mappings(&mut ctx.local);
+    let mut at = list.first;
+    while let Some(tree) = at.tree.resolve::<Tree>(inside) {
+        let Some(slot) = tree.slot(&platform, usize::from(at.slot)) else { break };
+        let (start, end) = slot.peek().range_of(first, count);
+        at = slot.next();
+        if start == end {
+            continue;
+        }
+        match tree.kind() {
+            TreeKind::Interior => {
+                walk::clear(ctx, &tree, start, end, true);
+                targets.union(tree.attached.load().without_all(asked));
+            }
+            TreeKind::Root => match run::take(&tree, own) {
+                Ok(taken) => {
+                    if walk::clear(ctx, &tree, start, end, false) && !taken {
+                        targets.insert(own);
+                    }
+                    if taken {
+                        run::give_back(&tree);
+                    }
+                }
+                Err(None) => again = true,
+                Err(Some(runner)) => {
+                    if !asked.contains(runner) || walk::has_entries(&platform, &tree, start, end) {
+                        targets.insert(runner);
+                        again = true;
+                    }
+                }
+            },
+        }
+    }
+    drop(list);
+    (targets, again)
+}
+
+/// Mailbox service of everything about paging. Takes no lock, waits for nothing.
+pub fn forget<P: Platform>(local: &mut Local<P>, message: &Message) {
+    let own = local.own();
+    let inside = own.epoch.inside();
+    let [first, count] = message.words;
+    match message.kind {
+        MessageKind::ForgetSegment => forget_segment(local, &inside, message.object, first, count),
+        MessageKind::ForgetTree => forget_tree(local, &inside, message.object, first, count),
+        MessageKind::Unlink => unlink(local, &inside, message.object),
+        _ => {}
+    }
+}
+
+/// Clears this core's root's entries for pages of a segment, and forgets its translations.
+fn forget_segment<P: Platform>(
+    local: &mut Local<P>,
+    inside: &Entered<'_>,
+    segment: ObjectWords,
+    first: u64,
+    count: u64,
+) {
+    let Some(root) = Link::from(local.paging.root).resolve::<Tree>(inside) else { return };
+    let platform = local.platform.clone();
+    let is = |map: &Map| map.object.words() == segment;
+    let mut flush = Flush::default();
+    for (_, slot) in root.each(&platform) {
+        let map = slot.peek();
+        match map.kind {
+            MapKind::Segment if is(&map) => {
+                let (start, end) = map.range_of(first, count);
+                let mut at = start;
+                while at < end {
+                    if let Some(table) = walk::leaf(&platform, &root, at) {
+                        table.clear(walk::leaf_index(at));
+                    }
+                    at += PAGE_SIZE;
+                }
+                flush.range(&platform, start, end);
+            }
+            MapKind::Interior => {
+                let Some(tree) = map.object.resolve::<Tree>(inside) else { continue };
+                for (_, slot) in tree.each(&platform) {
+                    match slot.read() {
+                        Some((inner, _)) if inner.kind == MapKind::Segment && is(&inner) => {
+                            let (start, end) = inner.range_of(first, count);
+                            flush.range(&platform, map.start + start, map.start + end);
+                        }
+                        Some(_) => {}
+                        // It changes meanwhile: whatever it was, forget it.
+                        None => flush.all = true,
+                    }
+                }
+            }
+            MapKind::Segment | MapKind::Empty | MapKind::Changing => {}
+        }
+    }
+    flush.finish(&platform);
+}
+
+/// Forgets translations of pages of an attached interior tree, wherever this core's root links it.
+pub(crate) fn forget_tree<P: Platform>(
+    local: &mut Local<P>,
+    inside: &Entered<'_>,
+    tree: ObjectWords,
+    first: u64,
+    count: u64,
+) {
+    let Some(root) = Link::from(local.paging.root).resolve::<Tree>(inside) else { return };
+    let platform = local.platform.clone();
+    let mut flush = Flush::default();
+    for (_, slot) in root.each(&platform) {
+        let map = slot.peek();
+        if map.kind == MapKind::Interior && map.object.words() == tree {
+            let start = map.start + first * PAGE_SIZE;
+            flush.range(&platform, start, start + count * PAGE_SIZE);
+        }
+    }
+    flush.finish(&platform);
+}
+
+/// Unlinks an interior tree from this core's root, forgets all of it, and leaves its attached set.
+fn unlink<P: Platform>(local: &mut Local<P>, inside: &Entered<'_>, tree: ObjectWords) {
+    let platform = local.platform.clone();
+    if let Some(root) = Link::from(local.paging.root).resolve::<Tree>(inside) {
+        for (_, slot) in root.each(&platform) {
+            let map = slot.peek();
+            if map.kind == MapKind::Interior
+                && map.object.words() == tree
+                && let Some((table, index)) = walk::grain_entry(&platform, &root, map.start)
+            {
+                table.clear(index);
+            }
+        }
+    }
+    // Upper-level entries may be cached by themselves: a page-wise flush is not enough.
+    platform.flush_all();
+    if let Some(tree) = Link::from(tree).resolve::<Tree>(inside) {
+        tree.attached.remove(local.id);
+    }
+}
+
+/// Flushes that add up: single pages first, then all.
+#[derive(Default)]
+struct Flush {
+    pages: u64,
+    all: bool,
+}
+
+impl Flush {
+    fn range<P: Platform>(&mut self, platform: &P, start: u64, end: u64) {
+        self.pages += (end - start) / PAGE_SIZE;
+        self.all |= self.pages > FLUSH_SINGLY;
+        let mut at = start;
+        while at < end && !self.all {
+            platform.flush(at);
+            at += PAGE_SIZE;
+        }
+    }
+
+    fn finish<P: Platform>(self, platform: &P) {
+        if self.all {
+            platform.flush_all();
+        }
+    }
+}
+
+/// Forgets this core's translations of `start .. end`.
+pub(crate) fn flush<P: Platform>(platform: &P, start: u64, end: u64) {
+    let mut flush = Flush::default();
+    flush.range(platform, start, end);
+    flush.finish(platform);
+}
+
+/// Ends a segment or tree without references: no core can reach it through a mapping when this returns
+/// true, and it is retired. False: it is the root this core runs; end it again after that stopped.
+pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> bool {
+    let words = header.link().words();
+    if let Some(segment) = header.handle::<Segment>() {
+        // Not found from here on, so no mapping of it is filled any more.
+        header.kill();
+        let users = revoke_as(ctx, inside, segment, words, 0, u64::MAX);
+        ctx.retire(header, users);
+        return true;
+    }
+    let Some(tree) = header.handle::<Tree>() else { return true };
+    tree.edit.lock(&mut ctx.local).dead = true;
+    let mut users = tree.attached.load();
+    match tree.kind() {
+        TreeKind::Root => loop {
+            let runner = tree.runner.load(Ordering::SeqCst);
+            if runner == NOBODY {
+                break;
+            }
+            if runner == u64::from(ctx.core().0) {
+                return false;
+            }
+            if runner & TAKEN == 0 {
+                let message = Message { kind: MessageKind::Recheck, object: words, words: [0; 2] };
+                ctx.local.broadcast(CoreSet::only(corey_kernel_hal::CoreId(runner as u16)), message);
+            }
+            ctx.relax();
+        },
+        TreeKind::Interior => {
+            let own = ctx.core();
+            loop {
+                let attached = tree.attached.load();
+                if attached.is_empty() {
+                    break;
+                }
+                users.union(attached);
+                if attached.contains(own) {
+                    unlink(&mut ctx.local, inside, words);
+                }
+                let others = attached.without(own);
+                if !others.is_empty() {
+                    ctx.local.counters.shootdowns += 1;
+                    let message = Message { kind: MessageKind::Unlink, object: words, words: [0; 2] };
+                    ctx.local.broadcast(others, message);
+                }
+            }
+        }
+    }
+    change::clear_all(ctx, inside, tree);
+    ctx.retire(header, users);
+    true
+}

@@ -1,0 +1,109 @@
+//! Who writes a root, and how a core comes to run one.
+
+use crate::slot::MapKind;
+use crate::tree::{NOBODY, TAKEN, Tree};
+use crate::walk;
+use core::sync::atomic::Ordering;
+use corey_abi::Error;
+use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_object::{Ctx, Entered, Handle, Link};
+use corey_kernel_percore::ObjectWords;
+use corey_lib_sync::Relax;
+
+/// Takes a root for one change: `Ok(false)` when `own` runs it anyway, `Ok(true)` when it was idle; else
+/// the core that runs it, or `None` while another core changes it.
+pub(crate) fn take(tree: &Tree, own: CoreId) -> Result<bool, Option<CoreId>> {
+    let mine = u64::from(own.0);
+    match tree.runner.compare_exchange(NOBODY, TAKEN | mine, Ordering::SeqCst, Ordering::SeqCst) {
+        Ok(_) => Ok(true),
+        Err(now) if now == mine || now == TAKEN | mine => Ok(false),
+        Err(now) if now & TAKEN != 0 => Err(None),
+        Err(now) => Err(Some(CoreId(now as u16))),
+    }
+}
+
+/// Ends [`take`] of an idle root.
+pub(crate) fn give_back(tree: &Tree) {
+    tree.runner.store(NOBODY, Ordering::SeqCst);
+}
+
+/// Promises the root to `core`, which then [`load`]s it.
+///
+/// # Errors
+///
+/// [`Error::Busy`] when it runs; [`Error::NotFound`] when it is dying.
+pub fn reserve<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, core: CoreId) -> Result<(), Error> {
+    loop {
+        let word = u64::from(core.0);
+        match tree.runner.compare_exchange(NOBODY, word, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) if tree.edit.lock(&mut ctx.local).dead => {
+                unreserve(tree);
+                return Err(Error::NotFound);
+            }
+            Ok(_) => return Ok(()),
+            Err(now) if now & TAKEN != 0 => ctx.relax(),
+            Err(_) => return Err(Error::Busy),
+        }
+    }
+}
+
+/// Takes [`reserve`] back.
+pub fn unreserve(tree: &Tree) {
+    tree.runner.store(NOBODY, Ordering::SeqCst);
+}
+
+/// Runs the reserved root `tree` on this core: attaches and links its interior trees, switches to it.
+pub fn load<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, tree: Handle<'_, Tree>) {
+    let platform = ctx.local.platform.clone();
+    for (_, slot) in tree.each(&platform) {
+        let map = slot.peek();
+        if map.kind == MapKind::Interior {
+            attach(ctx, inside, &tree, map.object, map.start);
+        }
+    }
+    ctx.local.paging.root = tree.link().words();
+    ctx.local.paging.hints = [0; 2];
+    tree.table(&platform).load(&platform);
+}
+
+/// Attaches an interior tree to this core and links it at `address` of `root`. Not when it is dying.
+///
+/// Bit, fence, check, link: whoever ends the tree marks it, fences, and reads the bits.
+pub(crate) fn attach<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    root: &Tree,
+    object: Link,
+    address: u64,
+) {
+    let platform = ctx.local.platform.clone();
+    let Some(tree) = object.resolve::<Tree>(inside) else { return };
+    tree.attached.insert(ctx.core());
+    if tree.edit.lock(&mut ctx.local).dead {
+        tree.attached.remove(ctx.core());
+        return;
+    }
+    if let Some((table, index)) = walk::grain_entry(&platform, root, address) {
+        table.link::<P>(index, tree.table(&platform));
+    }
+}
+
+/// Leaves the address space this core runs, if any: flushes, then unlinks and detaches interior trees.
+pub fn unload<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>) {
+    let platform = ctx.local.platform.clone();
+    let Some(root) = Link::from(ctx.local.paging.root).resolve::<Tree>(inside) else { return };
+    corey_kernel_mem::leave_root(&platform);
+    for (_, slot) in root.each(&platform) {
+        let map = slot.peek();
+        if map.kind == MapKind::Interior {
+            if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start) {
+                table.clear(index);
+            }
+            if let Some(tree) = map.object.resolve::<Tree>(inside) {
+                tree.attached.remove(ctx.core());
+            }
+        }
+    }
+    ctx.local.paging.root = ObjectWords::NULL;
+    root.runner.store(NOBODY, Ordering::SeqCst);
+}

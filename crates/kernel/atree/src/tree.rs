@@ -1,0 +1,259 @@
+//! The address-tree object.
+
+use crate::slot::Slot;
+use core::sync::atomic::{AtomicU64, Ordering};
+use corey_abi::{Error, Kind, TREE_SLOTS};
+use corey_kernel_hal::{CoreId, Entry, Platform};
+use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
+use corey_kernel_object::{Ctx, Object, RECORDS, Records};
+use corey_kernel_percore::SharedCoreSet;
+use corey_lib_sync::{Relax, Shared};
+
+const FRAMES: usize = TREE_SLOTS / RECORDS;
+
+/// The two kinds of tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TreeKind {
+    /// Owns the user half of one core's page table.
+    Root,
+    /// Owns 1 GiB of tables that several roots link.
+    Interior,
+}
+
+impl TreeKind {
+    /// Bytes its addresses span.
+    #[must_use]
+    pub fn span(self) -> u64 {
+        match self {
+            Self::Root => corey_kernel_hal::USER_END,
+            Self::Interior => 1 << 30,
+        }
+    }
+
+    /// Levels of tables, the tree's own first one included.
+    pub(crate) fn levels(self) -> u32 {
+        match self {
+            Self::Root => 4,
+            Self::Interior => 2,
+        }
+    }
+}
+
+/// What changes of slots exclude each other by.
+#[derive(Debug, Default)]
+pub(crate) struct Edit {
+    /// The tree's end has begun: no new mappings.
+    pub(crate) dead: bool,
+}
+
+/// `runner`: nobody.
+pub(crate) const NOBODY: u64 = 0xffff;
+/// `runner`: taken for one change by the core in the low bits.
+pub(crate) const TAKEN: u64 = 1 << 16;
+
+/// An address tree.
+#[derive(Debug)]
+pub struct Tree {
+    kind: TreeKind,
+    /// A root's core: [`NOBODY`], a core number, or `TAKEN | core number`.
+    pub(crate) runner: AtomicU64,
+    /// Slots in use, highest + 1.
+    pub(crate) used: AtomicU64,
+    /// Cores that link this interior tree.
+    pub(crate) attached: SharedCoreSet,
+    table: FrameCell<TablePage>,
+    slots: [FrameCell<Records>; FRAMES],
+    pub(crate) edit: Shared<Edit>,
+}
+
+impl<P: Platform> Object<P> for Tree {
+    const KIND: Kind = Kind::AddressTree;
+
+    fn reclaim(&mut self, ctx: &mut Ctx<P>) {
+        let platform = ctx.local.platform.clone();
+        if let Some(table) = TableRef::of(&self.table, &platform) {
+            // The upper half of a root is the kernel's.
+            let own = if self.kind == TreeKind::Root { 256 } else { 512 };
+            free_tables(ctx, &platform, table, self.kind.levels(), own);
+        }
+        for cell in &mut self.slots {
+            if let Some(frame) = cell.take() {
+                ctx.free(frame);
+            }
+        }
+        if let Some(frame) = self.table.take() {
+            ctx.free(frame);
+        }
+    }
+}
+
+/// Frees the tables below `table`, which has `levels` levels with itself.
+fn free_tables<P: Platform>(
+    ctx: &mut Ctx<P>,
+    platform: &P,
+    table: TableRef<'_>,
+    levels: u32,
+    entries: usize,
+) {
+    if levels < 2 {
+        return;
+    }
+    for index in 0..entries {
+        if let Some(child) = table.child(platform, index) {
+            free_tables(ctx, platform, child, levels - 1, 512);
+            ctx.relax();
+            if let Some(frame) = table.take_child::<P>(index) {
+                ctx.free(frame);
+            }
+        }
+    }
+}
+
+impl Tree {
+    /// A tree without mappings over the zeroed frame `table`.
+    ///
+    /// # Panics
+    ///
+    /// Never: the cell is new.
+    pub fn new<P: Platform>(platform: &P, home: CoreId, kind: TreeKind, table: Zeroed) -> Self {
+        let tree = Self {
+            kind,
+            runner: AtomicU64::new(NOBODY),
+            used: AtomicU64::new(0),
+            attached: SharedCoreSet::default(),
+            table: FrameCell::default(),
+            slots: [const { FrameCell::new() }; FRAMES],
+            edit: Shared::new(home.0, "tree", Edit::default()),
+        };
+        tree.table.publish(table).expect("a new cell is empty");
+        if kind == TreeKind::Root {
+            tree.table(platform).init_root(platform);
+        }
+        tree
+    }
+
+    /// Its kind.
+    #[must_use]
+    #[inline(always)]
+    pub fn kind(&self) -> TreeKind {
+        self.kind
+    }
+
+    /// Its first table.
+    ///
+    /// # Panics
+    ///
+    /// Never: a tree has its table from the start.
+    #[inline(always)]
+    pub(crate) fn table<P: Platform>(&self, platform: &P) -> TableRef<'_> {
+        TableRef::of(&self.table, platform).expect("a tree has its table from the start")
+    }
+
+    /// Slot `index`, if its frame is there.
+    #[inline(always)]
+    pub(crate) fn slot<P: Platform>(&self, platform: &P, index: usize) -> Option<Slot<'_>> {
+        let records = self.slots.get(index / RECORDS)?.get(platform)?;
+        Some(Slot(records.0.get(index % RECORDS)?))
+    }
+
+    /// Slot `index`, made if need be from the calling core's memory. Says whether a frame was made.
+    pub(crate) fn make_slot<P: Platform>(&self, ctx: &mut Ctx<P>, index: usize) -> Result<(), Error> {
+        let cell = self.slots.get(index / RECORDS).ok_or(Error::Full)?;
+        if cell.frame().is_none() {
+            let frame = ctx.alloc_zeroed(Source::Nearest)?;
+            if let Err(frame) = cell.publish(frame) {
+                ctx.free(frame.into_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether slot `index` needs a new frame.
+    pub(crate) fn lacks_slot(&self, index: usize) -> bool {
+        self.slots.get(index / RECORDS).is_some_and(|c| c.frame().is_none())
+    }
+
+    /// The slots that may be in use, in order.
+    pub(crate) fn each<'t, P: Platform>(
+        &'t self,
+        platform: &'t P,
+    ) -> impl Iterator<Item = (usize, Slot<'t>)> {
+        let used = self.used.load(Ordering::Acquire) as usize;
+        (0..used).filter_map(move |i| Some((i, self.slot(platform, i)?)))
+    }
+
+    /// The slot that maps `address`; the one in `hint` is tried first, and replaced.
+    #[inline(always)]
+    pub(crate) fn find<'t, P: Platform>(
+        &'t self,
+        platform: &P,
+        address: u64,
+        hint: &mut u16,
+    ) -> Option<Slot<'t>> {
+        if let Some(slot) = self.slot(platform, usize::from(*hint))
+            && slot.covers(address)
+        {
+            return Some(slot);
+        }
+        let used = self.used.load(Ordering::Acquire) as usize;
+        for index in 0..used {
+            if let Some(slot) = self.slot(platform, index)
+                && slot.covers(address)
+            {
+                *hint = index as u16;
+                return Some(slot);
+            }
+        }
+        None
+    }
+
+    /// The core that runs this root.
+    #[must_use]
+    pub fn runner(&self) -> Option<CoreId> {
+        let word = self.runner.load(Ordering::SeqCst);
+        (word < NOBODY).then_some(CoreId(word as u16))
+    }
+
+    /// Whether its end has begun.
+    pub fn is_dead<R: Relax>(&self, waiter: &mut R) -> bool {
+        self.edit.lock(waiter).dead
+    }
+
+    /// For audits: frames it owns.
+    #[must_use]
+    pub fn census<P: Platform>(&self, platform: &P) -> u64 {
+        let own = if self.kind == TreeKind::Root { 256 } else { 512 };
+        let slots = self.slots.iter().filter(|c| c.frame().is_some()).count() as u64;
+        let links: heapless::Vec<u64, TREE_SLOTS> = self
+            .each(platform)
+            .filter(|(_, s)| s.kind() == crate::MapKind::Interior)
+            .map(|(_, s)| s.peek().start)
+            .collect();
+        slots + count_tables(platform, self.table(platform), self.kind.levels(), own, 0, &links)
+    }
+}
+
+/// Tables from `table` down, itself included; what lies at `links` belongs to interior trees.
+fn count_tables<P: Platform>(
+    platform: &P,
+    table: TableRef<'_>,
+    levels: u32,
+    entries: usize,
+    base: u64,
+    links: &[u64],
+) -> u64 {
+    let mut count = 1;
+    if levels >= 2 {
+        let size = 1_u64 << (12 + 9 * (levels - 1));
+        for index in 0..entries {
+            let at = base + index as u64 * size;
+            let linked = levels == 3 && links.contains(&at);
+            if let (Entry::Table(_), false) = (table.entry::<P>(index), linked) {
+                if let Some(child) = table.child(platform, index) {
+                    count += count_tables(platform, child, levels - 1, 512, at, links);
+                }
+            }
+        }
+    }
+    count
+}

@@ -1,0 +1,100 @@
+//! What runs on this core.
+
+use crate::pcore::Pcore;
+use crate::request::{Request, StatusPlace};
+use corey_abi::{Id, ObjRef, RunStatus};
+use corey_kernel_atree::{Tree, load, unload, unreserve};
+use corey_kernel_hal::{Platform, UserContext};
+use corey_kernel_object::{Ctx, Entered, Link};
+use corey_kernel_share::Authority;
+
+/// A run, as its core keeps it.
+#[derive(Clone, Copy, Debug)]
+pub struct Current {
+    /// The pcore.
+    pub pcore: Link,
+    /// How the program names it.
+    pub reference: ObjRef,
+    /// The root tree.
+    pub tree: Link,
+    /// The share the root was named through.
+    pub tree_share: Id,
+    /// Where the end is reported.
+    pub status: Option<StatusPlace>,
+}
+
+/// Why and how a run ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// One of [`corey_abi::reason`].
+    pub reason: u32,
+    /// Halt value, or fault vector.
+    pub value: u32,
+    /// The fault's address.
+    pub address: u64,
+}
+
+impl Current {
+    /// Begins `request` on this core. `None` when pcore or root died meanwhile: then nothing runs, and the
+    /// shares are in `authority`, to be dropped.
+    pub fn begin<P: Platform>(
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        request: &Request,
+        authority: &mut Authority,
+    ) -> Option<(Self, UserContext)> {
+        for share in &request.shares {
+            // The set has room for as many as a request has.
+            let _ = authority.add(*share);
+        }
+        let pcore = request.pcore.resolve::<Pcore>(inside);
+        let tree = request.tree.resolve::<Tree>(inside);
+        let (Some(pcore), Some(tree)) = (pcore, tree) else {
+            if let Some(tree) = tree {
+                unreserve(&tree);
+            }
+            if let Some(pcore) = pcore {
+                pcore.unclaim();
+            }
+            return None;
+        };
+        load(ctx, inside, tree);
+        pcore.begin();
+        let current = Self {
+            pcore: request.pcore,
+            reference: request.reference,
+            tree: request.tree,
+            tree_share: request.tree_share,
+            status: request.status,
+        };
+        Some((current, request.context))
+    }
+
+    /// Whether it must end because pcore, root or the share that holds the root is gone.
+    pub fn is_lost<P: Platform>(
+        &self,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        authority: &Authority,
+    ) -> bool {
+        let pcore = self.pcore.resolve::<Pcore>(inside).is_some_and(|p| p.header().refs() > 0);
+        let tree = self.tree.resolve::<Tree>(inside).is_some_and(|t| t.header().refs() > 0);
+        let named = authority.holds(self.tree_share);
+        let pcore_named = self.reference.share == Id::NULL || authority.holds(self.reference.share);
+        let _ = ctx;
+        !(pcore && tree && named && pcore_named)
+    }
+
+    /// Ends it: leaves the address space, frees the pcore, reports. Shares are dropped by the caller.
+    pub fn stop<P: Platform>(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, ending: Ending) {
+        unload(ctx, inside);
+        if let Some(pcore) = self.pcore.resolve::<Pcore>(inside) {
+            pcore.stop();
+        }
+        if let Some(status) = self.status {
+            let Ending { reason, value, address } = ending;
+            status.report(ctx, inside, RunStatus { reason, value, address });
+            status.unpin(ctx, inside);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The pcore object.
+
+use core::sync::atomic::{AtomicU64, Ordering};
+use corey_abi::Kind;
+use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_object::{Ctx, Entered, Header, Object};
+use corey_kernel_percore::{CoreSet, Message, MessageKind};
+use corey_lib_sync::Relax;
+
+const IDLE: u64 = 0;
+const STARTING: u64 = 1;
+const RUNNING: u64 = 2;
+const DEAD: u64 = 3;
+
+/// A core, taken.
+#[derive(Debug)]
+pub struct Pcore {
+    core: CoreId,
+    state: AtomicU64,
+}
+
+impl<P: Platform> Object<P> for Pcore {
+    const KIND: Kind = Kind::Pcore;
+
+    fn reclaim(&mut self, _: &mut Ctx<P>) {}
+}
+
+impl Pcore {
+    /// The pcore of `core`, which was free and is taken.
+    #[must_use]
+    pub fn new(core: CoreId) -> Self {
+        Self { core, state: AtomicU64::new(IDLE) }
+    }
+
+    /// Its core.
+    #[must_use]
+    pub fn core(&self) -> CoreId {
+        self.core
+    }
+
+    fn change(&self, from: u64, to: u64) -> bool {
+        self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    /// Claims an idle pcore for a run.
+    #[must_use]
+    pub fn claim(&self) -> bool {
+        self.change(IDLE, STARTING)
+    }
+
+    /// Gives a claim up.
+    pub fn unclaim(&self) {
+        self.change(STARTING, IDLE);
+    }
+
+    /// On its core: the claimed run begins.
+    pub fn begin(&self) {
+        self.change(STARTING, RUNNING);
+    }
+
+    /// On its core: the run is over.
+    pub fn stop(&self) {
+        self.change(RUNNING, IDLE);
+    }
+
+    /// Whether it runs or is about to.
+    #[must_use]
+    pub fn is_active(&self) -> bool {
+        matches!(self.state.load(Ordering::SeqCst), STARTING | RUNNING)
+    }
+}
+
+/// Ends a pcore without references: its core halts and is free. False: it is this core; end it again
+/// after that stopped.
+pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> bool {
+    let _ = inside;
+    let Some(pcore) = header.handle::<Pcore>() else { return true };
+    while !pcore.change(IDLE, DEAD) {
+        if pcore.core == ctx.core() {
+            return false;
+        }
+        let message = Message { kind: MessageKind::Recheck, object: header.link().words(), words: [0; 2] };
+        ctx.local.broadcast(CoreSet::only(pcore.core), message);
+        ctx.relax();
+    }
+    if let Some(slot) = ctx.world.owners.get(pcore.core.index()) {
+        slot.clear();
+    }
+    let users = CoreSet::only(pcore.core);
+    ctx.retire(header, users);
+    true
+}
