@@ -62,10 +62,7 @@ pub(crate) fn images(core: Option<Core>) -> Result<Images> {
         let elf = program(&name, FIRST_IMAGE + number * IMAGE_STEP)?;
         Ok(Program { name, elf })
     });
-    Ok(Images {
-        kernel,
-        programs: programs.collect::<Result<_>>()?,
-    })
+    Ok(Images { kernel, programs: programs.collect::<Result<_>>()? })
 }
 
 /// Writes kernel and archive for booting into `target/medium[-slim]`.
@@ -128,21 +125,9 @@ fn kernel(way: Core) -> Result<PathBuf> {
     let mut cargo = toolchain::kernel_cargo(way, "rustc");
     // Backtraces walk frame pointers.
     let frames = format!("target.{KERNEL_TARGET}.rustflags=[\"-Cforce-frame-pointers=yes\"]");
-    cargo.args([
-        "--release",
-        "-p",
-        "kernel",
-        "--bin",
-        "kernel",
-        "--config",
-        &frames,
-        "--",
-    ]);
+    cargo.args(["--release", "-p", "kernel", "--bin", "kernel", "--config", &frames, "--"]);
     cargo.args(["-Crelocation-model=static", &script("kernel/kernel.ld")?]);
-    cargo.args([
-        "-Clink-arg=-zmax-page-size=4096",
-        "-Clink-arg=--build-id=none",
-    ]);
+    cargo.args(["-Clink-arg=-zmax-page-size=4096", "-Clink-arg=--build-id=none"]);
     quiet("Building the kernel", cargo.current_dir(paths::root()))?;
     let dir = toolchain::kernel_target_dir(way);
     Ok(dir.join(KERNEL_TARGET).join("release/kernel"))
@@ -152,18 +137,11 @@ fn program(name: &str, base: u64) -> Result<PathBuf> {
     let mut cargo = Command::new(toolchain::cargo());
     cargo.args(["rustc", "--target", USER_TARGET, "--release"]);
     cargo.args(["-p", name, "--bin", name, "--"]);
-    cargo.args([
-        "-Crelocation-model=static",
-        "-Clinker=rust-lld",
-        "-Clinker-flavor=ld.lld",
-    ]);
+    cargo.args(["-Crelocation-model=static", "-Clinker=rust-lld", "-Clinker-flavor=ld.lld"]);
     cargo.arg(script("user.ld")?);
     cargo.arg("-Clink-arg=--defsym=rust_eh_personality=0");
     cargo.arg(format!("-Clink-arg=--defsym=IMAGE_BASE={base:#x}"));
-    quiet(
-        &format!("Building {name}"),
-        cargo.current_dir(paths::root()),
-    )?;
+    quiet(&format!("Building {name}"), cargo.current_dir(paths::root()))?;
     Ok(paths::target().join(USER_TARGET).join("release").join(name))
 }
 

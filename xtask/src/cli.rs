@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::toolchain::Core;
-use crate::{Result, gdb, iso, run};
+use crate::{Result, bench, gdb, iso, run};
 
 /// Builds, boots, tests and measures Corey.
 ///
@@ -36,6 +36,12 @@ enum Command {
     ///
     /// Example: cargo xtask gdb --cores 2 -- -ex 'break main' -ex continue
     Gdb(gdb::Options),
+    /// Runs the benchmarks in our guest and in a Linux guest and prints one table.
+    ///
+    /// Example: cargo xtask bench memclone pagepass/separate --cores 1,2 --json out.jsonl
+    ///
+    /// Example: cargo xtask bench null --count --vs none
+    Bench(bench::Options),
 }
 
 /// Runs the command.
@@ -45,5 +51,6 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
         Command::Iso(options) => iso::command(core, &options),
         Command::Run(options) => run::command(core, &options),
         Command::Gdb(options) => gdb::command(core, &options),
+        Command::Bench(options) => bench::command(core, &options),
     }
 }

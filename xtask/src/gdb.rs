@@ -48,24 +48,13 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
         crate::paths::work("gdb")?.join("serial.log").display()
     );
     let bytes = build::read(&images.kernel)?;
-    let entry = ElfBytes::<LittleEndian>::minimal_parse(&bytes)?
-        .ehdr
-        .e_entry;
+    let entry = ElfBytes::<LittleEndian>::minimal_parse(&bytes)?.ehdr.e_entry;
     let mut gdb = Command::new("gdb");
     gdb.arg("-q").arg(&images.kernel);
-    gdb.args([
-        "-ex",
-        "set confirm off",
-        "-ex",
-        &format!("directory {}", crate::paths::root().display()),
-    ]);
+    gdb.args(["-ex", "set confirm off", "-ex", &format!("directory {}", crate::paths::root().display())]);
     gdb.args(["-ex", &format!("target remote {}", socket.display())]);
     // Memory is loaded by firmware after this point: only a hardware breakpoint survives.
     gdb.args(["-ex", &format!("thbreak *{entry:#x}"), "-ex", "continue"]);
     let status = gdb.args(&options.gdb).status()?;
-    Ok(if status.success() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
+    Ok(if status.success() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

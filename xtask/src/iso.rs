@@ -46,9 +46,7 @@ pub(crate) fn write(medium: &Medium, size: Size, cmdline: &str, name: &str) -> R
     copy(&medium.kernel, &boot.join("corey"))?;
     copy(&medium.archive, &boot.join("corey.cpio"))?;
     let mut grub = Command::new("grub-mkrescue");
-    grub.arg("-o")
-        .arg(&iso)
-        .arg(boot.parent().expect("as above"));
+    grub.arg("-o").arg(&iso).arg(boot.parent().expect("as above"));
     grub.args(["--locales=", "--themes=", "--fonts="]);
     if size == Size::Slim {
         grub.arg(format!("--install-modules={SLIM_MODULES}"));
@@ -68,9 +66,7 @@ fn menu(cmdline: &str) -> Result<String> {
         }
         words.push_str(&format!(" '{word}'"));
     }
-    let lines = template
-        .lines()
-        .filter(|line| !line.trim_start().starts_with('#'));
+    let lines = template.lines().filter(|line| !line.trim_start().starts_with('#'));
     let menu: String = lines.flat_map(|line| [line, "\n"]).collect();
     if menu.matches("@CMDLINE@").count() != 1 {
         return Err("grub/iso.cfg must contain @CMDLINE@ once".into());

@@ -1,5 +1,6 @@
 //! All automation of the project; `cargo xtask --help` explains every command.
 
+mod bench;
 mod build;
 mod cli;
 mod gdb;

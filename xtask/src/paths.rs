@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// The repository's root: the folder above `xtask/`.
 pub(crate) fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("xtask/ lies inside the repository")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask/ lies inside the repository").to_path_buf()
 }
 
 /// The build folder: `CARGO_TARGET_DIR` where it is set, else `target/`.

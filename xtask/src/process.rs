@@ -24,8 +24,7 @@ pub(crate) fn interrupted() -> bool {
 
 /// Whether `name` is an executable on the search path.
 pub(crate) fn on_path(name: &str) -> bool {
-    std::env::var_os("PATH")
-        .is_some_and(|path| std::env::split_paths(&path).any(|d| d.join(name).is_file()))
+    std::env::var_os("PATH").is_some_and(|path| std::env::split_paths(&path).any(|d| d.join(name).is_file()))
 }
 
 /// A command that dies with xtask even when xtask is killed: `setpriv` (util-linux) sets the
@@ -52,12 +51,7 @@ impl Drop for Owned {
 
 /// Runs `command` with its output shown; an exit status other than 0 is an error.
 pub(crate) fn show(command: &mut Command) -> Result<()> {
-    let mut child = Owned(
-        command
-            .stdin(Stdio::null())
-            .spawn()
-            .map_err(|e| cannot(command, &e))?,
-    );
+    let mut child = Owned(command.stdin(Stdio::null()).spawn().map_err(|e| cannot(command, &e))?);
     let status = loop {
         if let Some(status) = child.0.try_wait()? {
             break status;
@@ -67,11 +61,7 @@ pub(crate) fn show(command: &mut Command) -> Result<()> {
         }
         std::thread::sleep(Duration::from_millis(20));
     };
-    if status.success() {
-        Ok(())
-    } else {
-        Err(format!("{} failed: {status}", line(command)).into())
-    }
+    if status.success() { Ok(()) } else { Err(format!("{} failed: {status}", line(command)).into()) }
 }
 
 /// Runs `command` silently, with a spinner titled `title` on a terminal. Its output is shown only
@@ -85,10 +75,7 @@ pub(crate) fn quiet(title: &str, command: &mut Command) -> Result<String> {
     if spinner.is_none() && !title.is_empty() {
         eprintln!("{title}");
     }
-    let out = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|e| cannot(command, &e))?;
+    let out = command.stdin(Stdio::null()).output().map_err(|e| cannot(command, &e))?;
     if let Some(bar) = spinner {
         bar.finish_and_clear();
         eprintln!("{title}");
@@ -115,11 +102,7 @@ pub(crate) fn line(command: &Command) -> String {
     let quoted = words.map(|w| {
         let w = w.to_string_lossy();
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_=./,:+@%".contains(c);
-        if !w.is_empty() && w.chars().all(plain) {
-            w.into_owned()
-        } else {
-            format!("'{w}'")
-        }
+        if !w.is_empty() && w.chars().all(plain) { w.into_owned() } else { format!("'{w}'") }
     });
     quoted.collect::<Vec<_>>().join(" ")
 }

@@ -88,12 +88,7 @@ impl Execution {
         match self {
             Self::Multi => &["-accel", "tcg,thread=multi"],
             Self::Single => &["-accel", "tcg,thread=single"],
-            Self::Counted => &[
-                "-accel",
-                "tcg,thread=single",
-                "-icount",
-                "shift=0,sleep=off",
-            ],
+            Self::Counted => &["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off"],
         }
     }
 }
@@ -122,14 +117,7 @@ impl Machine {
         qemu.args(["-object", &memory, "-m", &self.memory]);
         qemu.args(["-machine", &format!("q35,acpi={acpi},memory-backend=ram")]);
         qemu.args(["-cpu", &self.cpu, "-smp", &self.cores.to_string()]);
-        qemu.args([
-            "-nodefaults",
-            "-display",
-            "none",
-            "-vga",
-            "std",
-            "-no-reboot",
-        ]);
+        qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         qemu.args(self.execution.arguments());
         qemu.args(["-serial", "stdio"]);
@@ -156,10 +144,7 @@ impl Machine {
     /// Runs the machine to its end, at most `limit`; `watch` sees each line as it comes.
     pub(crate) fn run(&self, limit: Duration, mut watch: impl FnMut(&str)) -> Result<Outcome> {
         let mut command = self.command();
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let start = Instant::now();
         let spawned = command.spawn();
         let mut child = Owned(spawned.map_err(|e| format!("cannot start QEMU: {e}"))?);
@@ -204,13 +189,7 @@ impl Machine {
         };
         let elapsed = start.elapsed();
         let messages = messages.join().unwrap_or_default();
-        Ok(Outcome {
-            end,
-            lines,
-            messages,
-            elapsed,
-            first_byte,
-        })
+        Ok(Outcome { end, lines, messages, elapsed, first_byte })
     }
 
     /// The command as one would type it.
@@ -223,9 +202,7 @@ impl Outcome {
     /// The last lines and QEMU's messages, for an error text.
     pub(crate) fn tail(&self) -> String {
         let from = self.lines.len().saturating_sub(15);
-        let last = self.lines[from..]
-            .iter()
-            .map(|line| format!("  | {line}\n"));
+        let last = self.lines[from..].iter().map(|line| format!("  | {line}\n"));
         format!("{}{}", last.collect::<String>(), self.messages)
     }
 }
@@ -251,12 +228,7 @@ fn lines_of(port: impl Read + Send + 'static) -> Receiver<String> {
 /// QEMU's version line, for records.
 pub(crate) fn version() -> String {
     let out = Command::new("qemu-system-x86_64").arg("--version").output();
-    let text = out.map_or_else(
-        |_| String::new(),
-        |o| String::from_utf8_lossy(&o.stdout).into(),
-    );
+    let text = out.map_or_else(|_| String::new(), |o| String::from_utf8_lossy(&o.stdout).into());
     let first = text.lines().next().unwrap_or("unknown");
-    first
-        .trim_start_matches("QEMU emulator version ")
-        .to_owned()
+    first.trim_start_matches("QEMU emulator version ").to_owned()
 }

@@ -28,53 +28,21 @@ type Row = (&'static str, &'static str, &'static str);
 
 fn packages(need: Need) -> &'static [Row] {
     match need {
-        Need::Qemu => &[(
-            "qemu-system-x86",
-            "/usr/bin/qemu-system-x86_64",
-            "the machine we boot on",
-        )],
+        Need::Qemu => &[("qemu-system-x86", "/usr/bin/qemu-system-x86_64", "the machine we boot on")],
         Need::Objcopy => &[("binutils", "/usr/bin/objcopy", "drops debug sections")],
         Need::Iso => &[
-            (
-                "grub-common",
-                "/usr/bin/grub-mkrescue",
-                "writes the boot medium",
-            ),
-            (
-                "grub-pc-bin",
-                "/usr/lib/grub/i386-pc/normal.mod",
-                "GRUB for BIOS",
-            ),
-            (
-                "grub-efi-amd64-bin",
-                "/usr/lib/grub/x86_64-efi/normal.mod",
-                "GRUB for UEFI",
-            ),
-            (
-                "xorriso",
-                "/usr/bin/xorriso",
-                "ISO 9660 images, used by grub-mkrescue",
-            ),
-            (
-                "mtools",
-                "/usr/bin/mformat",
-                "the UEFI partition of the medium",
-            ),
+            ("grub-common", "/usr/bin/grub-mkrescue", "writes the boot medium"),
+            ("grub-pc-bin", "/usr/lib/grub/i386-pc/normal.mod", "GRUB for BIOS"),
+            ("grub-efi-amd64-bin", "/usr/lib/grub/x86_64-efi/normal.mod", "GRUB for UEFI"),
+            ("xorriso", "/usr/bin/xorriso", "ISO 9660 images, used by grub-mkrescue"),
+            ("mtools", "/usr/bin/mformat", "the UEFI partition of the medium"),
         ],
         Need::Uefi => &[("ovmf", "/usr/share/ovmf/OVMF.fd", "UEFI firmware for QEMU")],
         Need::Gdb => &[("gdb", "/usr/bin/gdb", "the debugger")],
         Need::DebianRust => &[
-            (
-                "rustc-web",
-                "/usr/bin/rustc",
-                "a compiler that matches rust-web-src",
-            ),
+            ("rustc-web", "/usr/bin/rustc", "a compiler that matches rust-web-src"),
             ("cargo-web", "/usr/bin/cargo", "its cargo"),
-            (
-                "rust-web-src",
-                "/usr/src/rustc-web",
-                "the source of core for the kernel's target",
-            ),
+            ("rust-web-src", "/usr/src/rustc-web", "the source of core for the kernel's target"),
             ("rust-web-llvm", "/usr/bin/rust-lld", "its linker"),
         ],
     }
@@ -86,11 +54,7 @@ fn packages(need: Need) -> &'static [Row] {
 ///
 /// Names the exact packages when they cannot be installed from here.
 pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
-    let missing: Vec<&Row> = needs
-        .iter()
-        .flat_map(|n| packages(*n))
-        .filter(|row| !installed(row))
-        .collect();
+    let missing: Vec<&Row> = needs.iter().flat_map(|n| packages(*n)).filter(|row| !installed(row)).collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -110,10 +74,7 @@ pub(crate) fn ensure(needs: &[Need]) -> Result<()> {
         show(&mut apt(&["update"])?)?;
         let mut again = apt(&["install", "-y", "--no-install-recommends"])?;
         show(again.args(&names)).map_err(|e| {
-            format!(
-                "{e}\nThese packages are needed; install them by hand: {}",
-                names.join(" ")
-            )
+            format!("{e}\nThese packages are needed; install them by hand: {}", names.join(" "))
         })?;
     }
     Ok(())
@@ -144,8 +105,6 @@ pub(crate) fn apt(args: &[&str]) -> Result<Command> {
     } else {
         return Err("installing packages needs root or sudo, and neither is here".into());
     };
-    command
-        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"])
-        .args(args);
+    command.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"]).args(args);
     Ok(command)
 }

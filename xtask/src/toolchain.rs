@@ -33,11 +33,7 @@ pub(crate) fn choose(forced: Option<Core>) -> Result<Core> {
         (None, Err(_)) => None,
     };
     if forced != Some(Core::Debian) {
-        let added = if target_present() {
-            Ok(())
-        } else {
-            add_target()
-        };
+        let added = if target_present() { Ok(()) } else { add_target() };
         match (added, forced) {
             (Ok(()), _) => return Ok(Core::Rustup),
             (Err(e), Some(_)) => return Err(e),
@@ -86,21 +82,14 @@ pub(crate) fn cargo() -> String {
 /// The compiler's version line, for records.
 pub(crate) fn version() -> String {
     let out = Command::new("rustc").arg("--version").output();
-    out.map_or_else(
-        |_| "unknown".into(),
-        |o| String::from_utf8_lossy(&o.stdout).trim().to_owned(),
-    )
+    out.map_or_else(|_| "unknown".into(), |o| String::from_utf8_lossy(&o.stdout).trim().to_owned())
 }
 
 fn target_present() -> bool {
     let out = Command::new("rustc").args(["--print", "sysroot"]).output();
     out.is_ok_and(|out| {
         let sysroot = String::from_utf8_lossy(&out.stdout).trim().to_owned();
-        std::path::Path::new(&sysroot)
-            .join("lib/rustlib")
-            .join(KERNEL_TARGET)
-            .join("lib")
-            .is_dir()
+        std::path::Path::new(&sysroot).join("lib/rustlib").join(KERNEL_TARGET).join("lib").is_dir()
     })
 }
 
@@ -109,9 +98,6 @@ fn add_target() -> Result<()> {
         return Err("rustup is not here, so its target for the kernel cannot be added.".into());
     }
     println!("Adding the Rust target {KERNEL_TARGET}: the kernel is built for it.");
-    quiet(
-        "rustup target add",
-        Command::new("rustup").args(["target", "add", KERNEL_TARGET]),
-    )?;
+    quiet("rustup target add", Command::new("rustup").args(["target", "add", KERNEL_TARGET]))?;
     Ok(())
 }

@@ -1,0 +1,221 @@
+//! Counts: both guests under the line meter, cores taking turns.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
+
+use comfy_table::{Table, presets};
+use serde_json::Value;
+
+use crate::process::quiet;
+use crate::qemu::Execution;
+use crate::symbols::Symbols;
+use crate::{Result, paths, toolchain};
+
+use super::guest::{Guests, Mode, Said, System};
+use super::records::{Row, Stamp, median, or_dash, short};
+use super::{Plan, caveats, folder, hot};
+
+/// The figures of a row: what all its cores say, and what the guest counted itself.
+#[derive(Clone, Debug, Default)]
+struct Figures {
+    cores: Vec<Value>,
+    faults: Option<u64>,
+    ipis: Option<u64>,
+}
+
+type Rows = BTreeMap<Row, BTreeMap<System, Figures>>;
+
+/// Counts in each guest, prints table and hot list; returns every record and whether all is there.
+pub(super) fn measure(guests: &Guests, plan: &Plan) -> Result<(Vec<String>, bool)> {
+    let library = build_meter()?;
+    let (mut all, mut rows, mut complete) = (Vec::new(), Rows::new(), true);
+    let mut lists = Vec::new();
+    let stamp = Stamp::new(Execution::Counted);
+    for system in guests.systems() {
+        let out = folder()?.join(format!("count-{}.jsonl", system.name()));
+        let kallsyms = folder()?.join("kallsyms");
+        let mode = Mode {
+            cores: &plan.cores,
+            execution: Execution::Counted,
+            meter: Some((&library, &out)),
+            kallsyms: Some(&kallsyms),
+            title: "counting (minutes, not seconds)",
+        };
+        let said = guests.run(system, plan, mode)?;
+        if let Some(failure) = &said.failure {
+            eprintln!("{failure}");
+            complete = false;
+        }
+        let metered = std::fs::read_to_string(&out).unwrap_or_default();
+        let symbols = symbols(guests, system, &kallsyms)?;
+        let list = hot::List::new(&said, &metered, &symbols);
+        complete &= join(&mut rows, system, &said, &metered);
+        all.extend(said.lines.iter().filter(|l| !hot::is_map(l)).map(|l| stamp.add(l, "")));
+        let named = |line| stamp.add(line, &format!(",\"system\":\"{}\"{}", system.name(), list.more(line)));
+        all.extend(metered.lines().map(named));
+        lists.push((system, list));
+    }
+    println!("{}", table(&rows));
+    println!(
+        "Per operation. insn = instructions, median, user and kernel, a rep instruction as one; \
+         rep = its iterations; events = cache lines that moved: mean of the cores' means (highest \
+         operation); ratio = Linux / ours of insn."
+    );
+    for (system, list) in &lists {
+        println!("\nWhere lines move in {}, most events first:", system.name());
+        println!("{list}");
+    }
+    caveats();
+    Ok((all, complete))
+}
+
+fn build_meter() -> Result<PathBuf> {
+    let mut cargo = Command::new(toolchain::cargo());
+    cargo.args(["build", "--release", "-p", "corey-tools-line-meter"]);
+    quiet("Building the line meter", cargo.current_dir(paths::root()))?;
+    Ok(paths::target().join("release/libcorey_tools_line_meter.so"))
+}
+
+fn symbols(guests: &Guests, system: System, kallsyms: &std::path::Path) -> Result<Symbols> {
+    let mut symbols = Symbols::default();
+    match (system, &guests.peer) {
+        (System::Linux, Some(linux)) => {
+            symbols.add_elf(&linux.peer, "peer:")?;
+            let text = std::fs::read(kallsyms).unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let inside = text.lines().skip_while(|l| l.trim() != "KALLSYMS-BEGIN").skip(1);
+            symbols.add_kallsyms(inside.take_while(|l| l.trim() != "KALLSYMS-END"));
+        }
+        _ => {
+            symbols.add_elf(&guests.images.kernel, "")?;
+            for program in &guests.images.programs {
+                symbols.add_elf(&program.elf, &format!("{}:", program.name))?;
+            }
+        }
+    }
+    Ok(symbols)
+}
+
+/// Puts records and counts into rows: the n-th report belongs to the guest's n-th record. Says
+/// whether each record had one, with its markers in order.
+fn join(rows: &mut Rows, system: System, said: &Said, metered: &str) -> bool {
+    let parsed = |l: &str| serde_json::from_str::<Value>(l).ok();
+    let records: Vec<Value> =
+        said.lines.iter().filter_map(|l| parsed(l)).filter(|r| r["record"] == "bench").collect();
+    let (mut whole, mut reports) = (true, 0);
+    for line in metered.lines().filter_map(parsed) {
+        let report = line["report"].as_u64().unwrap_or(u64::MAX);
+        let record = usize::try_from(report).ok().and_then(|n| records.get(n));
+        let Some((record, row)) = record.and_then(|r| Some((r, Row::of(r)?))) else { continue };
+        let figures = rows.entry(row).or_default().entry(system).or_default();
+        match line["record"].as_str() {
+            Some("count") if line["machine"].is_null() => {
+                let same = line["bench"] == record["bench"] && line["variant"] == record["variant"];
+                if !same {
+                    eprintln!("{}: report {report} is not of its record", system.name());
+                    whole = false;
+                }
+                figures.cores.push(line);
+            }
+            Some("meter") => {
+                reports += 1;
+                figures.faults = record["faults"].as_u64();
+                figures.ipis = record["ipis"].as_u64();
+                if line["markers_misplaced"] != 0 {
+                    eprintln!("{}: report {report} has misplaced markers", system.name());
+                    whole = false;
+                }
+            }
+            _ => {}
+        }
+    }
+    if reports != records.len() {
+        eprintln!("{}: {reports} reports for {} records", system.name(), records.len());
+    }
+    whole && reports == records.len()
+}
+
+impl Figures {
+    fn values(&self, key: &str) -> Vec<f64> {
+        self.cores.iter().filter_map(|core| core[key].as_f64()).collect()
+    }
+
+    /// Median of the cores' medians.
+    fn instructions(&self) -> Option<f64> {
+        Some(median(&self.values("insn_user"))? + median(&self.values("insn_kernel"))?)
+    }
+
+    fn middle(&self, key: &str) -> String {
+        or_dash(median(&self.values(key)).map(short))
+    }
+
+    fn events(&self) -> String {
+        let means = self.values("events_mean");
+        let highest = self.values("events_max").into_iter().fold(0.0, f64::max);
+        let mean = means.iter().sum::<f64>() / means.len() as f64;
+        if means.is_empty() { "–".into() } else { format!("{} ({})", short(mean), short(highest)) }
+    }
+}
+
+fn table(rows: &Rows) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::ASCII_MARKDOWN);
+    table.set_header(vec![
+        "benchmark",
+        "cores",
+        "ours insn",
+        "events",
+        "rep",
+        "locked",
+        "Linux insn",
+        "events",
+        "rep",
+        "locked",
+        "ratio",
+        "faults",
+        "Linux",
+        "IPIs",
+        "Linux",
+    ]);
+    let nothing = Figures::default();
+    for (row, systems) in rows {
+        let of = |system| systems.get(&system).unwrap_or(&nothing);
+        let (ours, linux) = (of(System::Corey), of(System::Linux));
+        let ratio = || Some(short(linux.instructions()? / ours.instructions()?));
+        let mut cells = vec![row.name.clone(), row.cores.to_string()];
+        for figures in [ours, linux] {
+            cells.push(or_dash(figures.instructions().map(short)));
+            cells.push(figures.events());
+            cells.extend(["rep", "locked"].map(|key| figures.middle(key)));
+        }
+        cells.push(or_dash(ratio()));
+        let count = |n: Option<u64>| or_dash(n.map(|n| n.to_string()));
+        cells.extend([ours.faults, linux.faults, ours.ipis, linux.ipis].map(count));
+        table.add_row(cells);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reports_join_records_by_position() {
+        let record = |variant: &str| {
+            format!(
+                "{{\"record\":\"bench\",\"bench\":\"null\",\"variant\":\"{variant}\",\"cores\":1,\"faults\":3,\"ipis\":0}}"
+            )
+        };
+        let said = Said { lines: vec![record("current"), record("nbytes")], failure: None };
+        let metered = "{\"record\":\"count\",\"bench\":\"null\",\"variant\":\"nbytes\",\"report\":1,\"insn_user\":5,\"insn_kernel\":40,\"events_mean\":0.5,\"events_max\":9}\n\
+                       {\"record\":\"meter\",\"report\":1,\"markers_misplaced\":0}\n";
+        let mut rows = Rows::new();
+        assert!(!join(&mut rows, System::Corey, &said, metered), "one record has no report");
+        let figures = &rows.values().next().unwrap()[&System::Corey];
+        assert_eq!(figures.instructions(), Some(45.0));
+        assert_eq!(figures.events(), "0.50 (9)");
+        assert_eq!(figures.faults, Some(3));
+    }
+}

@@ -1,0 +1,154 @@
+//! Names for what the meter saw: which function moved which object's line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde_json::Value;
+
+use crate::symbols::Symbols;
+
+use super::guest::Said;
+use super::records::Row;
+
+/// Where the kernel's direct map of physical memory starts.
+const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
+/// Pairs shown for each row.
+const SHOWN: usize = 8;
+
+/// An object of the kernel's map: first physical address, length, name.
+type Object = (u64, u64, String);
+
+/// The named pairs of one guest.
+#[derive(Debug, Default)]
+pub(super) struct List {
+    /// Row → (function, object) → events.
+    rows: BTreeMap<Row, BTreeMap<(String, String), u64>>,
+    /// Line of the meter → names to add to it.
+    names: BTreeMap<String, String>,
+}
+
+/// Whether a line is of the kernel's object map.
+pub(super) fn is_map(line: &str) -> bool {
+    serde_json::from_str::<Value>(line).is_ok_and(|value| value["record"] == "objmap")
+}
+
+impl List {
+    /// Names every `hot` line of `metered`.
+    pub(super) fn new(said: &Said, metered: &str, symbols: &Symbols) -> Self {
+        let (records, maps) = split(said);
+        let mut list = Self::default();
+        for line in metered.lines() {
+            let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
+            let report = value["report"].as_u64().and_then(|n| usize::try_from(n).ok());
+            if value["record"] != "hot" {
+                continue;
+            }
+            let Some(report) = report else { continue };
+            let Some(row) = records.get(report).and_then(Row::of) else { continue };
+            let number = |key: &str| hexadecimal(&value[key]).unwrap_or(0);
+            let function = symbols.name(number("symbol_pc")).unwrap_or("?").to_owned();
+            // A map is printed beside its record, before or after it.
+            let near = [report, report + 1].into_iter().filter_map(|n| maps.get(&n));
+            let object = object(near.chain(maps.values()), number("line"));
+            let object = object.unwrap_or_else(|| place(number("line"), number("vaddr"), symbols));
+            let text = |s: &str| Value::String(s.to_owned()).to_string();
+            let more = format!(",\"function\":{},\"object\":{}", text(&function), text(&object));
+            list.names.insert(line.to_owned(), more);
+            let events = value["events"].as_u64().unwrap_or(0);
+            *list.rows.entry(row).or_default().entry((function, object)).or_default() += events;
+        }
+        list
+    }
+
+    /// The fields `function` and `object` for a line of the meter; nothing for other lines.
+    pub(super) fn more(&self, line: &str) -> &str {
+        self.names.get(line).map_or("", String::as_str)
+    }
+}
+
+/// The guest's benchmark records, and its object maps by how many records came before.
+fn split(said: &Said) -> (Vec<Value>, BTreeMap<usize, Vec<Object>>) {
+    let (mut records, mut maps) = (Vec::new(), BTreeMap::<usize, Vec<Object>>::new());
+    for line in &said.lines {
+        let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
+        if value["record"] == "bench" {
+            records.push(value);
+        } else if value["record"] == "objmap"
+            && let Some(address) = hexadecimal(&value["addr"])
+            && let Some(length) = value["len"].as_u64()
+        {
+            let name = value["name"].as_str().unwrap_or("?").to_owned();
+            let physical = address.wrapping_sub(DIRECT_MAP);
+            maps.entry(records.len()).or_default().push((physical, length, name));
+        }
+    }
+    (records, maps)
+}
+
+fn object<'a>(maps: impl Iterator<Item = &'a Vec<Object>>, line: u64) -> Option<String> {
+    let mut objects = maps.flatten();
+    // A line and an object overlap when each starts before the other ends.
+    let overlaps = |(start, length, _): &&Object| *start < line + 64 && line < start + length;
+    objects.find(overlaps).map(|(_, _, name)| name.clone())
+}
+
+/// What can be said of a line that no object covers.
+fn place(line: u64, vaddr: u64, symbols: &Symbols) -> String {
+    if vaddr < 1 << 63 {
+        format!("user memory {vaddr:#x}")
+    } else {
+        match symbols.data(vaddr) {
+            Some(name) => format!("static {name}"),
+            None => format!("line {line:#x}"),
+        }
+    }
+}
+
+fn hexadecimal(value: &Value) -> Option<u64> {
+    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
+}
+
+impl fmt::Display for List {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.rows.values().all(BTreeMap::is_empty) {
+            return writeln!(f, "  nowhere");
+        }
+        for (row, pairs) in &self.rows {
+            let mut sorted: Vec<_> = pairs.iter().collect();
+            sorted.sort_by_key(|(pair, events)| (std::cmp::Reverse(**events), *pair));
+            writeln!(f, "  {} at {} cores", row.name, row.cores)?;
+            for ((function, object), events) in sorted.iter().take(SHOWN) {
+                writeln!(f, "    {events:>9}  {function}  —  {object}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hot_line_gets_function_and_object() {
+        let lines = [
+            "{\"record\":\"objmap\",\"addr\":\"0xffff800000001000\",\"len\":128,\"name\":\"share.table\"}",
+            "{\"record\":\"bench\",\"bench\":\"null\",\"variant\":\"nbytes\",\"cores\":2}",
+        ];
+        let said = Said { lines: lines.map(str::to_owned).to_vec(), failure: None };
+        let hot = |pc: &str, line: &str, vaddr: &str| {
+            format!(
+                "{{\"record\":\"hot\",\"report\":0,\"symbol_pc\":\"{pc}\",\"line\":\"{line}\",\"vaddr\":\"{vaddr}\",\"events\":7}}"
+            )
+        };
+        let mut symbols = Symbols::default();
+        symbols.add_kallsyms(["1000 t lookup"].into_iter());
+        let first = hot("0x1004", "0x1040", "0xffff800000001040");
+        let metered = format!("{first}\n{}", hot("0x1008", "0x5000", "0x7000"));
+        let list = List::new(&said, &metered, &symbols);
+        assert_eq!(list.more(&first), ",\"function\":\"lookup\",\"object\":\"share.table\"");
+        let text = list.to_string();
+        assert!(text.contains("lookup  —  share.table"), "{text}");
+        assert!(text.contains("user memory 0x7000"), "{text}");
+    }
+}

@@ -1,0 +1,121 @@
+//! The Linux guest: Debian's 6.12 kernel, fetched and not installed, and our peer as its init.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use corey_lib_archive::{DataAt, Writer};
+
+use crate::process::{on_path, quiet};
+use crate::setup;
+use crate::toolchain::{self, USER_TARGET};
+use crate::{Result, build, paths};
+
+/// The package that depends on the newest 6.12 kernel.
+const PACKAGE: &str = "linux-image-6.12-amd64";
+/// The kernel's words; each is explained in `benches/linux-peer`.
+pub(super) const WORDS: &str = "nokaslr clocksource=tsc tsc=reliable mitigations=off \
+                                transparent_hugepage=never console=ttyS0 quiet panic=-1";
+
+/// What the Linux guest boots.
+#[derive(Clone, Debug)]
+pub(super) struct Linux {
+    /// vmlinuz.
+    pub(super) kernel: PathBuf,
+    /// The initramfs with the peer.
+    pub(super) initramfs: PathBuf,
+    /// The peer, with symbols.
+    pub(super) peer: PathBuf,
+}
+
+/// Fetches the kernel unless it is there, and builds the peer.
+pub(super) fn prepare() -> Result<Linux> {
+    let dir = paths::work("linux")?;
+    let kernel = dir.join("vmlinuz");
+    if !kernel.is_file() {
+        fetch(&dir, &kernel).map_err(|error| {
+            format!(
+                "{error}\nThe Linux guest needs the package {PACKAGE} of Debian 12 (it is only \
+                 unpacked). Without it: cargo xtask bench --vs none, or put its vmlinuz at {}",
+                kernel.display()
+            )
+        })?;
+    }
+    let peer = build_peer()?;
+    let mut bytes = Vec::new();
+    let mut writer = Writer::new(DataAt::Word, |part: &[u8]| bytes.extend_from_slice(part));
+    writer.directory("dev");
+    writer.character_device("dev/console", 5, 1);
+    writer.file("init", 0o755, &build::read(&peer)?);
+    writer.finish();
+    let initramfs = dir.join("peer.cpio");
+    std::fs::write(&initramfs, bytes)?;
+    Ok(Linux { kernel, initramfs, peer })
+}
+
+fn build_peer() -> Result<PathBuf> {
+    let mut cargo = Command::new(toolchain::cargo());
+    cargo.args(["rustc", "--release", "-p", "linux-peer", "--target", USER_TARGET, "--"]);
+    // Static, at fixed addresses: the meter's addresses then name its functions.
+    cargo.args(["-Ctarget-feature=+crt-static", "-Crelocation-model=static"]);
+    quiet("Building the Linux peer", cargo.current_dir(paths::root()))?;
+    Ok(paths::target().join(USER_TARGET).join("release/linux-peer"))
+}
+
+fn fetch(dir: &Path, kernel: &Path) -> Result<()> {
+    if !on_path("apt-get") || !on_path("dpkg-deb") {
+        return Err("apt-get and dpkg-deb are not here".into());
+    }
+    println!("Fetching Debian's 6.12 kernel for the Linux guest; it is unpacked, not installed.");
+    let name = match dependency() {
+        Ok(name) => name,
+        Err(_) => {
+            quiet("Refreshing the package lists", &mut setup::apt(&["update"])?)?;
+            dependency()?
+        }
+    };
+    let mut download = Command::new("apt-get");
+    download.args(["download", "-q", &name]).current_dir(dir);
+    if quiet(&format!("Downloading {name}"), &mut download).is_err() {
+        quiet("Refreshing the package lists", &mut setup::apt(&["update"])?)?;
+        quiet(&format!("Downloading {name}"), &mut download)?;
+    }
+    let package = find(dir, |file| file.starts_with(&format!("{name}_")))?;
+    unpack(&package, dir)?;
+    let image = find(&dir.join("boot"), |file| file.starts_with("vmlinuz"))?;
+    std::fs::rename(image, kernel)?;
+    std::fs::remove_file(package)?;
+    Ok(())
+}
+
+/// The package that holds the kernel: what the metapackage depends on.
+fn dependency() -> Result<String> {
+    let text = quiet("", Command::new("apt-cache").args(["depends", PACKAGE]))?;
+    let mut names = text.lines().filter_map(|line| line.trim().strip_prefix("Depends: "));
+    let name = names.find(|name| name.starts_with("linux-image-6.12"));
+    Ok(name.ok_or_else(|| format!("apt does not know {PACKAGE}"))?.to_owned())
+}
+
+/// Unpacks `./boot/vmlinuz-*` only: the rest is 100 MB of modules.
+fn unpack(package: &Path, dir: &Path) -> Result<()> {
+    let mut dpkg = Command::new("dpkg-deb");
+    dpkg.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped());
+    let mut dpkg = dpkg.spawn()?;
+    let stream = dpkg.stdout.take().expect("it is piped");
+    let mut tar = Command::new("tar");
+    tar.args(["-x", "--wildcards", "./boot/vmlinuz-*"]).arg("-C").arg(dir).stdin(stream);
+    let status = tar.status()?;
+    if !dpkg.wait()?.success() || !status.success() {
+        return Err(format!("cannot unpack {}", package.display()).into());
+    }
+    Ok(())
+}
+
+fn find(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if wanted(&entry.file_name().to_string_lossy()) {
+            return Ok(entry.path());
+        }
+    }
+    Err(format!("nothing of the expected name in {}", dir.display()).into())
+}

@@ -1,0 +1,192 @@
+//! `cargo xtask bench`: our guest beside a Linux guest, as times or as counts.
+
+mod counts;
+mod guest;
+mod hot;
+mod linux;
+mod records;
+mod times;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::thread::available_parallelism;
+
+use corey_lib_bench::{CoreList, Request};
+
+use crate::build::{self, Size};
+use crate::setup::{self, Need};
+use crate::toolchain::Core;
+use crate::{Result, paths};
+
+use guest::Guests;
+
+/// Words of `cargo xtask bench`.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Benchmarks: NAME or NAME/VARIANT; without: every one that exists.
+    names: Vec<String>,
+    /// Core counts, as in 1,2,4; without: 1, 2, 4 … up to this machine's (with --count 1,2,4,16).
+    #[arg(long)]
+    cores: Option<String>,
+    /// What stands beside ours.
+    #[arg(long, value_enum, default_value_t = Peer::Linux)]
+    vs: Peer,
+    /// Write every record to this file, one JSON object a line.
+    #[arg(long)]
+    json: Option<PathBuf>,
+    /// Count instructions and cache-line movements, cores taking turns, instead of timing.
+    #[arg(long)]
+    count: bool,
+    /// Operations per core; without: each benchmark's default.
+    #[arg(long)]
+    iters: Option<u64>,
+    /// Runs of each guest when timing; their medians are shown.
+    #[arg(long, default_value_t = 5)]
+    pairs: u32,
+}
+
+/// What stands beside ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Peer {
+    /// Debian's 6.12 kernel.
+    Linux,
+    /// Nothing.
+    None,
+}
+
+/// What both guests are asked to do.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    /// The words `bench= iters= turn=`, without `cores=`.
+    words: String,
+    /// Core counts.
+    cores: Vec<u32>,
+    /// Records for each core count.
+    rows: usize,
+    /// The most pages one core touches.
+    pages: u64,
+}
+
+/// Measures and prints.
+pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode> {
+    let plan = match plan(options) {
+        Ok(plan) => plan,
+        Err(text) => {
+            eprintln!("xtask: {text}");
+            return Ok(ExitCode::from(2));
+        }
+    };
+    setup::ensure(&[Need::Qemu])?;
+    let images = build::images(core)?;
+    let medium = build::medium(&images, Size::Slim)?;
+    let peer = match options.vs {
+        Peer::Linux => Some(linux::prepare()?),
+        Peer::None => None,
+    };
+    let guests = Guests { images, medium, peer };
+    let (all, complete) = if options.count {
+        counts::measure(&guests, &plan)?
+    } else {
+        times::measure(&guests, &plan, options.pairs.max(1))?
+    };
+    if let Some(path) = &options.json {
+        let text: String = all.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
+        std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
+        println!("{} records in {}", all.len(), path.display());
+    }
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Checks the words the way both guests would, before anything is built.
+fn plan(options: &Options) -> std::result::Result<Plan, String> {
+    let mut request = Request::default();
+    let mut words = Vec::new();
+    let mut take = |key: &str, value: String| {
+        request.take(key, &value).map_err(|bad| bad.to_string())?;
+        words.push(format!("{key}={value}"));
+        Ok::<(), String>(())
+    };
+    if !options.names.is_empty() {
+        take("bench", options.names.join(","))?;
+    }
+    if let Some(iters) = options.iters {
+        take("iters", iters.to_string())?;
+    }
+    if options.count {
+        take("turn", "1".to_owned())?;
+    }
+    let mut cores = CoreList::doubling_to(host_cores());
+    let given = options.cores.clone().or(options.count.then(|| "1,2,4,16".to_owned()));
+    if let Some(list) = given {
+        request.take("cores", &list).map_err(|bad| bad.to_string())?;
+        cores = request.cores(256).map_err(|bad| bad.to_string())?;
+    }
+    // Benchmarks are all named, so that both guests run the same ones whatever else they know.
+    if options.names.is_empty() {
+        let mut names: Vec<&str> = request.selection().map(|(bench, _)| bench.name).collect();
+        names.dedup();
+        words.insert(0, format!("bench={}", names.join(",")));
+    }
+    Ok(Plan {
+        words: words.join(" "),
+        cores: cores.as_slice().to_vec(),
+        rows: request.selection().count(),
+        pages: request.selection().map(|(bench, _)| request.iters(bench)).max().unwrap_or(0),
+    })
+}
+
+/// Processors of this machine.
+fn host_cores() -> u32 {
+    available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+}
+
+/// A folder for what a measurement leaves behind.
+fn folder() -> Result<PathBuf> {
+    Ok(paths::work("bench")?)
+}
+
+/// What every output says.
+fn caveats() {
+    println!(
+        "Counts see no page walks, no DMA, no instruction fetch and no prefetch, and caches are \
+         infinite.\nTimes are of QEMU's emulation (TCG): they are not hardware times, and only the \
+         ratio of two guests in one run means something."
+    );
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(names: &[&str], cores: Option<&str>, count: bool) -> Options {
+        Options {
+            names: names.iter().map(|n| (*n).to_owned()).collect(),
+            cores: cores.map(str::to_owned),
+            vs: Peer::None,
+            json: None,
+            count,
+            iters: None,
+            pairs: 5,
+        }
+    }
+
+    #[test]
+    fn everything_that_exists_is_named() {
+        let plan = plan(&options(&[], Some("1,2"), false)).unwrap();
+        assert_eq!(plan.words, "bench=null,memclone,pagepass");
+        assert_eq!((plan.cores, plan.rows), (vec![1, 2], 7));
+    }
+
+    #[test]
+    fn counting_takes_turns_at_four_core_counts() {
+        let plan = plan(&options(&["null/nbytes"], None, true)).unwrap();
+        assert_eq!(plan.words, "bench=null/nbytes turn=1");
+        assert_eq!((plan.cores, plan.rows), (vec![1, 2, 4, 16], 1));
+    }
+
+    #[test]
+    fn unknown_names_list_the_valid_ones() {
+        let text = plan(&options(&["nul"], None, false)).unwrap_err();
+        assert!(text.contains("valid: null"));
+    }
+}
