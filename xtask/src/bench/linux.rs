@@ -79,7 +79,8 @@ fn fetch(dir: &Path, kernel: &Path) -> Result<()> {
         quiet("Refreshing the package lists", &mut setup::apt(&["update"])?)?;
         quiet(&format!("Downloading {name}"), &mut download)?;
     }
-    let package = find(dir, |file| file.starts_with(&format!("{name}_")))?;
+    // apt may write a `+` of the name as `%2b`.
+    let package = find(dir, |file| file.ends_with(".deb"))?;
     unpack(&package, dir)?;
     let image = find(&dir.join("boot"), |file| file.starts_with("vmlinuz"))?;
     std::fs::rename(image, kernel)?;
@@ -102,7 +103,8 @@ fn unpack(package: &Path, dir: &Path) -> Result<()> {
     let mut dpkg = dpkg.spawn()?;
     let stream = dpkg.stdout.take().expect("it is piped");
     let mut tar = Command::new("tar");
-    tar.args(["-x", "--wildcards", "./boot/vmlinuz-*"]).arg("-C").arg(dir).stdin(stream);
+    tar.arg("-x").arg("-C").arg(dir).stdin(stream);
+    tar.args(["--wildcards", "./boot/vmlinuz-*"]);
     let status = tar.status()?;
     if !dpkg.wait()?.success() || !status.success() {
         return Err(format!("cannot unpack {}", package.display()).into());
