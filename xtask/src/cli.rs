@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::toolchain::Core;
-use crate::{Result, bench, gdb, iso, run};
+use crate::{Result, bench, checks, gdb, iso, layers, manual, run, test};
 
 /// Builds, boots, tests and measures Corey.
 ///
@@ -42,6 +42,40 @@ enum Command {
     ///
     /// Example: cargo xtask bench null --count --vs none
     Bench(bench::Options),
+    /// Runs every test: static checks, host tests, boots, and the tests inside the machine.
+    ///
+    /// Example: cargo xtask test --only boot
+    ///
+    /// Example: cargo xtask test --full
+    Test(test::Options),
+    /// Writes docs/syscalls.md from the table in crates/abi.
+    ///
+    /// Example: cargo xtask manual --check
+    Manual {
+        /// Write nothing; fail when the file is stale.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Checks that dependencies point one way and that each crate keeps its layer's rules.
+    ///
+    /// Example: cargo xtask layers
+    Layers,
+    /// Formats all Rust code.
+    ///
+    /// Example: cargo xtask fmt --check
+    Fmt {
+        /// Write nothing; fail when something is not formatted.
+        #[arg(long)]
+        check: bool,
+    },
+    /// Runs clippy on every crate, each for the target it is built for.
+    ///
+    /// Example: cargo xtask clippy
+    Clippy,
+    /// Runs what must pass before a change is merged; .ci/run calls it.
+    ///
+    /// Example: cargo xtask ci
+    Ci,
 }
 
 /// Runs the command.
@@ -52,5 +86,15 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
         Command::Run(options) => run::command(core, &options),
         Command::Gdb(options) => gdb::command(core, &options),
         Command::Bench(options) => bench::command(core, &options),
+        Command::Test(options) => test::command(core, &options),
+        Command::Manual { check } => done(manual::command(check)),
+        Command::Layers => done(layers::command()),
+        Command::Fmt { check } => done(checks::fmt(check)),
+        Command::Clippy => done(checks::clippy(core)),
+        Command::Ci => test::command(core, &test::Options::default()),
     }
+}
+
+fn done(result: Result<()>) -> Result<ExitCode> {
+    result.map(|()| ExitCode::SUCCESS)
 }

@@ -2,16 +2,21 @@
 
 mod bench;
 mod build;
+mod checks;
 mod cli;
 mod gdb;
 mod iso;
+mod layers;
+mod manual;
 mod paths;
 mod process;
 mod qemu;
 mod run;
 mod setup;
 mod symbols;
+mod test;
 mod toolchain;
+mod workspace;
 
 use std::process::ExitCode;
 

@@ -58,9 +58,9 @@ pub(crate) struct Machine {
 /// How a machine ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
-    /// Powered off.
+    /// Powered off, or said `EXIT 0`.
     PoweredOff,
-    /// Left through the debug-exit port with this status.
+    /// Left through the debug-exit port, or by saying `EXIT n`, with this status.
     Status(i32),
     /// Still running after the time allowed.
     TimedOut,
@@ -158,10 +158,16 @@ impl Machine {
         let incoming = lines_of(stdout);
         let mut lines = Vec::new();
         let mut first_byte = None;
+        // A guest that cannot end the machine prints `EXIT n` and halts.
+        let (mut said_exit, mut deadline) = (None, start + limit);
         let timed_out = loop {
             match incoming.recv_timeout(Duration::from_millis(50)) {
                 Ok(line) => {
                     first_byte.get_or_insert_with(|| start.elapsed());
+                    if let Some(n) = line.strip_prefix("EXIT ").and_then(|n| n.trim().parse().ok()) {
+                        said_exit = Some(n);
+                        deadline = deadline.min(Instant::now() + Duration::from_secs(2));
+                    }
                     watch(&line);
                     lines.push(line);
                 }
@@ -171,7 +177,7 @@ impl Machine {
             if interrupted() {
                 return Err("interrupted".into());
             }
-            if start.elapsed() > limit {
+            if Instant::now() > deadline {
                 break true;
             }
         };
@@ -181,7 +187,11 @@ impl Machine {
         let status = child.0.wait()?;
         lines.extend(incoming.try_iter());
         let end = match status.code() {
-            _ if timed_out => End::TimedOut,
+            _ if timed_out => match said_exit {
+                Some(0) => End::PoweredOff,
+                Some(n) => End::Status(n),
+                None => End::TimedOut,
+            },
             Some(0) => End::PoweredOff,
             // QEMU itself fails with 1; the debug-exit port gives 2n + 1 with n ≥ 1.
             Some(code) if code > 1 && code % 2 == 1 => End::Status(code / 2),

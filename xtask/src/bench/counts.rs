@@ -60,7 +60,7 @@ pub(super) fn measure(guests: &Guests, plan: &Plan) -> Result<(Vec<String>, bool
     println!(
         "Per operation. insn = instructions, median, user and kernel, a rep instruction as one; \
          rep = its iterations; events = cache lines that moved: mean of the cores' means (highest \
-         operation); ratio = Linux / ours of insn."
+         operation, highest of rep instructions alone); ratio = Linux / ours of insn."
     );
     for (system, list) in &lists {
         println!("\nWhere lines move in {}, most events first:", system.name());
@@ -152,9 +152,12 @@ impl Figures {
 
     fn events(&self) -> String {
         let means = self.values("events_mean");
-        let highest = self.values("events_max").into_iter().fold(0.0, f64::max);
+        let highest = |key| short(self.values(key).into_iter().fold(0.0, f64::max));
         let mean = means.iter().sum::<f64>() / means.len() as f64;
-        if means.is_empty() { "–".into() } else { format!("{} ({})", short(mean), short(highest)) }
+        if means.is_empty() {
+            return "–".to_owned();
+        }
+        format!("{} ({}, {})", short(mean), highest("events_max"), highest("events_rep_max"))
     }
 }
 
@@ -209,13 +212,13 @@ mod tests {
             )
         };
         let said = Said { lines: vec![record("current"), record("nbytes")], failure: None };
-        let metered = "{\"record\":\"count\",\"bench\":\"null\",\"variant\":\"nbytes\",\"report\":1,\"insn_user\":5,\"insn_kernel\":40,\"events_mean\":0.5,\"events_max\":9}\n\
+        let metered = "{\"record\":\"count\",\"bench\":\"null\",\"variant\":\"nbytes\",\"report\":1,\"insn_user\":5,\"insn_kernel\":40,\"events_mean\":0.5,\"events_max\":9,\"events_rep_max\":2}\n\
                        {\"record\":\"meter\",\"report\":1,\"markers_misplaced\":0}\n";
         let mut rows = Rows::new();
         assert!(!join(&mut rows, System::Corey, &said, metered), "one record has no report");
         let figures = &rows.values().next().unwrap()[&System::Corey];
         assert_eq!(figures.instructions(), Some(45.0));
-        assert_eq!(figures.events(), "0.50 (9)");
+        assert_eq!(figures.events(), "0.50 (9, 2)");
         assert_eq!(figures.faults, Some(3));
     }
 }

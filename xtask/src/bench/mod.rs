@@ -97,6 +97,22 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// A short run of every benchmark in both guests, as times and as counts; with `full` the run the
+/// README shows.
+pub(crate) fn smoke(core: Option<Core>, full: bool) -> Result<()> {
+    let (iters, pairs) = if full { (None, 5) } else { (Some(1000), 1) };
+    let given =
+        Options { names: Vec::new(), cores: None, vs: Peer::Linux, json: None, count: false, iters, pairs };
+    // All names again, but counted on fewer processors: the meter makes both guests slow.
+    let cores = (!full).then(|| "1,2".to_owned());
+    for options in [given.clone(), Options { count: true, cores, ..given }] {
+        if command(core, &options)? != ExitCode::SUCCESS {
+            return Err("a guest did not give every record".into());
+        }
+    }
+    Ok(())
+}
+
 /// Checks the words the way both guests would, before anything is built.
 fn plan(options: &Options) -> std::result::Result<Plan, String> {
     let mut request = Request::default();

@@ -1,0 +1,220 @@
+//! Boots: machines of many kinds that must work, and bad input that must be refused clearly.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::build::Size;
+use crate::qemu::{Boot, End, Execution, Machine, Outcome};
+use crate::setup::{self, Need};
+use crate::{Result, iso, paths};
+
+use super::{Built, Case, Verdict, show};
+
+/// How the kernel is started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Path {
+    /// GRUB on a BIOS.
+    Bios,
+    /// GRUB on UEFI.
+    Uefi,
+    /// `-kernel`, by its PVH note.
+    Direct,
+}
+
+/// What is passed as archive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Archive {
+    Good,
+    Missing,
+    /// Cut in the middle of a file.
+    Cut,
+    /// Bytes that are no archive.
+    Garbage,
+}
+
+/// What must come of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expected {
+    /// Powered off after a record.
+    Works,
+    /// Exit status, and a text that must be said.
+    Refused(i32, &'static str),
+    /// Any status but success, and a text that must be said.
+    Complains(&'static str),
+}
+
+/// One boot.
+#[derive(Clone, Copy, Debug)]
+struct Row {
+    name: &'static str,
+    path: Path,
+    cpu: &'static str,
+    cores: u32,
+    memory: &'static str,
+    acpi: bool,
+    archive: Archive,
+    words: &'static str,
+    expected: Expected,
+}
+
+/// Ten null calls on every processor.
+const WORK: &str = "bench=null/current iters=10";
+/// The same on one processor only.
+const ONE: &str = "bench=null/current iters=10 cores=1";
+
+const PLAIN: Row = Row {
+    name: "",
+    path: Path::Direct,
+    cpu: "max,-erms,-fsrm",
+    cores: 2,
+    memory: "512M",
+    acpi: true,
+    archive: Archive::Good,
+    words: WORK,
+    expected: Expected::Works,
+};
+
+const fn bad_words(name: &'static str, words: &'static str, says: &'static str) -> Row {
+    Row { name, words, expected: Expected::Refused(2, says), ..PLAIN }
+}
+
+const ROWS: &[Row] = &[
+    Row { name: "ISO by BIOS", path: Path::Bios, ..PLAIN },
+    Row { name: "ISO by UEFI", path: Path::Uefi, ..PLAIN },
+    Row { name: "-kernel (PVH)", ..PLAIN },
+    Row { name: "AMD", cpu: "EPYC", ..PLAIN },
+    Row { name: "Intel", cpu: "Haswell", ..PLAIN },
+    Row { name: "Intel without SMAP and MONITOR", cpu: "Nehalem", ..PLAIN },
+    Row { name: "1 core", cores: 1, ..PLAIN },
+    Row { name: "4 cores", cores: 4, ..PLAIN },
+    Row { name: "16 cores", cores: 16, ..PLAIN },
+    Row { name: "16 cores, ISO by BIOS", cores: 16, path: Path::Bios, ..PLAIN },
+    Row { name: "64 cores", cores: 64, memory: "1G", words: ONE, ..PLAIN },
+    Row { name: "64 MiB", memory: "64M", cores: 1, ..PLAIN },
+    Row { name: "128 MiB", memory: "128M", ..PLAIN },
+    Row { name: "5 GiB", memory: "5G", ..PLAIN },
+    Row { name: "64 GiB", memory: "64G", ..PLAIN },
+    Row { name: "64 GiB, ISO by BIOS", memory: "64G", path: Path::Bios, ..PLAIN },
+    Row { name: "no ACPI", acpi: false, words: ONE, ..PLAIN },
+    Row {
+        name: "missing archive",
+        archive: Archive::Missing,
+        expected: Expected::Complains("archive"),
+        ..PLAIN
+    },
+    Row {
+        name: "archive cut short",
+        archive: Archive::Cut,
+        expected: Expected::Complains("corrupt archive"),
+        ..PLAIN
+    },
+    Row {
+        name: "garbage as archive",
+        archive: Archive::Garbage,
+        expected: Expected::Complains("corrupt archive"),
+        ..PLAIN
+    },
+    bad_words("unknown word", "nonsense=1", "nonsense"),
+    bad_words("unknown benchmark", "bench=nul", "valid"),
+    bad_words("unknown variant", "bench=null/none", "valid"),
+    bad_words("impossible core count", "bench=null cores=99", "cores=99"),
+    bad_words("impossible turn", "bench=null turn=2", "turn=2"),
+    bad_words("unknown init", "init=nobody", "nobody"),
+    Row { name: "deliberate panic", words: "log=panic", expected: Expected::Refused(3, "panic"), ..PLAIN },
+];
+
+/// Runs the table; with `full` every working row on every boot path.
+pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
+    setup::ensure(&[Need::Uefi])?;
+    let mut cases = Vec::new();
+    for row in ROWS {
+        let works = row.expected == Expected::Works;
+        let mut paths = vec![row.path];
+        if full && works {
+            paths = vec![Path::Direct, Path::Bios, Path::Uefi];
+        }
+        for path in paths {
+            let start = Instant::now();
+            let row = Row { path, ..*row };
+            let outcome = machine(built, &row)?.run(Duration::from_secs(90), |_| ())?;
+            let name = if full { format!("{} ({path:?})", row.name) } else { row.name.to_owned() };
+            let case = (name, verdict(&row, &outcome));
+            show(&case, Some(start));
+            cases.push(case);
+        }
+    }
+    Ok(cases)
+}
+
+fn machine(built: &Built, row: &Row) -> Result<Machine> {
+    let kernel = built.medium.kernel.clone();
+    let boot = match row.path {
+        Path::Direct => Boot::Direct(kernel, archive(built, row.archive)?, row.words.to_owned()),
+        Path::Bios => Boot::Iso(iso::write(&built.medium, Size::Full, row.words, "test.iso")?),
+        Path::Uefi => Boot::Uefi(iso::write(&built.medium, Size::Full, row.words, "test.iso")?),
+    };
+    let mut machine = Machine::new(row.cores, row.memory, boot);
+    row.cpu.clone_into(&mut machine.cpu);
+    machine.acpi = row.acpi;
+    if row.cores > 4 {
+        machine.execution = Execution::Single;
+    }
+    Ok(machine)
+}
+
+fn archive(built: &Built, which: Archive) -> Result<Option<PathBuf>> {
+    let bytes = match which {
+        Archive::Good => return Ok(Some(built.medium.archive.clone())),
+        Archive::Missing => return Ok(None),
+        Archive::Cut => {
+            let mut bytes = std::fs::read(&built.medium.archive)?;
+            bytes.truncate(bytes.len() / 2);
+            bytes
+        }
+        Archive::Garbage => b"this is not an archive\n".repeat(500),
+    };
+    let path = paths::work("test")?.join(format!("{which:?}.cpio"));
+    std::fs::write(&path, bytes)?;
+    Ok(Some(path))
+}
+
+fn verdict(row: &Row, outcome: &Outcome) -> Verdict {
+    let says = |text: &str| outcome.lines.iter().any(|line| line.contains(text));
+    let right = match row.expected {
+        Expected::Works => outcome.end == End::PoweredOff && says("\"record\":\"bench\""),
+        Expected::Refused(status, text) => outcome.end == End::Status(status) && says(text),
+        Expected::Complains(text) => matches!(outcome.end, End::Status(_)) && says(text),
+    };
+    if right {
+        return Verdict::Passed;
+    }
+    let times = format!("{:.1} s, first byte {:?}", outcome.elapsed.as_secs_f64(), outcome.first_byte);
+    Verdict::Failed(format!("wanted {:?}, got {:?} ({times})\n{}", row.expected, outcome.end, outcome.tail()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_triple_fault_is_not_a_success() {
+        // QEMU ends with 0 after a reset under -no-reboot: only a record proves a working machine.
+        let outcome = Outcome {
+            end: End::PoweredOff,
+            lines: vec!["Corey".to_owned()],
+            messages: String::new(),
+            elapsed: Duration::ZERO,
+            first_byte: None,
+        };
+        assert_ne!(verdict(&PLAIN, &outcome), Verdict::Passed);
+    }
+
+    #[test]
+    fn rows_have_names_of_their_own() {
+        let mut names: Vec<&str> = ROWS.iter().map(|row| row.name).collect();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), ROWS.len());
+        assert!(!names.contains(&""));
+    }
+}

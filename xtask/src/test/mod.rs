@@ -1,0 +1,160 @@
+//! `cargo xtask test`: groups of cases, each with a count and its minutes.
+
+mod boot;
+mod host;
+mod vm;
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use crate::build::{self, Images, Medium, Size};
+use crate::process::interrupted;
+use crate::setup::{self, Need};
+use crate::toolchain::Core;
+use crate::{Result, bench};
+
+/// Words of `cargo xtask test`.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Options {
+    /// Every combination of processor, core count and boot path, and the benchmarks' numbers.
+    #[arg(long)]
+    full: bool,
+    /// One group only.
+    #[arg(long, value_enum)]
+    only: Option<Group>,
+}
+
+/// A group, in the order they run: the first red one is the lowest broken layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Group {
+    /// Formatting, clippy, layers, the manual.
+    Static,
+    /// Unit, property and documentation tests on this machine.
+    Host,
+    /// Exhaustive interleavings of lock-free code.
+    Loom,
+    /// Machines of many kinds, good and bad.
+    Boot,
+    /// Programs inside the machine, one group of tests each.
+    Vm,
+    /// A short benchmark beside Linux.
+    Bench,
+}
+
+const GROUPS: [Group; 6] = [Group::Static, Group::Host, Group::Loom, Group::Boot, Group::Vm, Group::Bench];
+
+/// How a case ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// As expected.
+    Passed,
+    /// Not as expected, and how.
+    Failed(String),
+    /// Not run, and why.
+    Skipped(String),
+}
+
+/// One case.
+type Case = (String, Verdict);
+
+/// What was built for the machine's groups; built when the first of them runs.
+#[derive(Debug)]
+struct Built {
+    images: Images,
+    medium: Medium,
+}
+
+/// Runs the groups and prints the sums.
+pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode> {
+    let (mut sums, mut minutes) = ([0_usize; 3], Vec::new());
+    let mut built = None;
+    for group in GROUPS {
+        if options.only.is_some_and(|only| only != group) {
+            continue;
+        }
+        let start = Instant::now();
+        println!("== {group:?}");
+        let cases = match run(group, core, options.full, &mut built) {
+            Ok(cases) => cases,
+            Err(error) => vec![(format!("{group:?}"), Verdict::Failed(error.to_string()))],
+        };
+        if interrupted() {
+            return Err("interrupted".into());
+        }
+        let counts = count(&cases);
+        let ran = counts[0] + counts[1];
+        let time = start.elapsed().as_secs_f64() / 60.0;
+        let summary = format!("{group:?}: ran {ran} of {} in {time:.1} minutes", ran + counts[2]);
+        println!("{summary}");
+        minutes.push(summary);
+        for (sum, count) in sums.iter_mut().zip(counts) {
+            *sum += count;
+        }
+    }
+    println!("== Minutes");
+    for line in minutes {
+        println!("{line}");
+    }
+    println!("{} passed, {} failed, {} skipped", sums[0], sums[1], sums[2]);
+    Ok(if sums[1] == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) -> Result<Vec<Case>> {
+    match group {
+        Group::Static => Ok(host::static_checks(core)),
+        Group::Host => host::tests(),
+        Group::Loom => host::loom(),
+        Group::Boot => boot::cases(prepare(core, built)?, full),
+        Group::Vm => vm::cases(prepare(core, built)?, full),
+        Group::Bench => {
+            let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));
+            let verdict = verdict.map_or_else(|e| Verdict::Failed(e.to_string()), |()| Verdict::Passed);
+            let case = (name, verdict);
+            show(&case, None);
+            Ok(vec![case])
+        }
+    }
+}
+
+fn prepare(core: Option<Core>, built: &mut Option<Built>) -> Result<&Built> {
+    if built.is_none() {
+        setup::ensure(&[Need::Qemu])?;
+        let images = build::images(core)?;
+        let medium = build::medium(&images, Size::Full)?;
+        *built = Some(Built { images, medium });
+    }
+    Ok(built.as_ref().expect("it was just built"))
+}
+
+fn count(cases: &[Case]) -> [usize; 3] {
+    let of = |wanted: fn(&Verdict) -> bool| cases.iter().filter(|(_, v)| wanted(v)).count();
+    [
+        of(|v| matches!(v, Verdict::Passed)),
+        of(|v| matches!(v, Verdict::Failed(_))),
+        of(|v| matches!(v, Verdict::Skipped(_))),
+    ]
+}
+
+/// Prints a case as soon as it ended.
+fn show(case: &Case, start: Option<Instant>) {
+    let (name, verdict) = case;
+    let time = start.map_or_else(String::new, |s| format!(" ({:.1} s)", s.elapsed().as_secs_f64()));
+    match verdict {
+        Verdict::Passed => println!("  ok       {name}{time}"),
+        Verdict::Skipped(why) => println!("  skipped  {name}: {why}"),
+        Verdict::Failed(how) => println!("  FAILED   {name}{time}: {how}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_counted_apart() {
+        let case = |v| (String::new(), v);
+        let failed = Verdict::Failed("x".into());
+        let cases = [case(Verdict::Passed), case(failed), case(Verdict::Skipped("y".into()))];
+        assert_eq!(count(&cases), [1, 1, 1]);
+    }
+}

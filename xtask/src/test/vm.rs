@@ -1,0 +1,147 @@
+//! Tests inside the machine: programs `test-NAME` as init, one group each, on many machines.
+//!
+//! A program prints `{"record":"test","group","name","ok","detail"}` for each test, then
+//! `{"record":"tests","group","ran","of","failed"}`, and ends the machine: powered off when nothing
+//! failed, status 1 otherwise.
+
+use std::thread::available_parallelism;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::Result;
+use crate::qemu::{Boot, End, Execution, Machine, Outcome};
+
+use super::{Built, Case, Verdict, show};
+
+/// Processor models: an AMD one, an Intel one.
+const MODELS: [&str; 2] = ["EPYC", "Haswell"];
+/// More of them, for `--full`.
+const MORE_MODELS: [&str; 3] = ["max,-erms,-fsrm", "Nehalem", "Skylake-Client"];
+const CORES: [u32; 3] = [1, 4, 16];
+
+/// Every test program on every model and core count.
+pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
+    let mut models = MODELS.to_vec();
+    if full {
+        models.extend(MORE_MODELS);
+    }
+    let programs = built.images.programs.iter().filter(|p| p.name.starts_with("test-"));
+    let mut cases = Vec::new();
+    for program in programs {
+        for model in &models {
+            for cores in CORES {
+                cases.extend(one(built, &program.name, model, cores, execution(cores))?);
+            }
+        }
+        // Races need processors that really run at once.
+        cases.extend(one(built, &program.name, "max,-erms,-fsrm", 4, Execution::Multi)?);
+    }
+    if cases.is_empty() {
+        return Err("there is no program images/test-*".into());
+    }
+    Ok(cases)
+}
+
+/// Threads of their own while this machine has a core for each.
+fn execution(cores: u32) -> Execution {
+    let host = available_parallelism().map_or(1, std::num::NonZero::get);
+    if cores as usize <= host { Execution::Multi } else { Execution::Single }
+}
+
+fn one(built: &Built, program: &str, model: &str, cores: u32, execution: Execution) -> Result<Vec<Case>> {
+    let start = Instant::now();
+    let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
+    let boot = Boot::Direct(kernel, Some(archive), format!("init={program}"));
+    let mut machine = Machine::new(cores, "512M", boot);
+    model.clone_into(&mut machine.cpu);
+    machine.execution = execution;
+    let outcome = machine.run(Duration::from_secs(180), |_| ())?;
+    let prefix = format!("{program} on {model}, {cores} cores");
+    let cases = verdicts(&prefix, &outcome);
+    let [passed, failed, skipped] = super::count(&cases);
+    println!(
+        "  {prefix}: {passed} passed, {failed} failed, {skipped} skipped ({:.1} s)",
+        start.elapsed().as_secs_f64()
+    );
+    for case in cases.iter().filter(|(_, v)| !matches!(v, Verdict::Passed)) {
+        show(case, None);
+    }
+    Ok(cases)
+}
+
+/// The tests of one boot, and a case of its own when the boot did not end as its records say.
+fn verdicts(prefix: &str, outcome: &Outcome) -> Vec<Case> {
+    let (mut cases, mut sum) = (Vec::new(), None);
+    for line in outcome.lines.iter().filter(|line| line.starts_with('{')) {
+        let Ok(record) = serde_json::from_str::<Value>(line) else { continue };
+        let text = |key: &str| record[key].as_str().unwrap_or("?").to_owned();
+        match record["record"].as_str() {
+            Some("test") => {
+                let verdict = match &record["ok"] {
+                    Value::Bool(true) => Verdict::Passed,
+                    ok if ok == 1 => Verdict::Passed,
+                    Value::Null => Verdict::Skipped(text("detail")),
+                    _ => Verdict::Failed(text("detail")),
+                };
+                cases.push((format!("{prefix}: {}", text("name")), verdict));
+            }
+            Some("tests") => sum = Some(record),
+            _ => {}
+        }
+    }
+    let failed = cases.iter().filter(|(_, v)| matches!(v, Verdict::Failed(_))).count() as u64;
+    let expected = if failed == 0 { End::PoweredOff } else { End::Status(1) };
+    let whole = sum.as_ref().is_some_and(|sum| {
+        let number = |key: &str| sum[key].as_u64();
+        number("ran") == number("of") && number("failed") == Some(failed) && number("of") > Some(0)
+    });
+    if !whole || outcome.end != expected {
+        let how = format!("ended as {:?}, sum {}\n{}", outcome.end, sum.unwrap_or_default(), outcome.tail());
+        cases.push((prefix.to_owned(), Verdict::Failed(how)));
+    }
+    cases
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(end: End, lines: &[&str]) -> Outcome {
+        Outcome {
+            end,
+            lines: lines.iter().map(|l| (*l).to_owned()).collect(),
+            messages: String::new(),
+            elapsed: Duration::ZERO,
+            first_byte: None,
+        }
+    }
+
+    const GOOD: &str = r#"{"seq":0,"record":"test","group":"g","name":"a","ok":true,"detail":""}"#;
+    const BAD: &str = r#"{"seq":1,"record":"test","group":"g","name":"b","ok":false,"detail":"why"}"#;
+
+    #[test]
+    fn tests_that_ran_and_passed_pass() {
+        let sum = r#"{"record":"tests","group":"g","ran":1,"of":1,"failed":0}"#;
+        let cases = verdicts("x", &outcome(End::PoweredOff, &[GOOD, sum]));
+        assert_eq!(super::super::count(&cases), [1, 0, 0]);
+    }
+
+    #[test]
+    fn a_failed_test_and_its_status_are_one_failure() {
+        let sum = r#"{"record":"tests","group":"g","ran":2,"of":2,"failed":1}"#;
+        let cases = verdicts("x", &outcome(End::Status(1), &[GOOD, BAD, sum]));
+        assert_eq!(super::super::count(&cases), [1, 1, 0]);
+    }
+
+    #[test]
+    fn a_boot_that_stops_early_fails_though_every_test_passed() {
+        for end in [End::PoweredOff, End::Status(3), End::TimedOut] {
+            let cases = verdicts("x", &outcome(end, &[GOOD]));
+            assert_eq!(super::super::count(&cases), [1, 1, 0], "{end:?}");
+        }
+        let short = r#"{"record":"tests","group":"g","ran":1,"of":2,"failed":0}"#;
+        let cases = verdicts("x", &outcome(End::PoweredOff, &[GOOD, short]));
+        assert_eq!(super::super::count(&cases), [1, 1, 0]);
+    }
+}
