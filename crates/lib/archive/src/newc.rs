@@ -76,10 +76,7 @@ impl<'a> Archive<'a> {
 
     /// Returns the regular files in archive order. The first flaw is the last item.
     pub const fn files(&self) -> Files<'a> {
-        Files {
-            bytes: self.0,
-            next: Some(0),
-        }
+        Files { bytes: self.0, next: Some(0) }
     }
 
     /// Walks the whole archive and returns how many regular files it has.
@@ -88,8 +85,7 @@ impl<'a> Archive<'a> {
     ///
     /// The first flaw.
     pub fn check(&self) -> Result<usize, Corrupt> {
-        self.files()
-            .try_fold(0_usize, |count, file| file.map(|_| count.saturating_add(1)))
+        self.files().try_fold(0_usize, |count, file| file.map(|_| count.saturating_add(1)))
     }
 
     /// Returns the file called `name`; `None` when it is not there.
@@ -145,11 +141,7 @@ impl<'a> Iterator for Files<'a> {
 fn entry(bytes: &[u8], at: usize) -> Result<Entry<'_>, Flaw> {
     let rest = bytes.get(at..).unwrap_or(&[]);
     if rest.is_empty() {
-        return Err(if at == 0 {
-            Flaw::Empty
-        } else {
-            Flaw::NoTrailer
-        });
+        return Err(if at == 0 { Flaw::Empty } else { Flaw::NoTrailer });
     }
     if !rest.starts_with(MAGIC) {
         return Err(Flaw::Magic);
@@ -163,11 +155,7 @@ fn entry(bytes: &[u8], at: usize) -> Result<Entry<'_>, Flaw> {
     let offset = round_up(name_end)?;
     let data_end = add(offset, data_size)?;
     let data = bytes.get(offset..data_end).ok_or(Flaw::CutShort)?;
-    let file = File {
-        name: name(field)?,
-        data,
-        offset,
-    };
+    let file = File { name: name(field)?, data, offset };
     let end = round_up(data_end)?;
     Ok(Entry { mode, file, end })
 }
@@ -245,18 +233,9 @@ mod tests {
             bytes[at..at + new.len()].copy_from_slice(new);
             bytes
         };
-        assert_eq!(
-            flaw(&with(second + 54, b"+0000001")),
-            (second, Flaw::Number)
-        );
-        assert_eq!(
-            flaw(&with(second + 54, b"ffffffff")),
-            (second, Flaw::CutShort)
-        );
-        assert_eq!(
-            flaw(&with(second + 94, b"ffffffff")),
-            (second, Flaw::CutShort)
-        );
+        assert_eq!(flaw(&with(second + 54, b"+0000001")), (second, Flaw::Number));
+        assert_eq!(flaw(&with(second + 54, b"ffffffff")), (second, Flaw::CutShort));
+        assert_eq!(flaw(&with(second + 94, b"ffffffff")), (second, Flaw::CutShort));
         assert_eq!(flaw(&with(second + 94, b"00000000")), (second, Flaw::Name));
         assert_eq!(flaw(&with(second + 110, b"\0")), (second, Flaw::Name));
         assert_eq!(flaw(&with(second + 110, b"\xff")), (second, Flaw::Name));
@@ -274,9 +253,6 @@ mod tests {
     #[test]
     fn the_message_says_what_and_where() {
         let text = Archive::new(b"x").check().unwrap_err().to_string();
-        assert_eq!(
-            text,
-            "corrupt archive: an entry does not start with 070701 (byte 0)"
-        );
+        assert_eq!(text, "corrupt archive: an entry does not start with 070701 (byte 0)");
     }
 }

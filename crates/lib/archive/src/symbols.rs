@@ -64,10 +64,7 @@ fn word(table: &[u8], at: usize) -> Option<u32> {
 /// # Panics
 ///
 /// When they do not, or the names have 4 GiB or more.
-pub fn write<'a>(
-    symbols: impl Iterator<Item = (u64, &'a str)> + Clone,
-    mut sink: impl FnMut(&[u8]),
-) {
+pub fn write<'a>(symbols: impl Iterator<Item = (u64, &'a str)> + Clone, mut sink: impl FnMut(&[u8])) {
     let inside = symbols.filter_map(|(address, name)| {
         let offset = u32::try_from(address.checked_sub(BASE)?).ok()?;
         Some((offset, name))
@@ -104,9 +101,7 @@ mod tests {
 
     fn table(symbols: &[(u64, &str)]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write(symbols.iter().copied(), |part| {
-            bytes.extend_from_slice(part)
-        });
+        write(symbols.iter().copied(), |part| bytes.extend_from_slice(part));
         bytes
     }
 
@@ -124,10 +119,7 @@ mod tests {
     fn the_table_holds_only_the_higher_half() {
         let table = table(&[(0x10_0000, "low"), (BASE + 0x20, "f")]);
         assert_eq!(&table[..8], b"CRYSYM01");
-        assert_eq!(
-            &table[8..],
-            [1, 0, 0, 0, 2, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, b'f', 0]
-        );
+        assert_eq!(&table[8..], [1, 0, 0, 0, 2, 0, 0, 0, 0x20, 0, 0, 0, 0, 0, 0, 0, b'f', 0]);
     }
 
     #[test]

@@ -29,12 +29,7 @@ pub struct Writer<S> {
 impl<S: FnMut(&[u8])> Writer<S> {
     /// Starts an archive; `sink` gets the bytes in order.
     pub const fn new(data_at: DataAt, sink: S) -> Self {
-        Self {
-            sink,
-            data_at,
-            position: 0,
-            inode: 0,
-        }
+        Self { sink, data_at, position: 0, inode: 0 }
     }
 
     /// Adds a regular file with permission bits `mode`.
@@ -77,21 +72,7 @@ impl<S: FnMut(&[u8])> Writer<S> {
         let size = |n: usize| u32::try_from(n).expect("newc has 32-bit sizes");
         let (major, minor) = device;
         // inode, mode, uid, gid, links, mtime, size, device ×2, own device ×2, name, checksum.
-        let fields = [
-            self.inode,
-            mode,
-            0,
-            0,
-            1,
-            0,
-            size(data.len()),
-            0,
-            0,
-            major,
-            minor,
-            size(name_size),
-            0,
-        ];
+        let fields = [self.inode, mode, 0, 0, 1, 0, size(data.len()), 0, 0, major, minor, size(name_size), 0];
         self.put(MAGIC);
         for field in fields {
             write!(Text(self), "{field:08x}").expect("the sink takes everything");
