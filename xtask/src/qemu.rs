@@ -53,6 +53,8 @@ pub(crate) struct Machine {
     pub(crate) plugin: Option<String>,
     /// Where the second serial port goes.
     pub(crate) second_serial: Option<PathBuf>,
+    /// A socket that takes commands of QEMU's monitor.
+    pub(crate) monitor: Option<PathBuf>,
 }
 
 /// How a machine ended.
@@ -105,6 +107,7 @@ impl Machine {
             execution: Execution::Multi,
             plugin: None,
             second_serial: None,
+            monitor: None,
         }
     }
 
@@ -123,6 +126,9 @@ impl Machine {
         qemu.args(["-serial", "stdio"]);
         if let Some(path) = &self.second_serial {
             qemu.args(["-serial", &format!("file:{}", path.display())]);
+        }
+        if let Some(socket) = &self.monitor {
+            qemu.args(["-monitor", &format!("unix:{},server=on,wait=off", socket.display())]);
         }
         if let Some(plugin) = &self.plugin {
             qemu.args(["-plugin", plugin]);

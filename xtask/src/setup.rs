@@ -43,7 +43,8 @@ fn packages(need: Need) -> &'static [Row] {
             ("rustc-web", "/usr/bin/rustc", "a compiler that matches rust-web-src"),
             ("cargo-web", "/usr/bin/cargo", "its cargo"),
             ("rust-web-src", "/usr/src/rustc-web", "the source of core for the kernel's target"),
-            ("rust-web-llvm", "/usr/bin/rust-lld", "its linker"),
+            ("rust-web-llvm", "/usr/bin/rust-lld", "its name for the linker"),
+            ("lld-22", "/usr/bin/lld-22", "the linker itself"),
         ],
     }
 }
