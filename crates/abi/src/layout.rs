@@ -246,17 +246,17 @@ pub mod counter {
     pub const SYSCALLS: u64 = 3;
 }
 
-/// What `audit` writes, 64 bytes. Sound when `frames == owned + free` and `errors == 0`.
+/// What `audit` writes, 64 bytes. Sound when `frames == owned + free + limbo` and `errors == 0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct AuditReport {
     /// Frames under management.
     pub frames: u64,
-    /// Frames some object or kernel table owns.
+    /// Frames that objects and their tables own, those waiting for quiescence included.
     pub owned: u64,
     /// Frames in stocks and caches.
     pub free: u64,
-    /// Frames waiting for quiescence.
+    /// Frames cut from living objects, waiting for quiescence.
     pub limbo: u64,
     /// Live objects.
     pub objects: u64,

@@ -3,7 +3,7 @@
 use crate::slot::Slot;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Error, Kind, TREE_SLOTS};
-use corey_kernel_hal::{CoreId, Entry, Platform};
+use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::SharedCoreSet;
@@ -248,10 +248,8 @@ fn count_tables<P: Platform>(
         for index in 0..entries {
             let at = base + index as u64 * size;
             let linked = levels == 3 && links.contains(&at);
-            if let (Entry::Table(_), false) = (table.entry::<P>(index), linked) {
-                if let Some(child) = table.child(platform, index) {
-                    count += count_tables(platform, child, levels - 1, 512, at, links);
-                }
+            if !linked && let Some(child) = table.child(platform, index) {
+                count += count_tables(platform, child, levels - 1, 512, at, links);
             }
         }
     }

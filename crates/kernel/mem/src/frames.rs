@@ -89,6 +89,16 @@ impl FrameList {
         Some(Owned(frame))
     }
 
+    /// The frames in it, last added first.
+    pub fn iter<'m>(&self, memory: &'m Memory) -> impl Iterator<Item = Frame> + use<'m> {
+        let mut at = self.head;
+        core::iter::from_fn(move || {
+            let frame = (at != 0).then_some(Frame(at))?;
+            at = memory.info(frame).next();
+            Some(frame)
+        })
+    }
+
     /// Moves all of `other` here, one by one.
     pub fn append(&mut self, memory: &Memory, other: &mut Self) {
         while let Some(frame) = other.pop(memory) {

@@ -3,7 +3,7 @@
 use crate::header::{Handle, Header, Object};
 use crate::limbo::Limbo;
 use crate::link::{Link, LinkCell};
-use crate::slab::{Slab, SlotList};
+use crate::slab::{Slab, SlotList, slots};
 use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform};
@@ -304,7 +304,7 @@ impl<P: Platform> Ctx<P> {
                 return Ok(header);
             }
             let frame = self.alloc_zeroed(source)?;
-            slab.lock(&mut self.local).add(&self.local.platform, frame);
+            slab.lock(&mut self.local).add(&self.local.platform, &self.world.memory, frame);
         }
     }
 
@@ -377,14 +377,30 @@ impl<P: Platform> Ctx<P> {
         // SAFETY: `init` stored a function of exactly this type, for this `P`: one kernel has one `P`.
         let reclaim = unsafe { core::mem::transmute::<*const (), fn(&mut Self, &Header)>(reclaim) };
         reclaim(self, header);
+        header.reclaim.store(0, Ordering::Relaxed);
         if let Some(slab) = self.world.slabs.get(header.home().index()) {
             slab.lock(&mut self.local).free.push(header);
         }
     }
 
+    /// For audits: calls `each` with every object that is alive or waits to be reclaimed. New ones may be
+    /// missed unless all other cores stand still.
+    pub fn each_object(&mut self, _: &Entered<'_>, each: &mut dyn FnMut(&mut Self, &Header)) {
+        for slab in self.world.slabs {
+            let frames = slab.lock(&mut self.local).frames.iter(&self.world.memory);
+            for frame in frames {
+                for header in slots(&self.local.platform.clone(), frame) {
+                    if header.reclaim.load(Ordering::Acquire) != 0 {
+                        each(self, header);
+                    }
+                }
+            }
+        }
+    }
+
     /// For audits: frames of object slots, live or free; objects and frames in limbo.
     pub fn census(&mut self) -> (u64, u64, u64) {
-        let frames = self.world.slabs.iter().map(|s| s.lock(&mut self.local).frames).sum();
+        let frames = self.world.slabs.iter().map(|s| s.lock(&mut self.local).frames.len()).sum();
         let (mut dying, mut limbo) = (self.private.len(), 0);
         for one in self.world.limbos {
             let (objects, frames) = one.lock(&mut self.local).len();

@@ -2,8 +2,8 @@
 
 use crate::header::{Header, SLOT};
 use core::sync::atomic::Ordering;
-use corey_kernel_hal::Platform;
-use corey_kernel_mem::Zeroed;
+use corey_kernel_hal::{Frame, Platform};
+use corey_kernel_mem::{FrameList, Memory, Zeroed};
 
 /// A list of slots, chained through their headers.
 #[derive(Debug, Default)]
@@ -42,25 +42,35 @@ impl SlotList {
     }
 }
 
-/// One core's free slots.
+/// One core's slots.
 #[derive(Debug, Default)]
 pub(crate) struct Slab {
     pub(crate) free: SlotList,
-    /// Frames of slots.
-    pub(crate) frames: u64,
+    /// Frames of slots; they never leave.
+    pub(crate) frames: FrameList,
 }
 
 impl Slab {
     /// Cuts `frame` into slots, for ever.
-    pub(crate) fn add<P: Platform>(&mut self, platform: &P, frame: Zeroed) {
+    pub(crate) fn add<P: Platform>(&mut self, platform: &P, memory: &Memory, frame: Zeroed) {
         let frame = frame.into_owned();
-        let base = platform.direct(frame.frame()).as_ptr();
-        for slot in (0..4096 / SLOT).rev() {
-            let header = base.wrapping_add(slot * SLOT).cast::<Header>();
-            // SAFETY: inside the frame, aligned, all zero: a valid header of a free slot; the frame is
-            // never freed.
-            self.free.push(unsafe { &*header });
+        for header in slots(platform, frame.frame()).rev() {
+            self.free.push(header);
         }
-        self.frames += 1;
+        self.frames.push(memory, frame);
     }
+}
+
+/// The slots of a slab's frame.
+pub(crate) fn slots<P: Platform>(
+    platform: &P,
+    frame: Frame,
+) -> impl DoubleEndedIterator<Item = &'static Header> + use<P> {
+    let base = platform.direct(frame).as_ptr();
+    (0..4096 / SLOT).map(move |slot| {
+        let header = base.wrapping_add(slot * SLOT).cast::<Header>();
+        // SAFETY: inside the frame and aligned; the frame was zeroed when it became a slab's, zeroes are the
+        // header of a free slot, headers are made of atomics, and the frame is never freed.
+        unsafe { &*header }
+    })
 }

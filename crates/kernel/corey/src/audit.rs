@@ -1,0 +1,108 @@
+//! The audit: stops all cores and counts every frame.
+
+use crate::core_kernel::Core;
+use crate::system::System;
+use core::sync::atomic::Ordering;
+use corey_abi::{AuditReport, Error, Id, Kind};
+use corey_kernel_atree::Tree;
+use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_object::{Ctx, Entered, Header};
+use corey_kernel_percore::{CoreSet, Message, MessageKind, ObjectWords};
+use corey_kernel_segment::Segment;
+use corey_kernel_share::{Call, Share};
+use corey_lib_sync::Relax;
+
+impl<P: Platform> Core<P> {
+    /// Stopped by an audit on another core: serves messages until it is over.
+    pub(crate) fn wait_for_audit(&mut self) {
+        while self.system.auditor.load(Ordering::Acquire) != 0 {
+            self.ctx.relax();
+        }
+    }
+}
+
+/// Stops all cores, counts, lets them go.
+pub(crate) fn audit<P: Platform>(
+    system: &'static System<P>,
+    call: &mut Call<'_, P>,
+) -> Result<AuditReport, Error> {
+    let own = call.ctx.core();
+    let me = u64::from(own.0) + 1;
+    if system.auditor.compare_exchange(0, me, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+        return Err(Error::Busy);
+    }
+    let mut cached = call.ctx.local.cached_frames;
+    let mut others = CoreSet::EMPTY;
+    for core in 0..system.info.cores {
+        others.insert(CoreId(core as u16));
+    }
+    let message = Message { kind: MessageKind::Stop, object: ObjectWords::NULL, words: [0; 2] };
+    let mut tickets = heapless::Vec::<_, { corey_kernel_hal::MAX_CORES }>::new();
+    for core in others.without(own).iter() {
+        if let Some(ticket) = call.ctx.local.post(core, message) {
+            // One per core, and there are at most MAX_CORES.
+            let _ = tickets.push(ticket);
+        }
+    }
+    for ticket in &tickets {
+        let frames = loop {
+            if let Some(frames) = call.ctx.local.poll(*ticket) {
+                break frames;
+            }
+            call.ctx.relax();
+        };
+        cached += frames;
+    }
+    let report = count(system, call, cached);
+    system.auditor.store(0, Ordering::Release);
+    Ok(report)
+}
+
+fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached: u64) -> AuditReport {
+    let platform = call.ctx.local.platform.clone();
+    let inside = call.inside;
+    let (slots, dying, limbo) = call.ctx.census();
+    let (mut owned, mut objects, mut errors) = (slots, 0, 0);
+    call.ctx.each_object(inside, &mut |ctx, header| {
+        objects += u64::from(header.id() != Id::NULL);
+        owned += match header.kind() {
+            Kind::Share => header.handle::<Share>().map_or(0, |s| s.frames(&platform)),
+            Kind::Segment => header.handle::<Segment>().map_or(0, |s| {
+                let (slots, pages) = s.census(&platform);
+                slots + pages
+            }),
+            Kind::AddressTree => header.handle::<Tree>().map_or(0, |t| t.census(&platform)),
+            Kind::Pcore | Kind::Device => 0,
+        };
+        if header.id() != Id::NULL {
+            errors += wrong_references(ctx, inside, header);
+        }
+    });
+    let free = system.world.memory.in_stocks(&mut call.ctx.local) + cached;
+    AuditReport {
+        frames: system.world.memory.frames(),
+        owned,
+        free,
+        limbo,
+        objects,
+        dying,
+        errors,
+        reserved: 0,
+    }
+}
+
+/// 1 if the object's reference count is not the number of shares naming it (for a share: and of cores
+/// holding it), else 0.
+fn wrong_references<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let mut naming = header.handle::<Share>().map_or(0, |share| share.holders().iter().count() as u32);
+    ctx.each_object(inside, &mut |_, other| {
+        if other.id() != Id::NULL
+            && let Some(share) = other.handle::<Share>()
+            && share.find(&platform, inside, header.id()).is_some()
+        {
+            naming += 1;
+        }
+    });
+    u64::from(naming != header.refs())
+}

@@ -1,0 +1,238 @@
+//! What waits for the kernel exit, and the service of messages.
+
+use crate::core_kernel::Core;
+use corey_abi::{Kind, reason};
+use corey_kernel_atree as atree;
+use corey_kernel_device as device;
+use corey_kernel_hal::{CoreId, Outcome, Platform, UserContext};
+use corey_kernel_object::{Ctx, Entered, Header, Link};
+use corey_kernel_pcore::{self as pcore, Current, Ending};
+use corey_kernel_percore::{Delivery, Local, Message, MessageKind};
+use corey_kernel_share::Share;
+
+/// Serves one message: paging at once, the rest at the kernel exit.
+pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Message) -> Delivery {
+    match message.kind {
+        MessageKind::ForgetSegment | MessageKind::ForgetTree | MessageKind::Unlink => {
+            atree::forget(local, message);
+            Delivery::Done(0)
+        }
+        MessageKind::Halt => {
+            local.halt_pending = true;
+            Delivery::Later
+        }
+        MessageKind::Run | MessageKind::Recheck | MessageKind::Stop => Delivery::Later,
+    }
+}
+
+/// Ends an object whose last reference went. What needs a loop or this core's own end is left for the exit.
+pub(crate) fn last<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
+    let done = match header.kind() {
+        Kind::Share => false,
+        Kind::Segment | Kind::AddressTree => atree::end(ctx, inside, header),
+        Kind::Pcore => pcore::end(ctx, inside, header),
+        Kind::Device => {
+            device::end(ctx, header);
+            true
+        }
+    };
+    if !done {
+        ctx.push_dying(header);
+    }
+}
+
+impl<P: Platform> Core<P> {
+    /// Does what was noted, until nothing is left, and leaves the kernel: back to the caller with `words`,
+    /// into a new context, or to sleep.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn settle(&mut self, mut inside: Entered<'static>, words: Option<[u64; 2]>) -> Outcome {
+        let mut resumes = words.is_some();
+        loop {
+            self.ctx.local.attention = false;
+            self.ctx.local.serve_mailbox();
+            self.messages(&inside);
+            if let Some(ending) = self.ending.take() {
+                resumes = false;
+                self.stop(&inside, ending);
+            }
+            if let Some(request) = self.replaced.take() {
+                resumes = false;
+                self.replace(&inside, request);
+            }
+            self.check(&inside);
+            self.bury(&inside);
+            if let Some(link) = self.dropped.pop() {
+                // Between two entries: no handle of this core was looked up through the share.
+                drop(inside);
+                inside = self.ctx.enter();
+                self.release(&inside, link);
+                continue;
+            }
+            if self.ctx.local.attention {
+                continue;
+            }
+            self.ctx.local.serve_mailbox();
+            if !self.ctx.local.attention {
+                break;
+            }
+        }
+        drop(inside);
+        match (self.enter.take(), words) {
+            (Some(context), _) => Outcome::Enter(context),
+            (None, Some(words)) if resumes && self.current.is_some() => Outcome::Resume(words),
+            (None, None) if self.current.is_some() => Outcome::Resume([0; 2]),
+            _ => Outcome::Idle,
+        }
+    }
+
+    /// The deferred messages.
+    fn messages(&mut self, inside: &Entered<'static>) {
+        let senders = core::mem::take(&mut self.ctx.local.deferred);
+        if senders.is_empty() {
+            return;
+        }
+        let mailbox = &self.ctx.local.own().mailbox;
+        // Runs first: a halt that follows a run may come from another sender.
+        for pass in [true, false] {
+            for sender in senders.iter() {
+                let Some(message) = mailbox.reread(sender) else { continue };
+                if pass != (message.kind == MessageKind::Run) {
+                    continue;
+                }
+                let reply = match message.kind {
+                    MessageKind::Run => self.run(inside),
+                    MessageKind::Halt => self.halt(inside, &message),
+                    MessageKind::Recheck => {
+                        self.check(inside);
+                        0
+                    }
+                    MessageKind::Stop => {
+                        let cached = self.ctx.local.cached_frames;
+                        mailbox.answer(sender, cached);
+                        self.wait_for_audit();
+                        continue;
+                    }
+                    _ => 0,
+                };
+                mailbox.answer(sender, reply);
+            }
+        }
+        self.ctx.local.halt_pending = false;
+    }
+
+    fn run(&mut self, inside: &Entered<'static>) -> u64 {
+        let Some(request) = self.system.requests.take(&mut self.ctx) else { return 1 };
+        match Current::begin(&mut self.ctx, inside, &request, &mut self.held) {
+            Some((current, context)) => {
+                self.current = Some(current);
+                self.enter = Some(context);
+                0
+            }
+            None => {
+                if let Some(status) = request.status {
+                    status.unpin(&self.ctx, inside);
+                }
+                self.drop_all();
+                2
+            }
+        }
+    }
+
+    fn halt(&mut self, inside: &Entered<'static>, message: &Message) -> u64 {
+        match self.current {
+            Some(current) if current.pcore == Link::from(message.object) => {
+                let [value, _] = message.words;
+                self.stop(
+                    inside,
+                    Ending { reason: reason::HALTED_BY_OTHER, value: value as u32, address: 0 },
+                );
+                0
+            }
+            _ => 1,
+        }
+    }
+
+    /// Ends what runs here.
+    pub(crate) fn stop(&mut self, inside: &Entered<'static>, ending: Ending) {
+        if let Some(current) = self.current.take() {
+            current.stop(&mut self.ctx, inside, ending);
+        }
+        self.enter = None;
+        self.ending = None;
+        self.drop_all();
+    }
+
+    /// Replaces the context of what runs here: new share set, new status, same address space.
+    fn replace(&mut self, inside: &Entered<'static>, request: pcore::Request) {
+        let Some(current) = &mut self.current else { return };
+        if let Some(status) = current.status.take() {
+            status.unpin(&self.ctx, inside);
+        }
+        current.status = request.status;
+        current.tree_share = request.tree_share;
+        current.reference = request.reference;
+        let old = core::mem::take(&mut self.held);
+        for link in old.iter() {
+            if !request.shares.contains(&link) {
+                // As many as were held fit.
+                let _ = self.dropped.add(link);
+            }
+        }
+        for link in &request.shares {
+            let _ = self.held.add(*link);
+        }
+        self.enter = Some(request.context);
+    }
+
+    fn drop_all(&mut self) {
+        while let Some(link) = self.held.pop() {
+            if !self.dropped.add(link) {
+                // Full: put it back, and come again when some are released.
+                let _ = self.held.add(link);
+                break;
+            }
+        }
+    }
+
+    /// Halts what runs here if it lost what it stands on.
+    fn check(&mut self, inside: &Entered<'static>) {
+        let Some(current) = self.current else {
+            self.drop_all();
+            return;
+        };
+        if current.is_lost(&mut self.ctx, inside, &self.held) {
+            self.stop(inside, Ending { reason: reason::LOST_SHARE, value: 0, address: 0 });
+        }
+    }
+
+    /// Ends dying objects, one after the other.
+    fn bury(&mut self, inside: &Entered<'static>) {
+        while let Some(header) = self.ctx.pop_dying(inside) {
+            match header.handle::<Share>() {
+                Some(share) => {
+                    Share::bury(share, &mut self.ctx, inside, &mut |ctx, header| last(ctx, inside, header));
+                }
+                None => last(&mut self.ctx, inside, header),
+            }
+        }
+    }
+
+    /// Stops being a holder of a dropped share.
+    fn release(&mut self, inside: &Entered<'static>, link: Link) {
+        let Some(share) = link.resolve::<Share>(inside) else { return };
+        if self.current.is_some() {
+            atree::unmap_share(&mut self.ctx, inside, link.id());
+        }
+        let core = self.ctx.core();
+        share.unhold(share.header(), core);
+        if share.header().release() {
+            last(&mut self.ctx, inside, share.header());
+        }
+    }
+
+    /// The context this core enters next, for the boot path.
+    pub(crate) fn enter_with(&mut self, context: UserContext) {
+        self.enter = Some(context);
+    }
+}

@@ -1,0 +1,195 @@
+//! The calls on the machine.
+
+use crate::audit;
+use crate::system::System;
+use core::fmt::Write;
+use corey_abi::{
+    AuditReport, Error, Id, MachineCalls, MachineInfo, ObjRef, Plain, ShareEntry, UserPtr, control, counter,
+};
+use corey_kernel_hal::{Boot, Exit, Platform};
+use corey_kernel_object::Link;
+use corey_kernel_share::Call;
+
+/// `machine_…` and its neighbours.
+#[derive(Debug)]
+pub(crate) struct MachineApi<'c, 'a, P: Platform> {
+    pub(crate) call: &'c mut Call<'a, P>,
+    pub(crate) system: &'static System<P>,
+}
+
+impl<P: Platform> MachineApi<'_, '_, P> {
+    /// Only the boot share is the key to the machine.
+    fn key(&self, share: Id) -> Result<(), Error> {
+        self.call.held.share(self.call.inside, share)?;
+        if share == self.system.boot_share() { Ok(()) } else { Err(Error::NotPermitted) }
+    }
+
+    fn print_objects(&mut self) {
+        let system = self.system;
+        let local = &mut self.call.ctx.local;
+        system.map(&mut |address, bytes, name| {
+            let mut line = heapless::String::<160>::new();
+            // Names are short; a line that is cut is no JSON, and the meter skips it.
+            let _ = write!(
+                line,
+                "{{\"record\":\"objmap\",\"addr\":\"{address:#x}\",\"len\":{bytes},\"name\":\"{name}\"}}"
+            );
+            system.devices.line(local, line.as_bytes());
+        });
+        self.call.ctx.each_object(self.call.inside, &mut |ctx, header| {
+            let mut line = heapless::String::<160>::new();
+            let name = header.name();
+            let name = name.as_str();
+            let clean = if name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
+                name
+            } else {
+                "?"
+            };
+            let _ = write!(
+                line,
+                "{{\"record\":\"objmap\",\"addr\":\"{:#x}\",\"len\":512,\"name\":\"{:?}:{clean}\"}}",
+                header.link().words().address(),
+                header.kind(),
+            );
+            system.devices.line(&mut ctx.local, line.as_bytes());
+        });
+    }
+}
+
+impl<P: Platform> MachineCalls for MachineApi<'_, '_, P> {
+    fn locality_get(&mut self, _: u64, _: UserPtr) -> Result<(), Error> {
+        Err(Error::Unsupported)
+    }
+
+    fn share_list(&mut self, share: Id, start: u64, list: UserPtr, count: u64) -> Result<u64, Error> {
+        let call = &mut *self.call;
+        let inside = call.inside;
+        let mut all = 0_u64;
+        let (mut window, mut first) = (heapless::Vec::<ShareEntry, 16>::new(), start);
+        let mut copied = Ok(());
+        let platform = call.ctx.local.platform.clone();
+        let mut take = |ctx: &mut corey_kernel_object::Ctx<P>, link: Link| {
+            let Some(header) = link.header(inside) else { return };
+            let wanted = all >= start && all - start < count;
+            all += 1;
+            if wanted && copied.is_ok() {
+                // Room was made when it was last full.
+                let _ = window.push(ShareEntry { id: header.id(), kind: header.kind() as u64 });
+                if window.is_full() {
+                    copied = flush(ctx, inside, list, start, &mut first, &mut window);
+                }
+            }
+        };
+        if share == Id::NULL {
+            for link in call.held.iter() {
+                take(call.ctx, link);
+            }
+        } else {
+            let share = call.held.share(inside, share)?;
+            let ctx = &mut *call.ctx;
+            share.for_each(&platform, &mut |link| {
+                take(ctx, link);
+                true
+            });
+        }
+        copied?;
+        flush(call.ctx, inside, list, start, &mut first, &mut window)?;
+        Ok(all)
+    }
+
+    fn core_wait(&mut self, _: ObjRef, _: u64, _: u64, _: u64) -> Result<(), Error> {
+        Err(Error::Unsupported)
+    }
+
+    fn core_wake(&mut self, _: ObjRef, _: u64) -> Result<u64, Error> {
+        Err(Error::Unsupported)
+    }
+
+    fn machine_info(&mut self, information: UserPtr) -> Result<(), Error> {
+        let info = &self.system.info;
+        let mut out = MachineInfo {
+            cores: info.cores as u64,
+            tsc_hz: info.tsc_hz,
+            pages: self.system.world.memory.frames(),
+            hypervisor: u64::from(info.hypervisor),
+            cpu: [0; 64],
+            command_line_bytes: info.command_line.len() as u64,
+            reserved: [0; 3],
+            command_line: [0; 1024],
+        };
+        out.cpu.iter_mut().zip(info.cpu.bytes()).for_each(|(to, from)| *to = from);
+        out.command_line.iter_mut().zip(info.command_line.bytes()).for_each(|(to, from)| *to = from);
+        let mut bytes = [0; MachineInfo::BYTES];
+        out.to_bytes(&mut bytes);
+        self.call.ctx.copy_out(self.call.inside, &bytes, information)
+    }
+
+    fn machine_control(&mut self, share: Id, operation: u64, value: u64) -> Result<(), Error> {
+        self.key(share)?;
+        let machine = self.system.devices.machine();
+        match (operation, value) {
+            (control::EXIT, 0) => machine.exit(Exit::PowerOff),
+            (control::EXIT, 1..=3) => machine.exit(Exit::Status(value as u8)),
+            (control::REBOOT, _) => machine.exit(Exit::Reboot),
+            (control::LOG_LEVEL, 0..=5) => {
+                log::set_max_level(
+                    log::LevelFilter::iter().nth(value as usize).unwrap_or(log::LevelFilter::Info),
+                );
+                Ok(())
+            }
+            (control::PRINT_OBJECTS, _) => {
+                self.print_objects();
+                Ok(())
+            }
+            _ => Err(Error::BadArgument),
+        }
+    }
+
+    fn audit(&mut self, share: Id, report: UserPtr) -> Result<(), Error> {
+        self.key(share)?;
+        let result = audit::audit(self.system, self.call)?;
+        let mut bytes = [0; AuditReport::BYTES];
+        result.to_bytes(&mut bytes);
+        self.call.ctx.copy_out(self.call.inside, &bytes, report)
+    }
+
+    fn core_stat(&mut self, _: ObjRef, _: UserPtr) -> Result<(), Error> {
+        Err(Error::Unsupported)
+    }
+
+    fn core_fence(&mut self, _: Id) -> Result<(), Error> {
+        Err(Error::Unsupported)
+    }
+
+    fn counter_read(&mut self, which: u64) -> Result<u64, Error> {
+        let counters = &self.call.ctx.local.counters;
+        match which {
+            counter::FAULTS => Ok(counters.faults),
+            counter::IPIS => Ok(counters.ipis),
+            counter::SHOOTDOWNS => Ok(counters.shootdowns),
+            counter::SYSCALLS => Ok(counters.syscalls),
+            _ => Err(Error::BadArgument),
+        }
+    }
+}
+
+/// Writes a window of entries to the user's list and empties it. `first` is the number of its first entry.
+fn flush<P: Platform>(
+    ctx: &mut corey_kernel_object::Ctx<P>,
+    inside: &corey_kernel_object::Entered<'_>,
+    list: UserPtr,
+    start: u64,
+    first: &mut u64,
+    window: &mut heapless::Vec<ShareEntry, 16>,
+) -> Result<(), Error> {
+    for entry in window.iter() {
+        let mut bytes = [0; ShareEntry::BYTES];
+        entry.to_bytes(&mut bytes);
+        let offset = (*first - start).checked_mul(ShareEntry::BYTES as u64).ok_or(Error::BadAddress)?;
+        let to = list.0.checked_add(offset).ok_or(Error::BadAddress)?;
+        ctx.copy_out(inside, &bytes, UserPtr(to))?;
+        *first += 1;
+    }
+    window.clear();
+    Ok(())
+}

@@ -1,0 +1,77 @@
+//! [`System`]: what is one per machine.
+
+use crate::core_kernel::Core;
+use crate::exit;
+use core::marker::PhantomData;
+use core::sync::atomic::AtomicU64;
+use corey_abi::Id;
+use corey_kernel_atree::{fault, revoke};
+use corey_kernel_device::Devices;
+use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Machine, Platform};
+use corey_kernel_object::{Ctx, Hooks, World};
+use corey_kernel_pcore::Requests;
+
+/// The kernel of a machine.
+#[derive(Debug)]
+pub struct System<P> {
+    pub(crate) info: BootInfo,
+    pub(crate) world: World,
+    pub(crate) devices: Devices,
+    pub(crate) requests: Requests,
+    /// The share that is the key to the machine; 0 until it is made.
+    pub(crate) boot_share: AtomicU64,
+    /// The core that audits, + 1; 0 for none. Others stop until it is 0 again.
+    pub(crate) auditor: AtomicU64,
+    platform: PhantomData<fn() -> P>,
+}
+
+impl<P: Platform> System<P> {
+    pub(crate) fn hooks() -> Hooks<P> {
+        Hooks { serve: exit::serve, fault, revoke, last: exit::last }
+    }
+
+    pub(crate) fn boot_share(&self) -> Id {
+        Id(self.boot_share.load(core::sync::atomic::Ordering::Acquire))
+    }
+}
+
+impl<P: Platform> Boot<P> for System<P> {
+    type Core = Core<P>;
+
+    fn prepare(
+        info: BootInfo,
+        machine: &'static dyn Machine,
+        platform: P,
+        alloc: &mut impl BootAlloc,
+    ) -> Self {
+        let _ = platform;
+        let requests = Requests::new(info.cores, alloc);
+        let world = World::new(info.cores, alloc);
+        if world.memory.unused() > 0 {
+            log::warn!("{} pages of RAM lie in too many pieces and stay unused", world.memory.unused());
+        }
+        Self {
+            info,
+            world,
+            devices: Devices::new(machine),
+            requests,
+            boot_share: AtomicU64::new(0),
+            auditor: AtomicU64::new(0),
+            platform: PhantomData,
+        }
+    }
+
+    fn start(&'static self, platform: P) -> Core<P> {
+        let first = platform.core() == CoreId(0);
+        let mut core = Core::new(self, Ctx::new(platform, &self.world, Self::hooks()));
+        if first {
+            core.boot();
+        }
+        core
+    }
+
+    fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+        self.world.map(each);
+        self.requests.map(each);
+    }
+}
