@@ -53,17 +53,20 @@ pub(crate) fn clippy(core: Option<Core>) -> Result<()> {
         cargo.arg("clippy").args(words).args(packages).args(["--", "-D", "warnings"]);
         quiet(title, cargo.current_dir(paths::root()))
     };
-    lint("clippy for the host", &["--all-targets"], &of(Target::Host))?;
+    // A failure for one target says nothing about the others: all are run.
+    let mut results = vec![lint("clippy for the host", &["--all-targets"], &of(Target::Host))];
     if !of(Target::User).is_empty() {
-        lint("clippy for programs", &["--target", USER_TARGET], &of(Target::User))?;
+        results.push(lint("clippy for programs", &["--target", USER_TARGET], &of(Target::User)));
     }
     match toolchain::choose(core)? {
         Core::Rustup => {
-            lint("clippy for the kernel", &["--target", KERNEL_TARGET], &of(Target::Kernel))?;
+            let words = ["--target", KERNEL_TARGET];
+            results.push(lint("clippy for the kernel", &words, &of(Target::Kernel)));
         }
         Core::Debian => println!("clippy for the kernel: left out, Debian's compiler has no clippy"),
     }
-    Ok(())
+    let errors: Vec<String> = results.into_iter().filter_map(|r| Some(r.err()?.to_string())).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors.join("\n").into()) }
 }
 
 /// Makes sure that cargo has `subcommand`, a component of rustup's toolchains.

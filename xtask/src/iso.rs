@@ -51,7 +51,7 @@ pub(crate) fn write(medium: &Medium, size: Size, cmdline: &str, name: &str) -> R
     if size == Size::Slim {
         grub.arg(format!("--install-modules={SLIM_MODULES}"));
     }
-    quiet("Writing the boot medium", &mut grub)?;
+    quiet("", &mut grub)?;
     Ok(iso)
 }
 
