@@ -36,6 +36,8 @@ const LAYERS: &[Layer] = &[
     ("crates/kernel/device", &with_atree()),
     ("crates/drivers", &["crates/abi", "crates/lib", "crates/kernel/hal", "crates/drivers"]),
     ("arch/x86-64/user", &["crates/abi", "crates/lib"]),
+    // The facade puts a platform together: its console and its bus are drivers.
+    ("arch/x86-64/facade", &["crates/abi", "crates/lib", "crates/kernel/hal", "crates/drivers", "arch"]),
     ("arch", &["crates/abi", "crates/lib", "crates/kernel/hal", "arch"]),
     ("crates/libos/sys", &["crates/abi", "crates/lib", "crates/libos", "arch/x86-64/user"]),
     ("crates/libos", &["crates/abi", "crates/lib", "crates/libos"]),
