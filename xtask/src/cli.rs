@@ -98,3 +98,18 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
 fn done(result: Result<()>) -> Result<ExitCode> {
     result.map(|()| ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn every_command_has_an_example() {
+        let mut cli = super::Cli::command();
+        cli.clone().debug_assert();
+        for command in cli.get_subcommands_mut() {
+            let help = command.render_long_help().to_string();
+            assert!(help.contains("Example: cargo xtask "), "{}", command.get_name());
+        }
+    }
+}

@@ -34,8 +34,8 @@ pub(super) fn prepare() -> Result<Linux> {
     if !kernel.is_file() {
         fetch(&dir, &kernel).map_err(|error| {
             format!(
-                "{error}\nThe Linux guest needs the package {PACKAGE} of Debian 12 (it is only \
-                 unpacked). Without it: cargo xtask bench --vs none, or put its vmlinuz at {}",
+                "{error}\nThe Linux guest needs the package {PACKAGE} of Debian 12's security archive \
+                 (it is only unpacked). Without it: cargo xtask bench --vs none, or put its vmlinuz at {}",
                 kernel.display()
             )
         })?;
