@@ -1,2 +1,19 @@
-//! PCI configuration space: a scan of functions and BAR sizes.
+//! Finds PCI functions and sizes their memory windows.
+//!
+//! **Paper.** §3.5: devices found on the machine. Drivers come later; the scan is needed at boot, because the
+//! kernel's half of the address space is complete before other processors start.
+//!
+//! **Invariants.** A window is sized with decoding off, and left as it was. A window outside what the kernel
+//! maps is refused by name, never touched.
+//!
+//! **Sharing.** None: runs on the boot processor.
+//!
+//! **Testing.** Unit tests on a fake configuration space.
 #![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(test), forbid(unsafe_code))]
+#![cfg_attr(test, allow(unsafe_code, reason = "the test fake implements an unsafe trait of pci_types"))]
+
+mod scan;
+
+pub use pci_types::{ConfigRegionAccess, PciAddress};
+pub use scan::{Function, Window, scan};

@@ -24,5 +24,5 @@ mod traps;
 
 pub use boot::{Boot, BootAlloc, BootInfo, Module, Range};
 pub use memory::{Access, CoreId, Entry, Frame, MAX_CORES, PAGE_SIZE, USER_END, UserFault};
-pub use platform::{Exit, Machine, Platform};
+pub use platform::{Cells, Exit, Machine, Platform, Ports};
 pub use traps::{Cause, Fault, Outcome, Registers, Traps, UserContext};

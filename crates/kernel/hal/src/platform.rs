@@ -115,3 +115,18 @@ pub trait Machine: Sync {
     /// Ends the run.
     fn exit(&self, how: Exit) -> !;
 }
+
+/// The machine's I/O ports, for drivers.
+pub trait Ports {
+    /// Reads a byte.
+    fn read(&self, port: u16) -> u8;
+
+    /// Writes a byte.
+    fn write(&self, port: u16, value: u8);
+}
+
+/// A window of 16-bit device cells, for drivers.
+pub trait Cells {
+    /// Writes cell `index`; beyond the window nothing happens.
+    fn write(&self, index: usize, value: u16);
+}

@@ -16,7 +16,7 @@ pub struct UserContext {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct Registers {
-    /// rax rbx rcx rdx rsi rdi rbp r8–r15, in this order.
+    /// r15 r14 r13 r12 r11 r10 r9 r8 rbp rdi rsi rdx rcx rbx rax, in this order: as the entry code pushes them.
     pub general: [u64; 15],
     /// Instruction pointer.
     pub rip: u64,
