@@ -11,7 +11,7 @@ use crate::qemu::{Boot, End, Execution, Machine};
 use crate::{Result, iso};
 
 use super::Plan;
-use super::linux::{self, Linux};
+use super::linux::Linux;
 
 /// Which of the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +41,8 @@ pub(super) struct Guests {
     pub(super) medium: Medium,
     /// The peer, where one is wanted.
     pub(super) peer: Option<Linux>,
+    /// Its kernel's words.
+    pub(super) words: String,
 }
 
 /// How to run a guest.
@@ -116,7 +118,7 @@ impl Guests {
         Ok(match (system, peer) {
             (System::Linux, Some(linux)) => {
                 let kallsyms = if mode.kallsyms.is_some() { " kallsyms=1" } else { "" };
-                let words = format!("{} {words}{kallsyms}", linux::WORDS);
+                let words = format!("{} {words}{kallsyms}", self.words);
                 direct(&linux.kernel, &linux.initramfs, words)
             }
             // Firmware and GRUB would run under the meter too; the result is the same.

@@ -13,7 +13,7 @@ use crate::{Result, build, paths};
 /// The package that depends on the newest 6.12 kernel.
 const PACKAGE: &str = "linux-image-6.12-amd64";
 /// The kernel's words; each is explained in `benches/linux-peer`.
-pub(super) const WORDS: &str = "nokaslr clocksource=tsc tsc=reliable mitigations=off \
+const WORDS: &str = "nokaslr clocksource=tsc tsc=reliable mitigations=off \
                                 transparent_hugepage=never console=ttyS0 quiet panic=-1";
 
 /// What the Linux guest boots.
@@ -25,6 +25,14 @@ pub(super) struct Linux {
     pub(super) initramfs: PathBuf,
     /// The peer, with symbols.
     pub(super) peer: PathBuf,
+}
+
+/// The kernel's words, with `changed` in place of those that have the same key.
+pub(super) fn words(changed: &str) -> String {
+    let key = |word: &str| word.split('=').next().unwrap_or(word).to_owned();
+    let new: Vec<String> = changed.split_whitespace().map(key).collect();
+    let kept = WORDS.split_whitespace().filter(|word| !new.contains(&key(word)));
+    kept.chain(changed.split_whitespace()).collect::<Vec<_>>().join(" ")
 }
 
 /// Fetches the kernel unless it is there, and builds the peer.
@@ -120,4 +128,15 @@ fn find(dir: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
         }
     }
     Err(format!("nothing of the expected name in {}", dir.display()).into())
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn changed_words_take_the_place_of_ours() {
+        let words = super::words("mitigations=auto nosmt");
+        assert!(words.starts_with("nokaslr clocksource=tsc"), "{words}");
+        assert!(words.ends_with("panic=-1 mitigations=auto nosmt"), "{words}");
+        assert!(!words.contains("mitigations=off"));
+    }
 }

@@ -37,6 +37,10 @@ pub(crate) struct Options {
     /// Count instructions and cache-line movements, cores taking turns, instead of timing.
     #[arg(long)]
     count: bool,
+    /// Words for the Linux kernel in place of ours with the same key, as in
+    /// "transparent_hugepage=always mitigations=auto"; its records say what was in force.
+    #[arg(long, default_value = "")]
+    linux_words: String,
     /// Operations per core; without: each benchmark's default.
     #[arg(long)]
     iters: Option<u64>,
@@ -83,7 +87,8 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
         Peer::Linux => Some(linux::prepare()?),
         Peer::None => None,
     };
-    let guests = Guests { images, medium, peer };
+    let words = linux::words(&options.linux_words);
+    let guests = Guests { images, medium, peer, words };
     let (all, complete) = if options.count {
         counts::measure(&guests, &plan)?
     } else {
@@ -181,6 +186,7 @@ mod tests {
             vs: Peer::None,
             json: None,
             count,
+            linux_words: String::new(),
             iters: None,
             pairs: 5,
         }
