@@ -106,8 +106,16 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
 /// README shows.
 pub(crate) fn smoke(core: Option<Core>, full: bool) -> Result<()> {
     let (iters, pairs) = if full { (None, 5) } else { (Some(1000), 1) };
-    let given =
-        Options { names: Vec::new(), cores: None, vs: Peer::Linux, json: None, count: false, iters, pairs };
+    let given = Options {
+        names: Vec::new(),
+        cores: None,
+        vs: Peer::Linux,
+        json: None,
+        count: false,
+        linux_words: String::new(),
+        iters,
+        pairs,
+    };
     // All names again, but counted on fewer processors: the meter makes both guests slow.
     let cores = (!full).then(|| "1,2".to_owned());
     for options in [given.clone(), Options { count: true, cores, ..given }] {
