@@ -85,11 +85,12 @@ fn split(said: &Said) -> (Vec<Value>, BTreeMap<usize, Vec<Object>>) {
     (records, maps)
 }
 
-fn object<'a>(maps: impl Iterator<Item = &'a Vec<Object>>, line: u64) -> Option<String> {
-    let mut objects = maps.flatten();
+/// The smallest object on the line, of the first map that has one.
+fn object<'a>(mut maps: impl Iterator<Item = &'a Vec<Object>>, line: u64) -> Option<String> {
     // A line and an object overlap when each starts before the other ends.
     let overlaps = |(start, length, _): &&Object| *start < line + 64 && line < start + length;
-    objects.find(overlaps).map(|(_, _, name)| name.clone())
+    maps.find_map(|map| map.iter().filter(overlaps).min_by_key(|(_, length, _)| *length))
+        .map(|(_, _, name)| name.clone())
 }
 
 /// What can be said of a line that no object covers.
