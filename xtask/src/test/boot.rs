@@ -150,9 +150,9 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
         for path in paths {
             let start = Instant::now();
             let row = Row { path, ..*row };
-            let outcome = boot(built, &row)?;
+            let (outcome, silence) = boot(built, &row)?;
             let name = if full { format!("{} ({path:?})", row.name) } else { row.name.to_owned() };
-            let case = (name, verdict(&row, &outcome));
+            let case = (name, verdict(&row, &outcome, silence));
             show(&case, Some(start));
             cases.push(case);
         }
@@ -160,15 +160,27 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
     Ok(cases)
 }
 
-/// Boots, and gives the monitor its command when the first record comes.
-fn boot(built: &Built, row: &Row) -> Result<Outcome> {
+/// The longest silence between GRUB's last line and the kernel's first.
+const SILENCE: Duration = Duration::from_secs(1);
+
+/// Boots, and gives the monitor its command when the first record comes. Also says how long the
+/// kernel was silent after GRUB.
+fn boot(built: &Built, row: &Row) -> Result<(Outcome, Option<Duration>)> {
     let mut machine = machine(built, row)?;
     let socket = paths::work("test")?.join("monitor");
     let mut command = row.inject;
     if command.is_some() {
         machine.monitor = Some(socket.clone());
     }
-    machine.run(Duration::from_secs(90), |line| {
+    let (mut left_grub, mut silence) = (None, None);
+    let outcome = machine.run(Duration::from_secs(90), |line| {
+        match left_grub {
+            None if line.contains("Booting `Corey'") => left_grub = Some(Instant::now()),
+            Some(then) if silence.is_none() && !line.trim().is_empty() => {
+                silence = Some(Instant::elapsed(&then));
+            }
+            _ => {}
+        }
         if line.contains("\"record\":\"bench\"")
             && let Some(command) = command.take()
             && let Ok(mut monitor) = UnixStream::connect(&socket)
@@ -176,7 +188,8 @@ fn boot(built: &Built, row: &Row) -> Result<Outcome> {
             // A command that is not taken shows as a machine that just works: a failure.
             let _ = writeln!(monitor, "{command}");
         }
-    })
+    })?;
+    Ok((outcome, silence))
 }
 
 fn machine(built: &Built, row: &Row) -> Result<Machine> {
@@ -211,7 +224,7 @@ fn archive(built: &Built, which: Archive) -> Result<Option<PathBuf>> {
     Ok(Some(path))
 }
 
-fn verdict(row: &Row, outcome: &Outcome) -> Verdict {
+fn verdict(row: &Row, outcome: &Outcome, silence: Option<Duration>) -> Verdict {
     let says = |text: &str| outcome.lines.iter().any(|line| line.to_lowercase().contains(text));
     let right = match row.expected {
         Expected::Works => outcome.end == End::PoweredOff && says("\"record\":\"bench\""),
@@ -219,7 +232,10 @@ fn verdict(row: &Row, outcome: &Outcome) -> Verdict {
         Expected::Complains(text) => matches!(outcome.end, End::Status(_)) && says(text),
     };
     if right {
-        return Verdict::Passed;
+        let slow = silence.filter(|time| row.path == Path::Bios && *time > SILENCE);
+        return slow.map_or(Verdict::Passed, |time| {
+            Verdict::Failed(format!("silent for {time:?} after GRUB, more than {SILENCE:?}"))
+        });
     }
     let times = format!("{:.1} s, first byte {:?}", outcome.elapsed.as_secs_f64(), outcome.first_byte);
     Verdict::Failed(format!("wanted {:?}, got {:?} ({times})\n{}", row.expected, outcome.end, outcome.tail()))
@@ -239,7 +255,7 @@ mod tests {
             elapsed: Duration::ZERO,
             first_byte: None,
         };
-        assert_ne!(verdict(&PLAIN, &outcome), Verdict::Passed);
+        assert_ne!(verdict(&PLAIN, &outcome, None), Verdict::Passed);
     }
 
     #[test]
