@@ -1,0 +1,194 @@
+//! Descriptor tables: segments and task state per core, one interrupt table for all.
+
+use crate::block::Block;
+use crate::entry::{Entries, stub_addresses};
+use crate::features::features;
+use core::arch::asm;
+use core::sync::atomic::Ordering;
+use corey_arch_x86_64_asm::{msr, read_msr, read_cr0, read_cr4, write_cr0, write_cr4, write_msr};
+
+/// Kernel code.
+pub(crate) const KERNEL_CODE: u16 = 0x08;
+/// User data.
+pub(crate) const USER_DATA: u16 = 0x23;
+/// User code.
+pub(crate) const USER_CODE: u16 = 0x2b;
+const TASK: u16 = 0x30;
+
+/// Vectors with stacks of their own: NMI, double fault, machine check.
+pub const IST_STACKS: usize = 3;
+
+/// Vector numbers that have a meaning here.
+#[derive(Debug)]
+pub struct Vectors;
+
+impl Vectors {
+    /// Non-maskable interrupt.
+    pub const NMI: u8 = 2;
+    /// Double fault.
+    pub const DOUBLE_FAULT: u8 = 8;
+    /// General protection.
+    pub const PROTECTION: u8 = 13;
+    /// Page fault.
+    pub const PAGE_FAULT: u8 = 14;
+    /// Machine check.
+    pub const MACHINE_CHECK: u8 = 18;
+
+    pub(crate) fn has_error_code(vector: u8) -> bool {
+        matches!(vector, 8 | 10..=14 | 17 | 21 | 29 | 30)
+    }
+
+    fn stack(vector: u8) -> u64 {
+        match vector {
+            Self::NMI => 1,
+            Self::DOUBLE_FAULT => 2,
+            Self::MACHINE_CHECK => 3,
+            _ => 0,
+        }
+    }
+}
+
+/// Task state (Intel SDM vol. 3A §8.7): stacks only. 32-bit words, because the fields are not aligned.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct TaskState([u32; 26]);
+
+/// One core's tables. Stays where it is once loaded.
+#[derive(Clone, Copy, Debug)]
+#[repr(C, align(128))]
+pub struct CoreTables {
+    segments: [u64; 8],
+    task: TaskState,
+}
+
+impl CoreTables {
+    /// Tables for a core with this kernel stack and these interrupt stacks (tops).
+    #[must_use]
+    pub fn new(stack: u64, interrupt_stacks: [u64; IST_STACKS]) -> Self {
+        let mut task = TaskState([0; 26]);
+        let mut set = |word: usize, value: u64| {
+            task.0[word] = value as u32;
+            task.0[word + 1] = (value >> 32) as u32;
+        };
+        set(1, stack);
+        for (number, top) in interrupt_stacks.into_iter().enumerate() {
+            set(9 + 2 * number, top);
+        }
+        // No I/O bitmap: its offset is the segment's limit.
+        task.0[25] = 104 << 16;
+        Self {
+            segments: [
+                0,
+                0x00af_9b00_0000_ffff,
+                0x00cf_9300_0000_ffff,
+                0,
+                0x00cf_f300_0000_ffff,
+                0x00af_fb00_0000_ffff,
+                0,
+                0,
+            ],
+            task,
+        }
+    }
+}
+
+#[repr(C, packed)]
+struct Pointer {
+    limit: u16,
+    base: u64,
+}
+
+/// Writes the interrupt table for entries of `E`.
+pub fn interrupt_table<E: Entries>(table: &mut [[u64; 2]; 256]) {
+    let stubs = stub_addresses::<E>();
+    for (vector, entry) in table.iter_mut().enumerate() {
+        let address = stubs(vector as u8);
+        let gate = 0x8e00 | Vectors::stack(vector as u8);
+        *entry = [
+            address & 0xffff | u64::from(KERNEL_CODE) << 16 | gate << 32 | (address >> 16 & 0xffff) << 48,
+            address >> 32,
+        ];
+    }
+}
+
+/// Loads the tables, the block and the control registers on this core.
+///
+/// # Safety
+///
+/// Runs on the core the tables are for; all three stay where they are for good; `interrupts` was filled by
+/// [`interrupt_table`]; the mapping has no page that is needed and not executable, or written and read-only.
+pub unsafe fn load<E: Entries>(
+    tables: &'static mut CoreTables,
+    interrupts: &'static [[u64; 2]; 256],
+    block: &'static Block,
+) {
+    let task = &raw const tables.task as u64;
+    tables.segments[6] = 103 | (task & 0xff_ffff) << 16 | 0x89 << 40 | (task >> 24 & 0xff) << 56;
+    tables.segments[7] = task >> 32;
+    let segments = Pointer { limit: 63, base: &raw const tables.segments as u64 };
+    let gates = Pointer { limit: 4095, base: interrupts.as_ptr() as u64 };
+    // SAFETY: the tables are complete and stay; the code segment loaded is 64-bit kernel code at ring 0.
+    unsafe {
+        asm!(
+            "lgdt [{segments}]",
+            "lidt [{gates}]",
+            "push {code}",
+            "lea {scratch}, [rip + 2f]",
+            "push {scratch}",
+            "retfq",
+            "2:",
+            "xor {scratch:e}, {scratch:e}",
+            "mov ds, {scratch:e}",
+            "mov es, {scratch:e}",
+            "mov fs, {scratch:e}",
+            "mov gs, {scratch:e}",
+            "mov ss, {scratch:e}",
+            "ltr {task:x}",
+            segments = in(reg) &segments,
+            gates = in(reg) &gates,
+            code = in(reg) u64::from(KERNEL_CODE),
+            task = in(reg) TASK,
+            scratch = out(reg) _,
+        );
+    }
+    // SAFETY: GS is this core's block from here on; user code starts with 0.
+    unsafe { write_msr(msr::IA32_GS_BASE, &raw const *block as u64) };
+    // SAFETY: swapped in at each way into user mode.
+    unsafe { write_msr(msr::IA32_KERNEL_GSBASE, 0) };
+    // SAFETY: segments as `CoreTables::new` laid them out: sysret loads 0x18 + 16 and + 8.
+    unsafe { write_msr(msr::IA32_STAR, 0x18 << 48 | u64::from(KERNEL_CODE) << 32) };
+    // SAFETY: the entry code expects exactly what `syscall` does.
+    unsafe { write_msr(msr::IA32_LSTAR, crate::entry::syscall_address::<E>()) };
+    // SAFETY: enters with interrupts, traps, direction, nested task and alignment checks off.
+    unsafe { write_msr(msr::IA32_FMASK, 0x4_7700) };
+    set_control_registers();
+}
+
+/// Turns `syscall` and non-executable pages on; before any table with such pages is loaded.
+pub fn enable_extensions() {
+    // SAFETY: every x86-64 processor has the register; the boot path checked that NX is there.
+    let value = unsafe { read_msr(msr::IA32_EFER) };
+    // SAFETY: SCE and NXE; no table with the NX bit is loaded before.
+    unsafe { write_msr(msr::IA32_EFER, value | 1 | 1 << 11) };
+}
+
+/// CR0: protected, FPU native, write-protect. CR4: what there is.
+fn set_control_registers() {
+    let found = features();
+    let on = |flag: &core::sync::atomic::AtomicBool, bit: u32| u64::from(flag.load(Ordering::Relaxed)) << bit;
+    // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT.
+    let cr4 = 1 << 5
+        | 1 << 6
+        | 1 << 7
+        | 1 << 9
+        | 1 << 10
+        | on(&found.smep, 20)
+        | on(&found.smap, 21)
+        | on(&found.umip, 11);
+    // SAFETY: paging stays as it is; what is turned on was found to be there.
+    unsafe { write_cr4(cr4) };
+    // PE, MP, ET, NE, WP, PG.
+    // SAFETY: paging stays on; write-protect binds the kernel to what it mapped.
+    unsafe { write_cr0(0x8001_0033) };
+    debug_assert!(read_cr0() >> 31 == 1 && read_cr4() == cr4);
+}

@@ -1,0 +1,121 @@
+//! The console of the machine: serial port and screen behind one lock, and the log.
+
+use core::cell::UnsafeCell;
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, Ordering};
+use corey_arch_x86_64_asm::{in8, out8, pause};
+use corey_arch_x86_64_paging::direct;
+use corey_drivers_console::{COLUMNS, ROWS, Screen, Serial};
+use corey_kernel_hal::{Cells, Ports};
+
+/// The machine's I/O ports.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct X86Ports;
+
+impl Ports for X86Ports {
+    fn read(&self, port: u16) -> u8 {
+        in8(port)
+    }
+    fn write(&self, port: u16, value: u8) {
+        out8(port, value);
+    }
+}
+
+/// VGA text memory, through the direct map.
+struct TextMemory;
+
+impl Cells for TextMemory {
+    fn write(&self, index: usize, value: u16) {
+        if index < COLUMNS * ROWS {
+            // SAFETY: inside the 32 KiB of text memory at 0xb8000, which the direct map has from the start.
+            unsafe { direct(0xb_8000).cast::<u16>().wrapping_add(index).write_volatile(value) };
+        }
+    }
+}
+
+struct Devices {
+    serial: Serial,
+    screen: Screen,
+}
+
+struct Console {
+    taken: AtomicBool,
+    devices: UnsafeCell<Devices>,
+}
+
+// SAFETY: `devices` is reached only by who has `taken`, or by a panic after the others were stopped.
+unsafe impl Sync for Console {}
+
+static CONSOLE: Console = Console {
+    taken: AtomicBool::new(false),
+    devices: UnsafeCell::new(Devices { serial: Serial::absent(), screen: Screen::new() }),
+};
+
+/// Turns to wait for the console: a holder that was stopped by a panic never gives it back.
+const PATIENCE: u32 = 100_000_000;
+
+fn with(run: impl FnOnce(&mut Devices)) {
+    let mut patience = PATIENCE;
+    while CONSOLE.taken.swap(true, Ordering::Acquire) && patience > 0 {
+        pause();
+        patience -= if crate::panic::under_way() { PATIENCE / 100 } else { 0 };
+    }
+    // SAFETY: the lock was taken; or a panic is under way, the holder is stopped, and garbled output is
+    // better than none.
+    run(unsafe { &mut *CONSOLE.devices.get() });
+    CONSOLE.taken.store(false, Ordering::Release);
+}
+
+/// Sets the devices up.
+pub(crate) fn init() {
+    with(|d| d.serial = Serial::new(&X86Ports, Serial::COM1));
+    // The log is set once; a second time changes nothing.
+    let _ = log::set_logger(&LOG);
+    log::set_max_level(log::LevelFilter::Info);
+}
+
+/// Writes bytes to both devices.
+pub(crate) fn write(bytes: &[u8]) {
+    with(|d| {
+        d.serial.write(&X86Ports, bytes);
+        d.screen.write(&TextMemory, bytes);
+    });
+}
+
+/// Formats onto the console.
+pub(crate) struct Out;
+
+impl Write for Out {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        write(text.as_bytes());
+        Ok(())
+    }
+}
+
+/// Prints a line.
+macro_rules! println {
+    ($($part:tt)*) => {{
+        // The console takes everything.
+        let _ = core::fmt::Write::write_fmt(&mut $crate::console::Out, format_args!("{}\n", format_args!($($part)*)));
+    }};
+}
+pub(crate) use println;
+
+struct Log;
+static LOG: Log = Log;
+
+impl log::Log for Log {
+    fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        // One write per line, so that lines of several cores do not mix.
+        let mut line = heapless::String::<256>::new();
+        let _ = write!(line, "corey: {}", record.args());
+        let _ = line.push('\n');
+        write(line.as_bytes());
+    }
+
+    fn flush(&self) {}
+}

@@ -1,0 +1,98 @@
+//! From the entry code to a core's kernel, and back or elsewhere.
+
+use crate::console::println;
+use crate::panic;
+use crate::platform::{X86, end_of_interrupt};
+use core::marker::PhantomData;
+use corey_arch_x86_64_apic::{IPI, SPURIOUS};
+use corey_arch_x86_64_asm::{read_gs, wait_for_interrupt};
+use corey_arch_x86_64_cpu::{Block, Entries, Vectors, Words, enter_user};
+use corey_kernel_hal::{Boot, Cause, Fault, Outcome, Registers, Traps};
+
+/// The entries of kernel `K`.
+#[derive(Debug)]
+pub(crate) struct Ways<K>(PhantomData<K>);
+
+/// This core's kernel.
+#[inline(always)]
+fn kernel<'a, K: Boot<X86>>() -> &'a mut K::Core {
+    // SAFETY: the block holds the kernel's address since before user code first ran here.
+    let address = unsafe { read_gs::<{ Block::KERNEL }>() };
+    // SAFETY: the value lives for good, belongs to this core, and entries do not nest: interrupts are off.
+    unsafe { &mut *(address as *mut K::Core) }
+}
+
+/// Leaves the kernel for somewhere else than where it came from.
+pub(crate) fn leave<K: Boot<X86>>(mut outcome: Outcome) -> ! {
+    loop {
+        match outcome {
+            // SAFETY: interrupts are off, GS is the kernel's; the kernel checked the context and loaded its
+            // address space.
+            Outcome::Enter(context) => unsafe { enter_user(&context) },
+            Outcome::Idle => wait_for_interrupt(),
+            Outcome::Resume(_) => unreachable!("an idle core has nothing to resume"),
+        }
+        outcome = kernel::<K>().idle();
+    }
+}
+
+impl<K: Boot<X86>> Ways<K> {
+    fn finish(outcome: Outcome) {
+        if !matches!(outcome, Outcome::Resume(_)) {
+            leave::<K>(outcome);
+        }
+    }
+}
+
+impl<K: Boot<X86>> Entries for Ways<K> {
+    #[inline(always)]
+    fn syscall(number: u64, args: [u64; 6]) -> Words {
+        match kernel::<K>().syscall(number, args) {
+            Outcome::Resume([a, b]) => Words(a, b),
+            other => leave::<K>(other),
+        }
+    }
+
+    #[inline(always)]
+    fn page_fault(address: u64, code: u64, registers: &mut Registers) {
+        let cause = if code & 1 << 4 != 0 {
+            Cause::Fetch
+        } else if code & 1 << 1 != 0 {
+            Cause::Write
+        } else {
+            Cause::Read
+        };
+        let outcome = kernel::<K>().page_fault(Fault { address, cause, code }, registers);
+        Self::finish(outcome);
+    }
+
+    fn exception(vector: u8, code: u64, registers: &mut Registers) {
+        Self::finish(kernel::<K>().exception(vector, code, registers));
+    }
+
+    fn interrupt(vector: u8, user: bool, registers: &mut Registers) {
+        if vector != SPURIOUS {
+            end_of_interrupt();
+        }
+        // In the kernel only an idle core takes interrupts, and it looks at its mailbox when it wakes.
+        if user && vector == IPI {
+            Self::finish(kernel::<K>().interrupt(registers));
+        }
+    }
+
+    fn urgent(vector: u8, registers: &Registers) {
+        if panic::under_way() {
+            corey_arch_x86_64_asm::stop();
+        }
+        if vector == Vectors::MACHINE_CHECK {
+            panic::set_registers(registers);
+            panic!("machine check");
+        }
+        println!("corey: an NMI from nowhere is ignored");
+    }
+
+    fn fatal(vector: u8, code: u64, address: u64, registers: &Registers) -> ! {
+        panic::set_registers(registers);
+        panic!("exception {vector} in the kernel, error code {code:#x}, address {address:#x}");
+    }
+}
