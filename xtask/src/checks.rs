@@ -50,7 +50,7 @@ pub(crate) fn clippy(core: Option<Core>) -> Result<()> {
     };
     let lint = |title: &str, words: &[&str], packages: &[&str]| {
         let mut cargo = Command::new(toolchain::cargo());
-        cargo.arg("clippy").args(words).args(packages).args(["--", "-D", "warnings"]);
+        cargo.args(["clippy", "--keep-going"]).args(words).args(packages).args(["--", "-D", "warnings"]);
         quiet(title, cargo.current_dir(paths::root()))
     };
     // A failure for one target says nothing about the others: all are run.
