@@ -12,10 +12,11 @@ use crate::symbols::Symbols;
 use crate::toolchain::{self, Core, KERNEL_TARGET, USER_TARGET};
 use crate::{Result, paths};
 
-/// First link address of programs; each has its own, so that an address names its program.
-const FIRST_IMAGE: u64 = 0x10_0000_0000;
+/// First link address of programs; each has its own, so that an address names its program. Their
+/// code model wants all of them below 2 GiB.
+const FIRST_IMAGE: u64 = 0x1000_0000;
 /// Distance between programs.
-const IMAGE_STEP: u64 = 0x1000_0000;
+const IMAGE_STEP: u64 = 0x100_0000;
 
 /// How much of it goes on the medium.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
