@@ -271,7 +271,7 @@ pub struct AuditReport {
 /// Magic number of [`BootHeader`]: `COREYBI1`.
 pub const BOOT_MAGIC: u64 = u64::from_le_bytes(*b"COREYBI1");
 
-/// Start of the boot-information segment that `init` finds mapped read-only at `rdi`. Offsets are
+/// Start of the boot-information segment that a program finds mapped read-only at `rdi`. Offsets are
 /// from its first byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
@@ -286,11 +286,15 @@ pub struct BootHeader {
     pub tsc_hz: u64,
     /// The share that names everything made at boot; the key of `machine_control` and `audit`.
     pub share: Id,
-    /// init's pcore, in `share`.
+    /// The share that names the program's root tree and this segment: for the first program `share`.
+    pub program: Id,
+    /// The program that ran before on this pcore, named in `share`; null for none.
+    pub previous: Id,
+    /// The program's pcore, in `share`.
     pub pcore: Id,
-    /// init's root tree, in `share`.
+    /// The program's root tree, in `program`.
     pub tree: Id,
-    /// The boot-information segment, in `share`.
+    /// This segment, in `program`.
     pub segment: Id,
     /// Offset and bytes of the command line.
     pub command_line: [u64; 2],
@@ -298,9 +302,9 @@ pub struct BootHeader {
     pub modules: [u64; 2],
     /// Offset and bytes of the processor's name.
     pub cpu: [u64; 2],
-    /// Lowest address above what init's mappings use.
+    /// Lowest address above what the program's mappings use.
     pub free_va: u64,
-    /// Lowest free slot of init's root tree.
+    /// Lowest free slot of the program's root tree.
     pub free_slot: u64,
 }
 

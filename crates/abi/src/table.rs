@@ -147,7 +147,7 @@ syscalls! {
         ///
         /// # Errors
         /// `Busy` when the pcore runs or the tree runs elsewhere; `NotPermitted` for a share out of
-        /// reach; `Unsupported` for kernel-core mode, and for another tree on oneself.
+        /// reach; `Unsupported` for kernel-core mode.
         ///
         /// # Cost
         /// One message and at most one interrupt to the target.

@@ -212,6 +212,7 @@ impl<P: Platform> Core<P> {
             cores: self.system.info.cores as u64,
             tsc_hz: self.system.info.tsc_hz,
             share: share.id(),
+            program: share.id(),
             pcore: pcore.id(),
             tree: tree.id(),
             segment: info.id(),
@@ -255,7 +256,7 @@ impl<P: Platform> Core<P> {
         };
         let (current, _) = Current::begin(&mut self.ctx, make.inside, &request, &mut self.held)
             .ok_or(step(Error::NotFound))?;
-        self.current = Some(current);
+        self.current = Some(Current { first: true, ..current });
         Ok(())
     }
 

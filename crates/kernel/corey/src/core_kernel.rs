@@ -6,7 +6,7 @@ use corey_abi::{dispatch, reason, to_registers};
 use corey_kernel_atree::fault;
 use corey_kernel_hal::{Fault, Outcome, Platform, Registers, Traps, UserContext};
 use corey_kernel_object::{Ctx, Entered};
-use corey_kernel_pcore::{Current, Ending, Request};
+use corey_kernel_pcore::{Current, Ending, Report, Request};
 use corey_kernel_share::{Authority, Call};
 
 /// Vector of a page fault, in reports.
@@ -25,6 +25,8 @@ pub struct Core<P: Platform> {
     pub(crate) current: Option<Current>,
     /// Set when it ends at this exit.
     pub(crate) ending: Option<Ending>,
+    /// The end of what ran here, to be told when everything is dropped.
+    pub(crate) report: Option<Report>,
     /// Set when it replaced itself.
     pub(crate) replaced: Option<Request>,
     /// Set when a run begins at this exit.
@@ -40,6 +42,7 @@ impl<P: Platform> Core<P> {
             dropped: Authority::default(),
             current: None,
             ending: None,
+            report: None,
             replaced: None,
             enter: None,
         }

@@ -2,9 +2,9 @@
 
 use crate::core_kernel::Core;
 use corey_abi::{Kind, reason};
-use corey_kernel_atree as atree;
+use corey_kernel_atree::{self as atree, Tree};
 use corey_kernel_device as device;
-use corey_kernel_hal::{CoreId, Outcome, Platform, UserContext};
+use corey_kernel_hal::{CoreId, Exit, Outcome, Platform, UserContext};
 use corey_kernel_object::{Ctx, Entered, Header, Link};
 use corey_kernel_pcore::{self as pcore, Current, Ending};
 use corey_kernel_percore::{Delivery, Local, Message, MessageKind};
@@ -72,6 +72,7 @@ impl<P: Platform> Core<P> {
             if self.ctx.local.attention {
                 continue;
             }
+            self.write_report(&inside);
             self.ctx.local.serve_mailbox();
             if !self.ctx.local.attention {
                 break;
@@ -83,6 +84,13 @@ impl<P: Platform> Core<P> {
             (None, Some(words)) if resumes && self.current.is_some() => Outcome::Resume(words),
             (None, None) if self.current.is_some() => Outcome::Resume([0; 2]),
             _ => Outcome::Idle,
+        }
+    }
+
+    /// Tells who started what ran here that it is over.
+    fn write_report(&mut self, inside: &Entered<'static>) {
+        if let Some(report) = self.report.take() {
+            report.write(&mut self.ctx, inside);
         }
     }
 
@@ -156,18 +164,43 @@ impl<P: Platform> Core<P> {
     /// Ends what runs here.
     pub(crate) fn stop(&mut self, inside: &Entered<'static>, ending: Ending) {
         if let Some(current) = self.current.take() {
-            current.stop(&mut self.ctx, inside, ending);
+            self.write_report(inside);
+            self.report = current.stop(&mut self.ctx, inside, ending);
+            if current.first {
+                self.end_of_first(ending);
+            }
         }
         self.enter = None;
         self.ending = None;
         self.drop_all();
     }
 
-    /// Replaces the context of what runs here: new share set, new status, same address space.
+    /// What the machine was started for is over.
+    fn end_of_first(&mut self, ending: Ending) {
+        let Ending { reason, value, address } = ending;
+        let machine = self.system.devices.machine();
+        match (reason, value) {
+            (reason::HALTED, 0) => machine.exit(Exit::PowerOff),
+            (reason::HALTED, _) => log::error!("the first program halted with {value}"),
+            (reason::FAULT, _) => log::error!("the first program: exception {value}, address {address:#x}"),
+            _ => log::error!("the first program lost its share or was halted (reason {reason})"),
+        }
+        machine.exit(Exit::Status(1))
+    }
+
+    /// Replaces the context of what runs here: new share set, new status, perhaps another address space.
     fn replace(&mut self, inside: &Entered<'static>, request: pcore::Request) {
         let Some(current) = &mut self.current else { return };
         if let Some(status) = current.status.take() {
             status.unpin(&self.ctx, inside);
+        }
+        if request.tree != current.tree {
+            current.tree = request.tree;
+            atree::unload(&mut self.ctx, inside);
+            // Reserved for this core; if it died meanwhile, `check` halts what runs here.
+            if let Some(tree) = request.tree.resolve::<Tree>(inside) {
+                atree::load(&mut self.ctx, inside, tree);
+            }
         }
         current.status = request.status;
         current.tree_share = request.tree_share;

@@ -3,6 +3,7 @@
 /// A fresh user context. All registers not named are zero, the FPU is in its initial state,
 /// interrupts are on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
 pub struct UserContext {
     /// First instruction. Canonical, in the user half (the kernel checked).
     pub entry: u64,

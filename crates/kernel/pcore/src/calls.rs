@@ -132,31 +132,46 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         }
     }
 
-    /// Runs on oneself: the shares the caller holds stay held until the new set is.
+    /// Runs on oneself, in this or another address space: the shares the caller holds stay held until the
+    /// new set is.
     fn run_self(&mut self, mut request: Request, from: &RunContext) -> Result<(), Error> {
         let current = self.current.ok_or(Error::NotPermitted)?;
-        if request.tree != current.tree {
-            return Err(Error::Unsupported);
-        }
+        let (inside, core) = (self.call.inside, self.call.ctx.core());
+        let moves = request.tree != current.tree;
+        let tree = request.tree.resolve::<Tree>(inside).ok_or(Error::NotFound)?;
         request.status = self.pin(from)?;
-        // Shares held already are kept, with the one reference they have.
-        let core = self.call.ctx.core();
-        for (done, link) in request.shares.iter().enumerate() {
-            let kept = self.call.held.holds(link.id());
-            if !kept && !link.resolve::<Share>(self.call.inside).is_some_and(|share| Share::hold(share, core))
-            {
-                let undo: heapless::Vec<Link, RUN_SHARES> =
-                    request.shares.iter().take(done).copied().collect();
-                for link in undo {
-                    if !self.call.held.holds(link.id()) {
-                        self.unhold(link, core);
-                    }
+        let reserved = if moves { reserve(self.call.ctx, &tree, core) } else { Ok(()) };
+        let held = reserved.and_then(|()| {
+            self.hold_new(&request, core).inspect_err(|_| {
+                if moves {
+                    unreserve(&tree);
+                }
+            })
+        });
+        if let Err(error) = held {
+            if let Some(status) = request.status {
+                status.unpin(self.call.ctx, inside);
+            }
+            return Err(error);
+        }
+        *self.replaced = Some(request);
+        self.call.ctx.local.attention = true;
+        Ok(())
+    }
+
+    /// Makes this core a holder of the shares of `request` that it does not hold yet; on failure of none.
+    fn hold_new(&mut self, request: &Request, core: corey_kernel_hal::CoreId) -> Result<(), Error> {
+        let inside = self.call.inside;
+        let new: heapless::Vec<Link, RUN_SHARES> =
+            request.shares.iter().filter(|link| !self.call.held.holds(link.id())).copied().collect();
+        for (done, link) in new.iter().enumerate() {
+            if !link.resolve::<Share>(inside).is_some_and(|share| Share::hold(share, core)) {
+                for link in new.iter().take(done) {
+                    self.unhold(*link, core);
                 }
                 return Err(Error::NotFound);
             }
         }
-        *self.replaced = Some(request);
-        self.call.ctx.local.attention = true;
         Ok(())
     }
 }

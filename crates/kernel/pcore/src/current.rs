@@ -21,6 +21,8 @@ pub struct Current {
     pub tree_share: Id,
     /// Where the end is reported.
     pub status: Option<StatusPlace>,
+    /// Whether the machine ends with it.
+    pub first: bool,
 }
 
 /// Why and how a run ends.
@@ -66,6 +68,7 @@ impl Current {
             tree: request.tree,
             tree_share: request.tree_share,
             status: request.status,
+            first: false,
         };
         Some((current, request.context))
     }
@@ -85,16 +88,36 @@ impl Current {
         !(pcore && tree && named && pcore_named)
     }
 
-    /// Ends it: leaves the address space, frees the pcore, reports. Shares are dropped by the caller.
-    pub fn stop<P: Platform>(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, ending: Ending) {
+    /// Ends it: leaves the address space, frees the pcore. Shares are dropped by the caller, who then reports
+    /// the result.
+    #[must_use]
+    pub fn stop<P: Platform>(
+        &self,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        ending: Ending,
+    ) -> Option<Report> {
         unload(ctx, inside);
         if let Some(pcore) = self.pcore.resolve::<Pcore>(inside) {
             pcore.stop();
         }
-        if let Some(status) = self.status {
-            let Ending { reason, value, address } = ending;
-            status.report(ctx, inside, RunStatus { reason, value, address });
-            status.unpin(ctx, inside);
-        }
+        let Ending { reason, value, address } = ending;
+        self.status.map(|place| Report { place, status: RunStatus { reason, value, address } })
+    }
+}
+
+/// The end of a run, to be written when the core holds nothing of it any more: whoever reads it may take
+/// everything away.
+#[derive(Clone, Copy, Debug)]
+pub struct Report {
+    place: StatusPlace,
+    status: RunStatus,
+}
+
+impl Report {
+    /// Writes it.
+    pub fn write<P: Platform>(self, ctx: &mut Ctx<P>, inside: &Entered<'_>) {
+        self.place.unpin(ctx, inside);
+        self.place.report(ctx, inside, self.status);
     }
 }

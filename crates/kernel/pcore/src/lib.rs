@@ -13,7 +13,7 @@
 //! starter   idle→starting ─ reserve root, hold shares ─ write request ─ Run ………… answer
 //! target                                          (idle) serve ─ exit: load root, running ─ answer ─ user
 //! halter    Halt ………………………………………… answer
-//! target    serve: note ─ exit: unload, idle, status, answer
+//! target    serve: note ─ exit: unload, idle, answer ─ shares dropped ─ status
 //! ```
 //!
 //! **Sharing.** The pcore's state and the target's request, by starter and target; by design.
@@ -29,6 +29,6 @@ mod pcore;
 mod request;
 
 pub use calls::PcoreApi;
-pub use current::{Current, Ending};
+pub use current::{Current, Ending, Report};
 pub use pcore::{Pcore, end};
 pub use request::{Request, Requests, StatusPlace};

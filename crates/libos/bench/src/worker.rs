@@ -1,0 +1,119 @@
+//! One worker of a run.
+
+use crate::arena::Arena;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use corey_abi::{Error, Id, MachineCalls, ObjRef, counter};
+use corey_lib_bench::region::Machine;
+use corey_lib_bench::{Order, Place, run_region};
+use corey_libos_rt::sys::{marker, pause, rdtsc, sys};
+use corey_libos_rt::vm::Space;
+
+/// A worker: where it is, and what it may use.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(128))]
+pub struct Worker {
+    /// Position in the run, from 0.
+    pub index: u32,
+    /// Workers in the run.
+    pub cores: u32,
+    /// Operations of each.
+    pub iters: u64,
+    /// Variant number.
+    pub variant: u32,
+    /// Its own address space.
+    pub space: Space,
+    /// Its own share: nobody else holds it.
+    pub share: Id,
+    /// The share all workers hold.
+    pub team: Id,
+    pub(crate) turn: bool,
+    pub(crate) tsc_hz: u64,
+    pub(crate) arena: u64,
+    pub(crate) work: fn(&mut Self) -> Result<(), Error>,
+}
+
+impl Worker {
+    pub(crate) fn arena(&self) -> &'static Arena {
+        // SAFETY: the team mapped the arena here in every worker's address space before any of them ran; it is
+        // unmapped after they ended.
+        unsafe { corey_libos_rt::shared(self.arena) }
+    }
+
+    /// Waits for all workers.
+    pub fn meet(&self) {
+        self.arena().meeting.barrier.wait(self.cores, pause);
+    }
+
+    /// Offers an object of the team's share to the other workers; they see it after [`Worker::meet`].
+    pub fn offer(&self, object: ObjRef) {
+        self.arena().figures[self.index as usize].offer.store(object.object.0, Release);
+    }
+
+    /// What worker `index` offered.
+    #[must_use]
+    pub fn offered(&self, index: u32) -> ObjRef {
+        let object = Id(self.arena().figures[index as usize].offer.load(Acquire));
+        ObjRef { share: self.team, object }
+    }
+
+    /// Runs the timed region of benchmark variant `ID`.
+    ///
+    /// # Errors
+    ///
+    /// As `counter_read`.
+    #[inline(always)]
+    pub fn region<const ID: u32>(&self, operation: impl FnMut(u64)) -> Result<(), Error> {
+        let order = match (ID / 16, self.turn) {
+            (3, _) => Order::Hops,
+            (_, true) => Order::Turns,
+            (_, false) => Order::Free,
+        };
+        let arena = self.arena();
+        let place =
+            Place { meeting: &arena.meeting, core: self.index, cores: self.cores, iters: self.iters, order };
+        // Once before, so that what the region's own frame touches is there.
+        let mine = &arena.figures[self.index as usize];
+        let before = counters()?;
+        let span = run_region::<ID, _>(self, place, operation);
+        let after = counters()?;
+        mine.start_ns.store(span.start_ns, Relaxed);
+        mine.end_ns.store(span.end_ns, Relaxed);
+        let [faults, ipis, shootdowns, syscalls] = [0, 1, 2, 3].map(|i: usize| after[i] - before[i]);
+        mine.faults.store(faults, Relaxed);
+        mine.ipis.store(ipis, Relaxed);
+        mine.shootdowns.store(shootdowns, Relaxed);
+        // Reading the counters is four calls on the way out, of which the last counts itself.
+        mine.syscalls.store(syscalls - 4, Relaxed);
+        Ok(())
+    }
+}
+
+fn counters() -> Result<[u64; 4], Error> {
+    let mut all = [0; 4];
+    for (to, which) in
+        all.iter_mut().zip([counter::FAULTS, counter::IPIS, counter::SHOOTDOWNS, counter::SYSCALLS])
+    {
+        *to = sys().counter_read(which)?;
+    }
+    Ok(all)
+}
+
+impl Machine for Worker {
+    #[inline(always)]
+    fn marker<const ID: u32, const KIND: u32>(&self) {
+        marker::<ID, KIND>();
+    }
+    fn pause(&self) {
+        pause();
+    }
+    fn now_ns(&self) -> u64 {
+        (u128::from(rdtsc()) * 1_000_000_000 / u128::from(self.tsc_hz.max(1))) as u64
+    }
+}
+
+/// Writes one byte of the page at `address`.
+#[inline(always)]
+pub fn touch(address: u64) {
+    // SAFETY: the benchmarks pass addresses of pages they mapped writable, and use them for nothing else.
+    unsafe { (address as *mut u8).write_volatile(1) };
+}

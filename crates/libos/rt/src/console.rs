@@ -1,0 +1,119 @@
+//! Lines to the console device.
+
+use core::fmt::{self, Write};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use corey_abi::{
+    BufferHeader, DeviceCalls, Error, Home, Id, Kind, Kinds, MachineCalls, MapFlags, Name, ObjRef,
+    ShareCalls, ShareEntry, buffer_op,
+};
+use corey_libos_sys::{address, address_mut, pause, segment, sys};
+use corey_libos_vm::Space;
+
+/// Bytes of a line.
+const LINE: usize = 4096;
+const HEADER: usize = size_of::<BufferHeader>();
+/// Pages of the buffer.
+const PAGES: u64 = 2;
+
+/// Device, buffer segment, and where the buffer is mapped; 0 before [`open`].
+static DEVICE: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+static SEGMENT: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+static BUFFER: AtomicU64 = AtomicU64::new(0);
+static TAKEN: AtomicBool = AtomicBool::new(false);
+
+fn keep(place: &[AtomicU64; 2], object: ObjRef) {
+    place[0].store(object.share.0, Ordering::Relaxed);
+    place[1].store(object.object.0, Ordering::Relaxed);
+}
+
+fn kept(place: &[AtomicU64; 2]) -> ObjRef {
+    ObjRef { share: Id(place[0].load(Ordering::Relaxed)), object: Id(place[1].load(Ordering::Relaxed)) }
+}
+
+/// The share that names the console.
+pub(crate) fn share() -> Id {
+    kept(&DEVICE).share
+}
+
+/// Finds the console among the shares held, or takes it; maps a buffer.
+pub(crate) fn open(boot: Id, program: Id, space: &mut Space) -> Result<(), Error> {
+    let device = match find()? {
+        Some(device) => device,
+        None => {
+            let name = Name::new("console");
+            let share = sys().share_alloc(boot, Kinds::DEVICE, 0, 1, Home::Any, address(&name))?;
+            let object = sys().device_alloc(share, 0, Home::Any, address(&name))?;
+            ObjRef { share, object }
+        }
+    };
+    let buffer = segment(program, PAGES * 4096, "console buffer")?;
+    let (va, _) = space.map(buffer, PAGES, MapFlags::WRITE)?;
+    keep(&DEVICE, device);
+    keep(&SEGMENT, buffer);
+    BUFFER.store(va, Ordering::Release);
+    Ok(())
+}
+
+/// The first device named in a share that is held.
+fn find() -> Result<Option<ObjRef>, Error> {
+    let mut held = [ShareEntry::default(); 20];
+    let count = sys().share_list(Id::NULL, 0, address_mut(&mut held), 20)?;
+    for share in held.iter().take(count as usize) {
+        let mut start = 0;
+        loop {
+            let mut named = [ShareEntry::default(); 16];
+            let all = sys().share_list(share.id, start, address_mut(&mut named), 16)?;
+            let here = all.saturating_sub(start).min(16) as usize;
+            if let Some(device) = named.iter().take(here).find(|e| e.kind == Kind::Device as u64) {
+                return Ok(Some(ObjRef { share: share.id, object: device.id }));
+            }
+            start += 16;
+            if start >= all {
+                break;
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Fills the buffer's line.
+struct Line {
+    at: *mut u8,
+    used: usize,
+}
+
+impl Write for Line {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes().take(LINE - self.used) {
+            // SAFETY: `open` mapped two pages here, and this core has the lock.
+            unsafe { self.at.wrapping_add(HEADER + self.used).write_volatile(byte) };
+            self.used += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Prints one line. What exceeds 4096 bytes is cut.
+pub fn print_line(text: fmt::Arguments<'_>) {
+    let at = BUFFER.load(Ordering::Acquire) as *mut u8;
+    if at.is_null() {
+        return;
+    }
+    while TAKEN.swap(true, Ordering::Acquire) {
+        pause();
+    }
+    let mut out = Line { at, used: 0 };
+    // A line takes whatever comes.
+    let _ = out.write_fmt(text);
+    let header = BufferHeader { ready: 1, length: out.used as u32, done: 0, error: 0 };
+    // SAFETY: the buffer begins with its header; this core has the lock.
+    unsafe { at.cast::<BufferHeader>().write_volatile(header) };
+    // A console that refuses has nobody to be told.
+    let _ = sys().device_buf(kept(&DEVICE), buffer_op::OUT, kept(&SEGMENT), 0);
+    TAKEN.store(false, Ordering::Release);
+}
+
+/// Prints one line of text.
+pub fn line(text: &str) {
+    print_line(format_args!("{text}"));
+}

@@ -1,0 +1,185 @@
+//! One root tree: which addresses and slots are free.
+
+use corey_abi::{
+    AddressTreeCalls, Error, Home, Id, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, TREE_SLOTS, TreeTable,
+    grain, mapping_kind, tree_kind,
+};
+use corey_libos_sys::{address, address_mut, sys};
+
+const GIB: u64 = 1 << 30;
+
+/// A root tree and what is free in it.
+#[derive(Clone, Copy, Debug)]
+pub struct Space {
+    /// The tree.
+    pub tree: ObjRef,
+    /// Lowest address never handed out.
+    next: u64,
+    /// Slots in use.
+    slots: [u64; TREE_SLOTS / 64],
+}
+
+impl Space {
+    /// The tree `tree` with `used` slots in use and nothing mapped from `free` on.
+    #[must_use]
+    pub fn new(tree: ObjRef, free: u64, used: u64) -> Self {
+        let mut space = Self { tree, next: free, slots: [0; TREE_SLOTS / 64] };
+        (0..used).for_each(|slot| space.set(slot, true));
+        space
+    }
+
+    /// A new root tree in `share`.
+    ///
+    /// # Errors
+    ///
+    /// As `at_alloc`.
+    pub fn root(share: Id, free: u64, name: &str) -> Result<Self, Error> {
+        let name = Name::new(name);
+        let object = sys().at_alloc(share, tree_kind::ROOT, 0, Home::Any, address(&name))?;
+        Ok(Self::new(ObjRef { share, object }, free, 0))
+    }
+
+    fn set(&mut self, slot: u64, used: bool) {
+        if let Some(word) = self.slots.get_mut(slot as usize / 64) {
+            let bit = 1 << (slot % 64);
+            *word = if used { *word | bit } else { *word & !bit };
+        }
+    }
+
+    fn free_slot(&self) -> Result<u64, Error> {
+        let at = self.slots.iter().position(|word| *word != u64::MAX).ok_or(Error::Full)?;
+        Ok(at as u64 * 64 + u64::from(self.slots[at].trailing_ones()))
+    }
+
+    /// Takes `bytes` of address space, a multiple of 1 GiB from a 1 GiB boundary on: two mappings share no
+    /// page table.
+    pub fn reserve(&mut self, bytes: u64) -> u64 {
+        let at = self.next.next_multiple_of(GIB);
+        self.next = at + bytes.next_multiple_of(GIB);
+        at
+    }
+
+    /// Maps pages `start .. +npages` of `segment` at `va`. Returns the slot.
+    ///
+    /// # Errors
+    ///
+    /// As `at_set_slot`.
+    pub fn map_at(
+        &mut self,
+        segment: ObjRef,
+        va: u64,
+        start: u64,
+        npages: u64,
+        flags: MapFlags,
+    ) -> Result<u64, Error> {
+        self.put(Mapping {
+            kind: mapping_kind::SEGMENT,
+            flags: flags.bits(),
+            object: segment,
+            va,
+            start_page: start,
+            npages,
+            ..Mapping::default()
+        })
+    }
+
+    /// Maps all of `segment` somewhere free. Returns (address, slot).
+    ///
+    /// # Errors
+    ///
+    /// As `at_set_slot`.
+    pub fn map(&mut self, segment: ObjRef, npages: u64, flags: MapFlags) -> Result<(u64, u64), Error> {
+        let va = self.reserve(npages * PAGE_BYTES);
+        Ok((va, self.map_at(segment, va, 0, npages, flags)?))
+    }
+
+    /// Links the interior tree `tree` at `va`, a multiple of 1 GiB. Returns the slot.
+    ///
+    /// # Errors
+    ///
+    /// As `at_set_slot`.
+    pub fn link(&mut self, tree: ObjRef, va: u64) -> Result<u64, Error> {
+        self.put(Mapping { kind: mapping_kind::INTERIOR, object: tree, va, ..Mapping::default() })
+    }
+
+    /// Copies a mapping as it is. Returns the slot.
+    ///
+    /// # Errors
+    ///
+    /// As `at_set_slot`.
+    pub fn put(&mut self, mapping: Mapping) -> Result<u64, Error> {
+        let slot = self.free_slot()?;
+        sys().at_set_slot(self.tree, slot, address(&mapping))?;
+        self.set(slot, true);
+        Ok(slot)
+    }
+
+    /// Unmaps a slot.
+    ///
+    /// # Errors
+    ///
+    /// As `at_set_slot`.
+    pub fn unmap(&mut self, slot: u64) -> Result<(), Error> {
+        sys().at_set_slot(self.tree, slot, address(&Mapping::default()))?;
+        self.set(slot, false);
+        Ok(())
+    }
+
+    /// Copies every mapping of `from` that `keep` says into this tree, and what addresses are free.
+    ///
+    /// # Errors
+    ///
+    /// As `at_get` and `at_set_slot`.
+    pub fn mirror(&mut self, from: &Self, keep: &mut dyn FnMut(&Mapping) -> bool) -> Result<(), Error> {
+        const ROOM: usize = 64;
+        let mut mappings = [Mapping::default(); ROOM];
+        let mut table = TreeTable {
+            mappings: core::ptr::from_mut(&mut mappings) as u64,
+            count: ROOM as u64,
+            ..TreeTable::default()
+        };
+        sys().at_get(from.tree, address_mut(&mut table))?;
+        for mapping in mappings.iter().take(table.count as usize) {
+            if mapping.kind != mapping_kind::NONE && keep(mapping) {
+                self.put(*mapping)?;
+            }
+        }
+        self.next = self.next.max(from.next);
+        Ok(())
+    }
+}
+
+/// A new interior tree of 1 GiB in `share`.
+///
+/// # Errors
+///
+/// As `at_alloc`.
+pub fn interior(share: Id, name: &str) -> Result<ObjRef, Error> {
+    let name = Name::new(name);
+    let object = sys().at_alloc(share, tree_kind::INTERIOR, grain::GIB1, Home::Any, address(&name))?;
+    Ok(ObjRef { share, object })
+}
+
+/// Maps pages `0 .. npages` of `segment` at `offset` of the interior tree `tree`, in slot `slot`.
+///
+/// # Errors
+///
+/// As `at_set_slot`.
+pub fn map_in(
+    tree: ObjRef,
+    slot: u64,
+    segment: ObjRef,
+    offset: u64,
+    npages: u64,
+    flags: MapFlags,
+) -> Result<(), Error> {
+    let mapping = Mapping {
+        kind: mapping_kind::SEGMENT,
+        flags: flags.bits(),
+        object: segment,
+        va: offset,
+        npages,
+        ..Mapping::default()
+    };
+    sys().at_set_slot(tree, slot, address(&mapping))
+}

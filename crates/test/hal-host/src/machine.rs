@@ -1,0 +1,245 @@
+//! [`FakeMachine`]: what the cores of one machine share.
+
+use crate::failure::Failure;
+use crate::mmu::Mmu;
+use crate::platform::FakePlatform;
+use crate::ram::Ram;
+use corey_kernel_hal::{CoreId, Exit, Frame, Machine, Range};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Ticks per second of the fake time-stamp counter.
+pub const TSC_HZ: u64 = 1_000_000_000;
+
+/// What a core's hardware was asked to do since power-on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Interrupts sent.
+    pub ipis: u64,
+    /// [`corey_kernel_hal::Platform::flush`].
+    pub flushes: u64,
+    /// [`corey_kernel_hal::Platform::flush_all`].
+    pub flush_alls: u64,
+    /// [`corey_kernel_hal::Platform::load_root`].
+    pub root_loads: u64,
+    /// Frames zeroed.
+    pub zeroed: u64,
+    /// Frames copied.
+    pub copied: u64,
+}
+
+/// One core's hardware.
+#[derive(Default)]
+pub(crate) struct CoreHardware {
+    pub(crate) mmu: Mutex<Mmu>,
+    pending: AtomicBool,
+    asleep: Mutex<()>,
+    wake: Condvar,
+    pub(crate) counts: [AtomicU64; 6],
+}
+
+/// The machine behind a [`FakeMachine`] and its platforms.
+pub(crate) struct Hardware {
+    pub(crate) ram: Ram,
+    pub(crate) cores: Vec<CoreHardware>,
+    pub(crate) failure: Failure,
+    stopping: AtomicBool,
+    console: Mutex<Vec<u8>>,
+    exit: Mutex<Option<Exit>>,
+}
+
+/// Thrown through a core's stack when the machine has ended.
+pub(crate) struct PowerLost;
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Hardware {
+    pub(crate) fn core(&self, core: CoreId) -> &CoreHardware {
+        self.cores
+            .get(core.index())
+            .unwrap_or_else(|| self.failure.fail(&format!("{core:?} does not exist")))
+    }
+
+    pub(crate) fn interrupt(&self, target: CoreId) {
+        let core = self.core(target);
+        core.pending.store(true, Ordering::SeqCst);
+        drop(lock(&core.asleep));
+        core.wake.notify_all();
+    }
+
+    /// Takes the pending interrupt of `core`.
+    pub(crate) fn take_interrupt(&self, core: CoreId) -> bool {
+        self.core(core).pending.swap(false, Ordering::SeqCst)
+    }
+
+    /// Sleeps until an interrupt is pending, `more` says so, or the machine stops.
+    pub(crate) fn sleep(&self, core: CoreId, limit: Duration) {
+        let core = self.core(core);
+        let asleep = lock(&core.asleep);
+        if !core.pending.load(Ordering::SeqCst) && !self.is_stopping() {
+            drop(core.wake.wait_timeout(asleep, limit));
+        }
+    }
+
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Makes every core's thread end.
+    pub(crate) fn stop(&self) {
+        self.stopping.store(true, Ordering::SeqCst);
+        for core in &self.cores {
+            drop(lock(&core.asleep));
+            core.wake.notify_all();
+        }
+    }
+
+    /// Nobody may hold a translation to a frame that gets new contents.
+    pub(crate) fn check_unreachable(&self, frame: Frame, what: &str) {
+        if !self.ram.is_ram(frame) {
+            self.failure.fail(&format!("{what} {frame:?}, no RAM"));
+        }
+        if self.ram.held(frame) != 0 {
+            self.failure.fail(&format!(
+                "{what} {frame:?} while a core still holds a translation to it"
+            ));
+        }
+    }
+}
+
+/// A machine with a number of cores and some RAM.
+#[derive(Clone)]
+pub struct FakeMachine {
+    pub(crate) hardware: Arc<Hardware>,
+}
+
+impl FakeMachine {
+    /// A machine with `cores` cores whose RAM spans `bytes` from 1 MiB on, less `holes` (physical
+    /// addresses: sorted, disjoint, page aligned, not at the end).
+    #[must_use]
+    pub fn new(cores: usize, bytes: u64, holes: &[Range]) -> Self {
+        Self {
+            hardware: Arc::new(Hardware {
+                ram: Ram::new(bytes, holes),
+                cores: (0..cores).map(|_| CoreHardware::default()).collect(),
+                failure: Failure::new(),
+                stopping: AtomicBool::new(false),
+                console: Mutex::default(),
+                exit: Mutex::default(),
+            }),
+        }
+    }
+
+    /// Number of cores.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        self.hardware.cores.len()
+    }
+
+    /// The ranges of RAM.
+    #[must_use]
+    pub fn free(&self) -> &[Range] {
+        self.hardware.ram.free()
+    }
+
+    /// The machine as `core` sees it. Use it on one thread at a time.
+    #[must_use]
+    pub fn platform(&self, core: u16) -> FakePlatform {
+        FakePlatform::new(Arc::clone(&self.hardware), CoreId(core))
+    }
+
+    /// Runs `work` for every core on a thread of its own, and waits. Results by core.
+    ///
+    /// # Panics
+    ///
+    /// With the first failure, when any of them panics.
+    pub fn run<R: Send>(&self, work: impl Fn(FakePlatform) -> R + Sync) -> Vec<R> {
+        std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..self.cores())
+                .map(|core| {
+                    let work = &work;
+                    let platform = self.platform(core as u16);
+                    scope.spawn(move || {
+                        let failure = &self.hardware.failure;
+                        crate::core_loop::guard(failure, || work(platform))
+                    })
+                })
+                .collect();
+            let results: Vec<_> = threads.into_iter().map(|t| t.join().ok().flatten()).collect();
+            self.check();
+            let all = results.into_iter().collect::<Option<_>>();
+            all.expect("no failure was recorded, so every core gave a result")
+        })
+    }
+
+    /// What `core` was asked to do.
+    #[must_use]
+    pub fn counts(&self, core: u16) -> Counts {
+        let read = |i: usize| self.hardware.core(CoreId(core)).counts[i].load(Ordering::Relaxed);
+        Counts {
+            ipis: read(0),
+            flushes: read(1),
+            flush_alls: read(2),
+            root_loads: read(3),
+            zeroed: read(4),
+            copied: read(5),
+        }
+    }
+
+    /// From now on, reaching `frame` through a user mapping fails the test.
+    pub fn poison(&self, frame: Frame) {
+        self.hardware.ram.set_poison(frame, true);
+    }
+
+    /// Ends [`FakeMachine::poison`].
+    pub fn unpoison(&self, frame: Frame) {
+        self.hardware.ram.set_poison(frame, false);
+    }
+
+    /// How many cached translations, over all cores, name `frame`.
+    #[must_use]
+    pub fn translations_to(&self, frame: Frame) -> u32 {
+        self.hardware.ram.held(frame)
+    }
+
+    /// Everything written to the console so far.
+    #[must_use]
+    pub fn console(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.hardware.console)).into_owned()
+    }
+
+    /// How the machine ended, if it has.
+    #[must_use]
+    pub fn exited(&self) -> Option<Exit> {
+        *lock(&self.hardware.exit)
+    }
+
+    /// Checks what is true of every run.
+    ///
+    /// # Panics
+    ///
+    /// When a core failed, or somebody wrote to a hole.
+    pub fn check(&self) {
+        if let Some(what) = self.hardware.failure.first() {
+            panic!("{what}");
+        }
+        if let Some(frame) = self.hardware.ram.damaged_hole() {
+            panic!("{frame:?} is a hole, and was written to");
+        }
+    }
+}
+
+impl Machine for FakeMachine {
+    fn console_write(&self, bytes: &[u8]) {
+        lock(&self.hardware.console).extend_from_slice(bytes);
+    }
+
+    fn exit(&self, how: Exit) -> ! {
+        lock(&self.hardware.exit).get_or_insert(how);
+        self.hardware.stop();
+        std::panic::resume_unwind(Box::new(PowerLost))
+    }
+}
