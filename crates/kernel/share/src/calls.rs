@@ -156,6 +156,8 @@ impl<P: Platform> ShareCalls for ShareApi<'_, '_, P> {
     fn self_drop(&mut self, share: Id) -> Result<(), Error> {
         let call = &mut *self.0;
         let link = call.held.remove(share).ok_or(Error::NotFound)?;
+        // Dropped at the exit of this very call: the list is empty when it begins.
+        call.ctx.local.attention = true;
         if call.dropped.add(link) { Ok(()) } else { Err(Error::Full) }
     }
 }
