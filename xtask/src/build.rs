@@ -12,7 +12,8 @@ use crate::symbols::Symbols;
 use crate::toolchain::{self, Core, KERNEL_TARGET, USER_TARGET};
 use crate::{Result, paths};
 
-/// First link address of programs; each has its own, so that an address names its program. Their
+/// First link address of programs; each has its own, so that an address names its program. Below
+/// 2 GiB: the code model reaches no further. Their
 /// code model wants all of them below 2 GiB.
 const FIRST_IMAGE: u64 = 0x1000_0000;
 /// Distance between programs.
