@@ -96,7 +96,8 @@ fn object<'a>(mut maps: impl Iterator<Item = &'a Vec<Object>>, line: u64) -> Opt
 /// What can be said of a line that no object covers.
 fn place(line: u64, vaddr: u64, symbols: &Symbols) -> String {
     if vaddr < 1 << 63 {
-        format!("user memory {vaddr:#x}")
+        // A program's pages are many and alike; the record keeps the address.
+        "user memory".to_owned()
     } else {
         match symbols.data(vaddr) {
             Some(name) => format!("static {name}"),
@@ -150,6 +151,6 @@ mod tests {
         assert_eq!(list.more(&first), ",\"function\":\"lookup\",\"object\":\"share.table\"");
         let text = list.to_string();
         assert!(text.contains("lookup  —  share.table"), "{text}");
-        assert!(text.contains("user memory 0x7000"), "{text}");
+        assert!(text.contains("user memory"), "{text}");
     }
 }
