@@ -35,12 +35,12 @@ pub use words::{Arg, Reader, Word, Writer};
 
 /// Carries a raw call to a kernel: a trap, a ring, or a plain function call in host tests.
 pub trait Transport {
-    /// Makes call `number`.
+    /// Makes call `number`, which reads the first `N` of `args`.
     ///
     /// # Errors
     ///
     /// What the kernel answers.
-    fn call(&mut self, number: u64, args: [Word; 6]) -> Result<[Word; 2], Error>;
+    fn call<const N: usize>(&mut self, number: u64, args: [Word; 6]) -> Result<[Word; 2], Error>;
 }
 
 /// A row of the table as data, for the manual.

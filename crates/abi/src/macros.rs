@@ -35,23 +35,41 @@ macro_rules! syscalls {
 
         /// Decodes raw call `number`, runs it and encodes its result.
         ///
+        /// Each call is a function of its own: a cheap one does not pay for the frame of a costly one.
+        ///
         /// # Errors
         ///
-        /// [`Error::BadSyscall`](crate::Error::BadSyscall) or what the call itself returns.
+        /// [`Error::BadSyscall`] or what the call itself returns, encoded as
+        /// [`from_registers`](crate::from_registers) decodes.
         #[inline(always)]
-        pub fn dispatch<K: Kernel>(k: &mut K, number: u64, args: [$crate::Word; 6]) -> Result<[$crate::Word; 2], $crate::Error> {
-            let mut out = [0; 2];
+        pub fn dispatch<K: Kernel>(k: K, number: u64, args: [$crate::Word; 6]) -> [$crate::Word; 2] {
+            let [a, b, c, d, e, f] = args;
+            // Words travel in registers: each call takes only those it reads, and returns two.
             #[deny(unreachable_patterns)]
-            match number {
+            let words: u128 = match number {
                 $($( $num => {
-                    let mut r = $crate::Reader(&args);
-                    let _ = &mut r;
-                    $( let $arg: $ty = r.take()?; )*
-                    $crate::Arg::encode(k.$slot().$name($($arg),*)?, &mut $crate::Writer(&mut out, 0));
+                    #[inline(never)]
+                    fn $name<K: Kernel>(
+                        a: $crate::Word, b: $crate::Word, c: $crate::Word,
+                        d: $crate::Word, e: $crate::Word, f: $crate::Word, mut k: K,
+                    ) -> u128 {
+                        let mut run = move || {
+                            let args = [a, b, c, d, e, f];
+                            let mut out = [0; 2];
+                            let mut r = $crate::Reader(&args);
+                            let _ = &mut r;
+                            $( let $arg: $ty = r.take()?; )*
+                            $crate::Arg::encode(k.$slot().$name($($arg),*)?, &mut $crate::Writer(&mut out, 0));
+                            Ok(out)
+                        };
+                        let [low, high] = $crate::to_registers(run());
+                        u128::from(low) | u128::from(high) << 64
+                    }
+                    $name(a, b, c, d, e, f, k)
                 } )*)*
-                _ => return Err($crate::Error::BadSyscall),
-            }
-            Ok(out)
+                _ => u128::from((Error::BadSyscall as u64).wrapping_neg()),
+            };
+            [words as u64, (words >> 64) as u64]
         }
 
         /// Typed stubs over any [`Transport`](crate::Transport).
@@ -66,7 +84,7 @@ macro_rules! syscalls {
                         let w = &mut $crate::Writer(&mut words, 0);
                         $( $crate::Arg::encode($arg, w); )*
                         let _ = w;
-                        $crate::Reader(&self.0.call($num, words)?).take()
+                        $crate::Reader(&self.0.call::<{ 0 $(+ <$ty as $crate::Arg>::WORDS)* }>($num, words)?).take()
                     }
                 )*
             }

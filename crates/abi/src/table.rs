@@ -6,7 +6,7 @@
 //! pointers.
 
 use crate::macros::syscalls;
-use crate::{Home, Id, Kinds, ObjRef, UserPtr};
+use crate::{Error, Home, Id, Kinds, ObjRef, UserPtr};
 
 syscalls! {
     /// Any object.

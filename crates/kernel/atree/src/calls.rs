@@ -16,11 +16,11 @@ use corey_lib_sync::Relax;
 
 /// `at_…`.
 #[derive(Debug)]
-pub struct AddressTreeApi<'c, 'a, P: Platform>(pub &'c mut Call<'a, P>);
+pub struct AddressTreeApi<'a, P: Platform>(pub Call<'a, P>);
 
 const MAPPING: u64 = Mapping::BYTES as u64;
 
-impl<'a, P: Platform> AddressTreeApi<'_, 'a, P> {
+impl<'a, P: Platform> AddressTreeApi<'a, P> {
     /// Checks a mapping against the caller's shares and the tree's shape.
     fn check(&self, tree: &Tree, from: &Mapping) -> Result<Map, Error> {
         let flags = MapFlags::from_bits(from.flags).ok_or(Error::BadArgument)?;
@@ -93,7 +93,7 @@ fn element(array: u64, index: u64) -> Result<UserPtr, Error> {
         .ok_or(Error::BadAddress)
 }
 
-impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, '_, P> {
+impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
     fn at_alloc(&mut self, share: Id, kind: u64, grain: u64, core: Home, name: UserPtr) -> Result<Id, Error> {
         let share = self.0.share_for(share, Kind::AddressTree)?;
         let kind = match (kind, grain) {
@@ -102,7 +102,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, '_, P> {
             (tree_kind::INTERIOR, grain::MIB2 | grain::GIB512) => return Err(Error::Unsupported),
             _ => return Err(Error::BadArgument),
         };
-        let call = &mut *self.0;
+        let call = &mut self.0;
         call.held.check_home(call.ctx, call.inside, core)?;
         let name = call.ctx.read_name(call.inside, name)?;
         share.charge(call.ctx, 1, 1)?;

@@ -31,7 +31,7 @@ pub(crate) fn audit<P: Platform>(
     if system.auditor.compare_exchange(0, me, Ordering::AcqRel, Ordering::Relaxed).is_err() {
         return Err(Error::Busy);
     }
-    let mut cached = call.ctx.local.cached_frames;
+    let mut cached = call.ctx.mem.cached();
     let mut others = CoreSet::EMPTY;
     for core in 0..system.info.cores {
         others.insert(CoreId(core as u16));

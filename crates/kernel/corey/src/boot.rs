@@ -55,7 +55,7 @@ impl<P: Platform> Core<P> {
     pub(crate) fn boot(&mut self) {
         let inside = self.ctx.enter();
         let result = self.first_program(&inside);
-        drop(inside);
+        self.ctx.leave(inside);
         match result {
             Ok(context) => self.enter_with(context),
             Err(text) => {

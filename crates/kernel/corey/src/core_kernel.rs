@@ -2,12 +2,12 @@
 
 use crate::gate::Gate;
 use crate::system::System;
-use corey_abi::{dispatch, reason, to_registers};
+use corey_abi::{dispatch, reason};
 use corey_kernel_atree::fault;
-use corey_kernel_hal::{Fault, Outcome, Platform, Registers, Traps, UserContext};
+use corey_kernel_hal::{Cause, Fault, Outcome, Platform, Registers, Traps, UserContext};
 use corey_kernel_object::{Ctx, Entered};
 use corey_kernel_pcore::{Current, Ending, Report, Request};
-use corey_kernel_share::{Authority, Call};
+use corey_kernel_share::Authority;
 
 /// Vector of a page fault, in reports.
 const PAGE_FAULT: u32 = 14;
@@ -48,23 +48,55 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// Enters the kernel and serves the mailbox.
-    #[inline(always)]
-    pub(crate) fn begin(&mut self) -> Entered<'static> {
-        let inside = self.ctx.enter();
-        self.ctx.local.serve_mailbox();
-        inside
-    }
-
-    /// Serves the mailbox and leaves the kernel; the short way when nothing was noted.
+    /// Leaves the kernel; the short way when nothing was noted and no message waits.
     #[inline(always)]
     fn finish(&mut self, inside: Entered<'static>, words: [u64; 2]) -> Outcome {
-        self.ctx.local.serve_mailbox();
-        if self.ctx.local.attention {
+        if self.ctx.local.attention || self.ctx.local.own().mailbox.is_pending() {
             return self.settle(inside, Some(words));
         }
-        drop(inside);
+        self.ctx.leave(inside);
         Outcome::Resume(words)
+    }
+
+    /// A system call that found a message waiting. Apart, so that the common way saves no registers for it.
+    #[cold]
+    #[inline(never)]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "words stay in the registers they came in: an array would be stored by every call"
+    )]
+    fn syscall_after_messages(
+        a: u64,
+        b: u64,
+        c: u64,
+        d: u64,
+        e: u64,
+        f: u64,
+        number: u64,
+        core: &mut Self,
+        inside: Entered<'static>,
+        outcome: &mut Outcome,
+    ) {
+        core.ctx.local.serve_mailbox();
+        let words = dispatch(Gate { core, inside: &inside }, number, [a, b, c, d, e, f]);
+        *outcome = core.settle(inside, Some(words));
+    }
+
+    /// A page fault that found a message waiting, or that nothing resolves.
+    #[cold]
+    #[inline(never)]
+    fn page_fault_slow(
+        &mut self,
+        inside: Entered<'static>,
+        address: u64,
+        cause: Cause,
+        registers: &Registers,
+    ) -> Outcome {
+        self.ctx.local.serve_mailbox();
+        if fault(&mut self.ctx, &inside, address, cause) {
+            return self.settle(inside, Some([0; 2]));
+        }
+        self.fail(inside, PAGE_FAULT, address, registers)
     }
 
     /// Ends what runs here because of an exception.
@@ -91,46 +123,41 @@ impl<P: Platform> Traps for Core<P> {
     #[inline(always)]
     fn syscall(&mut self, number: u64, args: [u64; 6]) -> Outcome {
         self.ctx.local.counters.syscalls += 1;
-        let inside = self.begin();
-        let mut gate = Gate {
-            call: Call {
-                ctx: &mut self.ctx,
-                held: &mut self.held,
-                inside: &inside,
-                dropped: &mut self.dropped,
-            },
-            system: self.system,
-            current: &self.current,
-            ending: &mut self.ending,
-            replaced: &mut self.replaced,
-        };
-        let words = to_registers(dispatch(&mut gate, number, args));
+        let inside = self.ctx.enter();
+        if self.ctx.local.own().mailbox.is_pending() {
+            let [a, b, c, d, e, f] = args;
+            let mut outcome = Outcome::Idle;
+            Self::syscall_after_messages(a, b, c, d, e, f, number, self, inside, &mut outcome);
+            return outcome;
+        }
+        let words = dispatch(Gate { core: self, inside: &inside }, number, args);
         self.finish(inside, words)
     }
 
     #[inline(always)]
     fn page_fault(&mut self, trap: Fault, registers: &mut Registers) -> Outcome {
         self.ctx.local.counters.faults += 1;
-        let inside = self.begin();
-        if fault(&mut self.ctx, &inside, trap.address, trap.cause) {
-            return self.finish(inside, [0; 2]);
+        let inside = self.ctx.enter();
+        let waiting = self.ctx.local.own().mailbox.is_pending();
+        if waiting || !fault(&mut self.ctx, &inside, trap.address, trap.cause) {
+            return self.page_fault_slow(inside, trap.address, trap.cause, registers);
         }
-        self.fail(inside, PAGE_FAULT, trap.address, registers)
+        self.finish(inside, [0; 2])
     }
 
     fn exception(&mut self, vector: u8, _: u64, registers: &mut Registers) -> Outcome {
-        let inside = self.begin();
+        let inside = self.ctx.enter();
         let address = registers.rip;
         self.fail(inside, u32::from(vector), address, registers)
     }
 
     fn interrupt(&mut self, _: &mut Registers) -> Outcome {
-        let inside = self.begin();
+        let inside = self.ctx.enter();
         self.finish(inside, [0; 2])
     }
 
     fn idle(&mut self) -> Outcome {
-        let inside = self.begin();
+        let inside = self.ctx.enter();
         self.settle(inside, None)
     }
 }

@@ -64,7 +64,7 @@ impl<P: Platform> Core<P> {
             self.bury(&inside);
             if let Some(link) = self.dropped.pop() {
                 // Between two entries: no handle of this core was looked up through the share.
-                drop(inside);
+                self.ctx.leave(inside);
                 inside = self.ctx.enter();
                 self.release(&inside, link);
                 continue;
@@ -78,7 +78,7 @@ impl<P: Platform> Core<P> {
                 break;
             }
         }
-        drop(inside);
+        self.ctx.leave(inside);
         match (self.enter.take(), words) {
             (Some(context), _) => Outcome::Enter(context),
             (None, Some(words)) if resumes && self.current.is_some() => Outcome::Resume(words),
@@ -116,7 +116,7 @@ impl<P: Platform> Core<P> {
                         0
                     }
                     MessageKind::Stop => {
-                        let cached = self.ctx.local.cached_frames;
+                        let cached = self.ctx.mem.cached();
                         mailbox.answer(sender, cached);
                         self.wait_for_audit();
                         continue;

@@ -1,54 +1,69 @@
 //! [`Gate`]: one system call on its way to an object crate.
 
+use crate::core_kernel::Core;
 use crate::machine::MachineApi;
-use crate::system::System;
 use corey_abi::{
     AddressTreeCalls, DeviceCalls, Kernel, MachineCalls, ObjectCalls, PcoreCalls, SegmentCalls, ShareCalls,
 };
 use corey_kernel_atree::AddressTreeApi;
 use corey_kernel_device::DeviceApi;
 use corey_kernel_hal::Platform;
-use corey_kernel_pcore::{Current, Ending, PcoreApi, Request};
+use corey_kernel_object::Entered;
+use corey_kernel_pcore::PcoreApi;
 use corey_kernel_segment::SegmentApi;
 use corey_kernel_share::{Call, ShareApi};
 
-/// A call's authority and surroundings.
+/// One call: the core it runs on, and the kernel entry it belongs to.
 #[derive(Debug)]
 pub(crate) struct Gate<'a, P: Platform> {
-    pub(crate) call: Call<'a, P>,
-    pub(crate) system: &'static System<P>,
-    pub(crate) current: &'a Option<Current>,
-    pub(crate) ending: &'a mut Option<Ending>,
-    pub(crate) replaced: &'a mut Option<Request>,
+    pub(crate) core: &'a mut Core<P>,
+    pub(crate) inside: &'a Entered<'static>,
+}
+
+impl<P: Platform> Gate<'_, P> {
+    #[inline(always)]
+    fn call(&mut self) -> Call<'_, P> {
+        let core = &mut *self.core;
+        Call { ctx: &mut core.ctx, held: &mut core.held, inside: self.inside, dropped: &mut core.dropped }
+    }
 }
 
 /// One line per object kind: the compiler asks for it.
 impl<P: Platform> Kernel for Gate<'_, P> {
     fn object(&mut self) -> impl ObjectCalls {
-        ShareApi(&mut self.call)
+        ShareApi(self.call())
     }
     fn share(&mut self) -> impl ShareCalls {
-        ShareApi(&mut self.call)
+        ShareApi(self.call())
     }
     fn segment(&mut self) -> impl SegmentCalls {
-        SegmentApi(&mut self.call)
+        SegmentApi(self.call())
     }
     fn at(&mut self) -> impl AddressTreeCalls {
-        AddressTreeApi(&mut self.call)
+        AddressTreeApi(self.call())
     }
+    #[inline(always)]
     fn pcore(&mut self) -> impl PcoreCalls {
+        let core = &mut *self.core;
         PcoreApi {
-            call: &mut self.call,
-            current: self.current,
-            requests: &self.system.requests,
-            ending: self.ending,
-            replaced: self.replaced,
+            call: Call {
+                ctx: &mut core.ctx,
+                held: &mut core.held,
+                inside: self.inside,
+                dropped: &mut core.dropped,
+            },
+            current: &core.current,
+            requests: &core.system.requests,
+            ending: &mut core.ending,
+            replaced: &mut core.replaced,
         }
     }
     fn device(&mut self) -> impl DeviceCalls {
-        DeviceApi(&mut self.call, &self.system.devices)
+        let devices = &self.core.system.devices;
+        DeviceApi(self.call(), devices)
     }
     fn machine(&mut self) -> impl MachineCalls {
-        MachineApi { call: &mut self.call, system: self.system }
+        let system = self.core.system;
+        MachineApi { call: self.call(), system }
     }
 }

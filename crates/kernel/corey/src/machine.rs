@@ -12,12 +12,12 @@ use corey_kernel_share::Call;
 
 /// `machine_…` and its neighbours.
 #[derive(Debug)]
-pub(crate) struct MachineApi<'c, 'a, P: Platform> {
-    pub(crate) call: &'c mut Call<'a, P>,
+pub(crate) struct MachineApi<'a, P: Platform> {
+    pub(crate) call: Call<'a, P>,
     pub(crate) system: &'static System<P>,
 }
 
-impl<P: Platform> MachineApi<'_, '_, P> {
+impl<P: Platform> MachineApi<'_, P> {
     /// Only the boot share is the key to the machine.
     fn key(&self, share: Id) -> Result<(), Error> {
         self.call.held.share(self.call.inside, share)?;
@@ -56,13 +56,13 @@ impl<P: Platform> MachineApi<'_, '_, P> {
     }
 }
 
-impl<P: Platform> MachineCalls for MachineApi<'_, '_, P> {
+impl<P: Platform> MachineCalls for MachineApi<'_, P> {
     fn locality_get(&mut self, _: u64, _: UserPtr) -> Result<(), Error> {
         Err(Error::Unsupported)
     }
 
     fn share_list(&mut self, share: Id, start: u64, list: UserPtr, count: u64) -> Result<u64, Error> {
-        let call = &mut *self.call;
+        let call = &mut self.call;
         let inside = call.inside;
         let mut all = 0_u64;
         let (mut window, mut first) = (heapless::Vec::<ShareEntry, 16>::new(), start);
@@ -147,7 +147,7 @@ impl<P: Platform> MachineCalls for MachineApi<'_, '_, P> {
 
     fn audit(&mut self, share: Id, report: UserPtr) -> Result<(), Error> {
         self.key(share)?;
-        let result = audit::audit(self.system, self.call)?;
+        let result = audit::audit(self.system, &mut self.call)?;
         let mut bytes = [0; AuditReport::BYTES];
         result.to_bytes(&mut bytes);
         self.call.ctx.copy_out(self.call.inside, &bytes, report)

@@ -15,9 +15,9 @@ const CONSOLE: u64 = 0;
 
 /// `device_…`.
 #[derive(Debug)]
-pub struct DeviceApi<'c, 'a, P: Platform>(pub &'c mut Call<'a, P>, pub &'static Devices);
+pub struct DeviceApi<'a, P: Platform>(pub Call<'a, P>, pub &'static Devices);
 
-impl<P: Platform> DeviceCalls for DeviceApi<'_, '_, P> {
+impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
     fn device_list(&mut self, start: u64, list: UserPtr, count: u64) -> Result<u64, Error> {
         if start == 0 && count > 0 {
             let mut bytes = [0; DeviceEntry::BYTES];
@@ -32,7 +32,7 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, '_, P> {
         if device != CONSOLE {
             return Err(Error::NotFound);
         }
-        let call = &mut *self.0;
+        let call = &mut self.0;
         call.held.check_home(call.ctx, call.inside, core)?;
         let name = call.ctx.read_name(call.inside, name)?;
         share.charge(call.ctx, 0, 1)?;

@@ -2,7 +2,7 @@
 
 use crate::frames::{Owned, Zeroed};
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use corey_kernel_hal::{Frame, PAGE_SIZE, Platform};
 
 /// What a kernel frame may hold.
@@ -21,10 +21,12 @@ unsafe impl Content for Words {}
 
 /// Owns at most one frame, published once: readers need no lock.
 #[derive(Debug)]
-#[repr(transparent)]
+#[repr(C, align(8))]
 pub struct FrameCell<T: Content> {
     /// 0, or the number of a frame that holds a `T`. Changes from 0 once, and back only through `&mut`.
-    frame: AtomicU64,
+    frame: AtomicU32,
+    /// Makes it a word.
+    unused: AtomicU32,
     content: PhantomData<fn() -> T>,
 }
 
@@ -41,7 +43,7 @@ impl<T: Content> FrameCell<T> {
     /// An empty cell.
     #[must_use]
     pub const fn new() -> Self {
-        Self { frame: AtomicU64::new(0), content: PhantomData }
+        Self { frame: AtomicU32::new(0), unused: AtomicU32::new(0), content: PhantomData }
     }
 
     const SIZE: () = assert!(size_of::<T>() as u64 == PAGE_SIZE);
@@ -49,14 +51,21 @@ impl<T: Content> FrameCell<T> {
     /// What it holds.
     #[inline(always)]
     pub fn get<P: Platform>(&self, platform: &P) -> Option<&T> {
+        Some(self.get_with_frame(platform)?.1)
+    }
+
+    /// What it holds, and the frame's number.
+    #[inline(always)]
+    pub fn get_with_frame<P: Platform>(&self, platform: &P) -> Option<(Frame, &T)> {
         let () = Self::SIZE;
-        let frame = self.frame.load(Ordering::Acquire) as u32;
+        let frame = self.frame.load(Ordering::Acquire);
         if frame == 0 {
             return None;
         }
         // SAFETY: `frame` holds a `T` while `self` is borrowed (field invariant), is RAM, and `T` is
         // made of atomics.
-        Some(unsafe { platform.direct(Frame(frame)).cast::<T>().as_ref() })
+        let content = unsafe { platform.direct(Frame(frame)).cast::<T>().as_ref() };
+        Some((Frame(frame), content))
     }
 
     /// Publishes `frame` as an all-zero `T`.
@@ -65,7 +74,7 @@ impl<T: Content> FrameCell<T> {
     ///
     /// The frame comes back when another core was first.
     pub fn publish(&self, frame: Zeroed) -> Result<(), Zeroed> {
-        let word = u64::from(frame.0.0.0);
+        let word = frame.0.0.0;
         match self.frame.compare_exchange(0, word, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => Ok(()),
             Err(_) => Err(frame),
@@ -75,13 +84,13 @@ impl<T: Content> FrameCell<T> {
     /// The frame's number, for audits.
     #[must_use]
     pub fn frame(&self) -> Option<Frame> {
-        let frame = self.frame.load(Ordering::Acquire) as u32;
+        let frame = self.frame.load(Ordering::Acquire);
         (frame != 0).then_some(Frame(frame))
     }
 
     /// Takes the frame back. The caller empties a `T` that owns frames itself first.
     pub fn take(&mut self) -> Option<Owned> {
-        let frame = core::mem::take(self.frame.get_mut()) as u32;
+        let frame = core::mem::take(self.frame.get_mut());
         (frame != 0).then_some(Owned(Frame(frame)))
     }
 

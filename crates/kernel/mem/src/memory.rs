@@ -198,6 +198,12 @@ impl Mem {
         Self { memory, cache: heapless::Vec::new() }
     }
 
+    /// Frames in the cache.
+    #[must_use]
+    pub fn cached(&self) -> u64 {
+        self.cache.len() as u64
+    }
+
     /// All frames.
     #[must_use]
     #[inline(always)]
@@ -215,7 +221,6 @@ impl Mem {
         if (source == Source::Nearest || source == Source::Core(local.id))
             && let Some(frame) = self.cache.pop()
         {
-            local.cached_frames = self.cache.len() as u64;
             return Ok(Owned(frame));
         }
         self.alloc_slow(local, source)
@@ -261,7 +266,6 @@ impl Mem {
             // Lowest first, so that neighbours in memory are handed out in order.
             self.cache.reverse();
             drop(stock);
-            local.cached_frames = self.cache.len() as u64;
         }
         Some(first)
     }
@@ -300,6 +304,5 @@ impl Mem {
         }
         let pushed = self.cache.push(frame.0);
         debug_assert!(pushed.is_ok(), "room was made");
-        local.cached_frames = self.cache.len() as u64;
     }
 }

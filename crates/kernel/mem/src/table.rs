@@ -30,7 +30,8 @@ impl<'a> TableRef<'a> {
     #[must_use]
     #[inline(always)]
     pub fn of<P: Platform>(cell: &'a crate::FrameCell<TablePage>, platform: &P) -> Option<Self> {
-        Some(Self { frame: cell.frame()?, page: cell.get(platform)? })
+        let (frame, page) = cell.get_with_frame(platform)?;
+        Some(Self { frame, page })
     }
 
     /// Its frame.

@@ -116,10 +116,8 @@ pub struct Ctx<P: Platform> {
     dying: SlotList,
     /// Dead private objects, free from this core's next entry on.
     private: SlotList,
-    /// The entry (counted) in which `private` was last added to.
+    /// The entry (its epoch) in which `private` was last added to.
     private_since: u64,
-    /// Kernel entries so far.
-    entries: u64,
 }
 
 impl<P: Platform> Ctx<P> {
@@ -134,15 +132,19 @@ impl<P: Platform> Ctx<P> {
             dying: SlotList::default(),
             private: SlotList::default(),
             private_since: 0,
-            entries: 0,
         }
     }
 
-    /// Enters the kernel: pointers looked up from here on stay good until the result is dropped.
+    /// Enters the kernel: pointers looked up from here on stay good until [`Ctx::leave`].
     #[inline(always)]
     pub fn enter(&mut self) -> Entered<'static> {
-        self.entries += 1;
         self.local.own().epoch.enter()
+    }
+
+    /// Leaves the kernel.
+    #[inline(always)]
+    pub fn leave(&mut self, inside: Entered<'static>) {
+        self.local.own().epoch.leave(inside);
     }
 
     /// This core.
@@ -319,7 +321,7 @@ impl<P: Platform> Ctx<P> {
         if all.is_within(self.local.id) {
             self.drain_private();
             self.private.push(header);
-            self.private_since = self.entries;
+            self.private_since = self.local.own().epoch.count();
             return;
         }
         if let Some(limbo) = self.world.limbos.get(header.home().index()) {
@@ -342,7 +344,7 @@ impl<P: Platform> Ctx<P> {
 
     /// Frees this core's dead private objects of earlier entries.
     fn drain_private(&mut self) {
-        if self.private.len() == 0 || self.private_since == self.entries {
+        if self.private.len() == 0 || self.private_since == self.local.own().epoch.count() {
             return;
         }
         let mut dead = core::mem::take(&mut self.private);

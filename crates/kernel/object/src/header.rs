@@ -29,7 +29,8 @@ pub struct Header {
     /// 0 while the slot is free or the object is dead. Written last when an object is made.
     id: AtomicU64,
     /// The body's type.
-    type_id: [AtomicU64; 2],
+    type_id: AtomicU64,
+    reserved: AtomicU64,
     /// Shares that name it; for a share also the cores that hold it.
     refs: AtomicU32,
     /// Kind in the low byte, home core above.
@@ -47,18 +48,19 @@ pub struct Header {
 
 const _: () = assert!(size_of::<Header>() == 128);
 
-fn type_words<T: 'static>() -> [u64; 2] {
+/// The type as the compiler tells it apart, cut to one word: a mix-up of the kernel's five types would need
+/// two of them to share 64 bits of a hash.
+fn type_word<T: 'static>() -> u64 {
     const { assert!(size_of::<TypeId>() == 16) };
     // SAFETY: both are 16 bytes without padding; the words are only compared.
-    unsafe { core::mem::transmute::<TypeId, [u64; 2]>(TypeId::of::<T>()) }
+    let [word, _] = unsafe { core::mem::transmute::<TypeId, [u64; 2]>(TypeId::of::<T>()) };
+    word
 }
 
 impl Header {
     /// Makes the slot an object; the ID is visible last.
     pub(crate) fn init<P: Platform, T: Object<P>>(&self, id: Id, home: CoreId, name: &Name, pages: u64) {
-        for (to, from) in self.type_id.iter().zip(type_words::<T>()) {
-            to.store(from, Ordering::Relaxed);
-        }
+        self.type_id.store(type_word::<T>(), Ordering::Relaxed);
         self.refs.store(1, Ordering::Relaxed);
         self.kind_home.store(T::KIND as u32 | u32::from(home.0) << 8, Ordering::Relaxed);
         self.pages.store(pages, Ordering::Relaxed);
@@ -159,8 +161,7 @@ impl Header {
 
     #[inline(always)]
     fn is<T: 'static>(&self) -> bool {
-        let [a, b] = type_words::<T>();
-        self.type_id[0].load(Ordering::Relaxed) == a && self.type_id[1].load(Ordering::Relaxed) == b
+        self.type_id.load(Ordering::Relaxed) == type_word::<T>()
     }
 
     /// Where the body is.

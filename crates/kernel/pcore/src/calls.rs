@@ -19,7 +19,7 @@ use corey_lib_sync::Relax;
 #[derive(Debug)]
 pub struct PcoreApi<'c, 'a, P: Platform> {
     /// The call.
-    pub call: &'c mut Call<'a, P>,
+    pub call: Call<'a, P>,
     /// What runs here.
     pub current: &'c Option<Current>,
     /// Requests to other cores.
@@ -179,7 +179,7 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
 impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
     fn pcore_alloc(&mut self, share: Id, core: u64, name: UserPtr) -> Result<Id, Error> {
         let share = self.call.share_for(share, Kind::Pcore)?;
-        let call = &mut *self.call;
+        let call = &mut self.call;
         let name = call.ctx.read_name(call.inside, name)?;
         let number = u16::try_from(core).map_err(|_| Error::NotFound)?;
         let slot = call.ctx.world.owners.get(usize::from(number)).ok_or(Error::NotFound)?;

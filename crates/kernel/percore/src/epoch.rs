@@ -9,6 +9,7 @@
 //! reclaimer's fence comes first, the reader's look-up sees the link gone.
 
 use crate::atomic::{AtomicU64, Ordering, fence};
+use core::marker::PhantomData;
 
 /// One core's epoch: odd while it runs kernel code.
 #[derive(Debug, Default)]
@@ -19,29 +20,31 @@ pub struct Epoch(AtomicU64);
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot(u64);
 
-/// Proof that this core is inside the kernel. Pointers to objects borrow from it.
+/// Proof that this core is inside the kernel. Pointers to objects borrow from it. A value costs nothing; it
+/// ends by [`Epoch::leave`].
 #[derive(Debug)]
-pub struct Entered<'e> {
-    epoch: &'e Epoch,
-    /// Whether dropping it leaves the kernel.
-    outermost: bool,
-}
+pub struct Entered<'e>(PhantomData<&'e Epoch>);
 
 impl Epoch {
-    /// Enters the kernel: from here on, what this core looks up stays.
-    ///
-    /// # Panics
-    ///
-    /// When it is inside already: entries do not nest.
+    /// Enters the kernel: from here on, what this core looks up stays. Entries do not nest: interrupts are off
+    /// inside.
     #[inline(always)]
     pub fn enter(&self) -> Entered<'_> {
         let now = self.0.load(Ordering::Relaxed);
-        assert!(now & 1 == 0, "kernel entries do not nest: interrupts are off inside");
+        debug_assert!(now & 1 == 0, "kernel entries do not nest");
         // The swap is the store and the fence in one instruction.
         self.0.swap(now + 1, Ordering::SeqCst);
         #[cfg(loom)]
         fence(Ordering::SeqCst);
-        Entered { epoch: self, outermost: true }
+        Entered(PhantomData)
+    }
+
+    /// Leaves the kernel: every pointer that borrowed from `inside` is gone.
+    #[inline(always)]
+    pub fn leave(&self, inside: Entered<'_>) {
+        let Entered(PhantomData) = inside;
+        let now = self.0.load(Ordering::Relaxed);
+        self.0.store(now + 1, Ordering::Release);
     }
 
     /// A witness that this core is inside already, for mailbox handlers.
@@ -51,7 +54,13 @@ impl Epoch {
     /// When it is not.
     pub fn inside(&self) -> Entered<'_> {
         assert!(self.0.load(Ordering::Relaxed) & 1 == 1, "mailboxes are served inside the kernel");
-        Entered { epoch: self, outermost: false }
+        Entered(PhantomData)
+    }
+
+    /// The epoch as its own core sees it: one number per entry.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
     }
 
     /// The epoch as another core sees it. Call it after unlinking, once per batch: it fences.
@@ -68,16 +77,6 @@ impl Epoch {
     }
 }
 
-impl Drop for Entered<'_> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        if self.outermost {
-            let now = self.epoch.0.load(Ordering::Relaxed);
-            self.epoch.0.store(now + 1, Ordering::Release);
-        }
-    }
-}
-
 #[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
@@ -89,7 +88,7 @@ mod tests {
         let inside = epoch.enter();
         let seen = epoch.snapshot();
         assert!(!epoch.passed(seen));
-        drop(inside);
+        epoch.leave(inside);
         assert!(epoch.passed(seen));
         let _again = epoch.enter();
         assert!(epoch.passed(seen), "it was outside in between");
@@ -116,7 +115,7 @@ mod models {
                     if linked.load(Ordering::Acquire) {
                         assert!(!reused.load(Ordering::Acquire), "reused under a reader");
                     }
-                    drop(inside);
+                    epoch.leave(inside);
                 })
             };
             linked.store(false, Ordering::Release);

@@ -56,6 +56,7 @@ pub struct Local<P> {
     pub platform: P,
     /// This core.
     pub id: CoreId,
+    own: &'static PerCore,
     /// Every core's shared blocks.
     pub cores: &'static [PerCore],
     /// Event counts.
@@ -68,8 +69,6 @@ pub struct Local<P> {
     pub halt_pending: bool,
     /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
     pub attention: bool,
-    /// Frames in the private cache, kept current for an audit.
-    pub cached_frames: u64,
     serve: Serve<P>,
 }
 
@@ -78,6 +77,7 @@ impl<P: Platform> Local<P> {
     pub fn new(platform: P, cores: &'static [PerCore], serve: Serve<P>) -> Self {
         Self {
             id: platform.core(),
+            own: cores.get(platform.core().index()).expect("a core's number is below the number of cores"),
             platform,
             cores,
             counters: Counters::default(),
@@ -85,7 +85,6 @@ impl<P: Platform> Local<P> {
             deferred: CoreSet::EMPTY,
             halt_pending: false,
             attention: false,
-            cached_frames: 0,
             serve,
         }
     }
@@ -93,7 +92,7 @@ impl<P: Platform> Local<P> {
     /// This core's shared blocks.
     #[inline(always)]
     pub fn own(&self) -> &'static PerCore {
-        self.cores.get(self.id.index()).expect("a core's number is below the number of cores")
+        self.own
     }
 
     /// Serves the mailbox if something waits.

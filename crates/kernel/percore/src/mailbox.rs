@@ -6,7 +6,7 @@
 //! ```
 //!
 //! One slot per (sender, owner): a full queue cannot happen, and an answer goes to a line only the two
-//! touch. An interrupt is sent only when the pending word was zero: otherwise one is on its way, or the
+//! touch. An interrupt is sent only when the pending summary was zero: otherwise one is on its way, or the
 //! owner has not yet looked.
 
 use crate::atomic::{AtomicU64, Ordering};
@@ -103,7 +103,11 @@ struct Slot {
 /// The bits of senders that posted.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-struct Pending([AtomicU64; MAX_CORES / 64]);
+struct Pending {
+    /// Bit w: look at word w. What the owner reads at every entry and exit.
+    summary: AtomicU64,
+    words: [AtomicU64; MAX_CORES / 64],
+}
 
 /// The slots of all mailboxes, one per (owner, sender).
 pub(crate) struct Slots {
@@ -138,12 +142,7 @@ impl Mailbox {
     #[must_use]
     #[inline(always)]
     pub fn is_pending(&self) -> bool {
-        let [a, b, c, d] = &self.pending.0;
-        a.load(Ordering::Relaxed)
-            | b.load(Ordering::Relaxed)
-            | c.load(Ordering::Relaxed)
-            | d.load(Ordering::Relaxed)
-            != 0
+        self.pending.summary.load(Ordering::Relaxed) != 0
     }
 
     /// Sender's side: whether this sender's slot is free. An abandoned message keeps it taken until the
@@ -168,9 +167,11 @@ impl Mailbox {
         slot.object[0].store(message.object.address(), Ordering::Relaxed);
         slot.object[1].store(message.object.id(), Ordering::Relaxed);
         slot.state.store(POSTED, Ordering::Release);
-        let bit = 1 << (sender.index() % 64);
-        let word = self.pending.0.get(sender.index() / 64).expect("core numbers are below MAX_CORES");
-        let before = word.fetch_or(bit, Ordering::SeqCst);
+        let at = sender.index() / 64;
+        let word = self.pending.words.get(at).expect("core numbers are below MAX_CORES");
+        word.fetch_or(1 << (sender.index() % 64), Ordering::SeqCst);
+        // The owner takes the summary first: a bit set before that is seen, one set after asks for a new turn.
+        let before = self.pending.summary.fetch_or(1 << at, Ordering::SeqCst);
         (Ticket { target: owner }, before == 0)
     }
 
@@ -187,13 +188,14 @@ impl Mailbox {
     /// Owner's side: the senders that posted since the last call.
     pub fn take(&self) -> CoreSet {
         let mut senders = CoreSet::EMPTY;
-        for (at, word) in self.pending.0.iter().enumerate() {
-            if word.load(Ordering::Relaxed) != 0 {
-                let mut bits = word.swap(0, Ordering::SeqCst);
-                while bits != 0 {
-                    senders.insert(CoreId((at * 64) as u16 + bits.trailing_zeros() as u16));
-                    bits &= bits - 1;
-                }
+        let mut summary = self.pending.summary.swap(0, Ordering::SeqCst);
+        while summary != 0 {
+            let at = summary.trailing_zeros() as usize;
+            summary &= summary - 1;
+            let mut bits = self.pending.words.get(at).map_or(0, |word| word.swap(0, Ordering::SeqCst));
+            while bits != 0 {
+                senders.insert(CoreId((at * 64) as u16 + bits.trailing_zeros() as u16));
+                bits &= bits - 1;
             }
         }
         senders

@@ -10,9 +10,9 @@ use corey_kernel_share::{Call, Share};
 
 /// `segment_…`.
 #[derive(Debug)]
-pub struct SegmentApi<'c, 'a, P: Platform>(pub &'c mut Call<'a, P>);
+pub struct SegmentApi<'a, P: Platform>(pub Call<'a, P>);
 
-impl<'a, P: Platform> SegmentApi<'_, 'a, P> {
+impl<'a, P: Platform> SegmentApi<'a, P> {
     /// A segment of `npages` in `share`, paid for but not yet named.
     fn make(
         &mut self,
@@ -21,7 +21,7 @@ impl<'a, P: Platform> SegmentApi<'_, 'a, P> {
         core: Home,
         name: UserPtr,
     ) -> Result<Handle<'a, Segment>, Error> {
-        let call = &mut *self.0;
+        let call = &mut self.0;
         call.held.check_home(call.ctx, call.inside, core)?;
         let name = call.ctx.read_name(call.inside, name)?;
         let cost = Segment::cost(npages);
@@ -38,7 +38,7 @@ impl<'a, P: Platform> SegmentApi<'_, 'a, P> {
     }
 
     fn shrink(&mut self, segment: Handle<'a, Segment>, old: u64, new: u64) -> Result<(), Error> {
-        let call = &mut *self.0;
+        let call = &mut self.0;
         let platform = call.ctx.local.platform.clone();
         segment.cut(new);
         for page in new..old {
@@ -68,7 +68,7 @@ impl<'a, P: Platform> SegmentApi<'_, 'a, P> {
     }
 }
 
-impl<P: Platform> SegmentCalls for SegmentApi<'_, '_, P> {
+impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
     fn segment_alloc(
         &mut self,
         share: Id,
@@ -103,7 +103,7 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, '_, P> {
         }
         let npages = from.npages();
         let to = self.make(&share, npages, core, name)?;
-        let call = &mut *self.0;
+        let call = &mut self.0;
         let platform = call.ctx.local.platform.clone();
         from.header().seen().insert(call.ctx.core());
         let mut copied = Ok(());

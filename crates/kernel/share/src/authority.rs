@@ -1,6 +1,7 @@
 //! [`Authority`]: the shares in whose name a call runs.
 
 use crate::share::Share;
+use core::cell::Cell;
 use corey_abi::{Error, Home, Id, ObjRef, RUN_SHARES};
 use corey_kernel_hal::Platform;
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link};
@@ -9,6 +10,8 @@ use corey_kernel_object::{Ctx, Entered, Handle, Header, Link};
 #[derive(Clone, Debug, Default)]
 pub struct Authority {
     held: heapless::Vec<Link, RUN_SHARES>,
+    /// Position of the share that was named last: tried first.
+    last: Cell<u8>,
 }
 
 impl Authority {
@@ -19,12 +22,15 @@ impl Authority {
     /// [`Error::NotFound`].
     #[inline(always)]
     pub fn share<'k>(&self, inside: &'k Entered<'_>, id: Id) -> Result<Handle<'k, Share>, Error> {
-        for link in &self.held {
-            if link.id() == id {
-                return link.resolve(inside).ok_or(Error::NotFound);
-            }
+        if let Some(link) = self.held.get(usize::from(self.last.get()))
+            && link.id() == id
+        {
+            return link.resolve(inside).ok_or(Error::NotFound);
         }
-        Err(Error::NotFound)
+        let at = self.held.iter().position(|link| link.id() == id).ok_or(Error::NotFound)?;
+        // There are at most RUN_SHARES.
+        self.last.set(at as u8);
+        self.held.get(at).and_then(|link| link.resolve(inside)).ok_or(Error::NotFound)
     }
 
     /// The header of what `reference` names.

@@ -61,18 +61,18 @@ impl<'a, P: Platform> Call<'a, P> {
 
 /// `obj_…`, `share_…` and `self_drop`.
 #[derive(Debug)]
-pub struct ShareApi<'c, 'a, P: Platform>(pub &'c mut Call<'a, P>);
+pub struct ShareApi<'a, P: Platform>(pub Call<'a, P>);
 
-impl<P: Platform> ObjectCalls for ShareApi<'_, '_, P> {
+impl<P: Platform> ObjectCalls for ShareApi<'_, P> {
     fn obj_get_name(&mut self, object: ObjRef, name: UserPtr) -> Result<(), Error> {
-        let call = &mut *self.0;
+        let call = &mut self.0;
         let header = call.held.header(&call.ctx.local.platform, call.inside, object)?;
         let text = header.name();
         call.ctx.copy_out(call.inside, &text.0, name)
     }
 }
 
-impl<P: Platform> ShareCalls for ShareApi<'_, '_, P> {
+impl<P: Platform> ShareCalls for ShareApi<'_, P> {
     fn share_alloc(
         &mut self,
         parent: Id,
@@ -82,7 +82,7 @@ impl<P: Platform> ShareCalls for ShareApi<'_, '_, P> {
         core: Home,
         name: UserPtr,
     ) -> Result<Id, Error> {
-        let call = &mut *self.0;
+        let call = &mut self.0;
         let parent = call.share_for(parent, Kind::Share)?;
         if !parent.kinds().contains(kinds) {
             return Err(Error::NotPermitted);
@@ -119,7 +119,7 @@ impl<P: Platform> ShareCalls for ShareApi<'_, '_, P> {
     }
 
     fn share_addobj(&mut self, share: Id, object: ObjRef) -> Result<(), Error> {
-        let call = &mut *self.0;
+        let call = &mut self.0;
         let header = call.held.header(&call.ctx.local.platform, call.inside, object)?;
         if header.kind() == Kind::Share {
             return Err(Error::NotPermitted);
@@ -141,7 +141,7 @@ impl<P: Platform> ShareCalls for ShareApi<'_, '_, P> {
     }
 
     fn share_delobj(&mut self, object: ObjRef) -> Result<(), Error> {
-        let call = &mut *self.0;
+        let call = &mut self.0;
         let share = call.held.share(call.inside, object.share)?;
         if object.share == object.object {
             return Err(Error::NotFound);
@@ -154,7 +154,7 @@ impl<P: Platform> ShareCalls for ShareApi<'_, '_, P> {
     }
 
     fn self_drop(&mut self, share: Id) -> Result<(), Error> {
-        let call = &mut *self.0;
+        let call = &mut self.0;
         let link = call.held.remove(share).ok_or(Error::NotFound)?;
         // Dropped at the exit of this very call: the list is empty when it begins.
         call.ctx.local.attention = true;

@@ -22,8 +22,8 @@ pub struct Trap;
 
 impl Transport for Trap {
     #[inline(always)]
-    fn call(&mut self, number: u64, args: [Word; 6]) -> Result<[Word; 2], Error> {
-        from_registers(corey_arch_x86_64_user::syscall(number, args))
+    fn call<const N: usize>(&mut self, number: u64, args: [Word; 6]) -> Result<[Word; 2], Error> {
+        from_registers(corey_arch_x86_64_user::syscall::<N>(number, args))
     }
 }
 
@@ -40,7 +40,7 @@ pub fn sys() -> Client<Trap> {
 ///
 /// What the kernel answers.
 pub fn raw(number: u64, args: [Word; 6]) -> Result<[Word; 2], Error> {
-    Trap.call(number, args)
+    Trap.call::<6>(number, args)
 }
 
 /// The address of a value, for the kernel.
