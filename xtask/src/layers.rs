@@ -40,6 +40,8 @@ const LAYERS: &[Layer] = &[
     ("arch/x86-64/facade", &["crates/abi", "crates/lib", "crates/kernel/hal", "crates/drivers", "arch"]),
     ("arch", &["crates/abi", "crates/lib", "crates/kernel/hal", "arch"]),
     ("crates/libos/sys", &["crates/abi", "crates/lib", "crates/libos", "arch/x86-64/user"]),
+    // Start-up code is the machine's.
+    ("crates/libos/rt", &["crates/abi", "crates/lib", "crates/libos", "arch/x86-64/user"]),
     ("crates/libos", &["crates/abi", "crates/lib", "crates/libos"]),
     ("crates/apps", &["crates/abi", "crates/lib", "crates/libos", "crates/apps"]),
     ("crates/test", &["crates/abi", "crates/lib", "crates/kernel", "crates/test"]),
