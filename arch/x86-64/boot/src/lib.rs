@@ -14,11 +14,13 @@
 #![allow(unsafe_code, reason = "entry code, loader structures, page tables")]
 
 pub mod acpi;
+#[cfg(not(test))]
 mod entry;
 pub mod facts;
 pub mod memory;
 mod multiboot;
 mod pvh;
+#[cfg(not(test))]
 pub mod start;
 
 pub use facts::{Facts, Loader};

@@ -30,7 +30,7 @@ impl Pieces {
     /// Takes out what is in use: every page touched.
     pub fn remove(&mut self, used: Range) {
         let start = used.start & !(PAGE_SIZE - 1);
-        let end = used.end.checked_next_multiple_of(PAGE_SIZE).unwrap_or(u64::MAX & !(PAGE_SIZE - 1));
+        let end = used.end.checked_next_multiple_of(PAGE_SIZE).unwrap_or(!(PAGE_SIZE - 1));
         if start >= end {
             return;
         }

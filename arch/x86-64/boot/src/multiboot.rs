@@ -23,7 +23,7 @@ pub(crate) unsafe fn read(facts: &mut Facts, address: u64) {
     match info.memory_map_tag() {
         Some(map) => {
             for area in map.memory_areas() {
-                if MemoryAreaType::from(area.typ()) == MemoryAreaType::Available {
+                if area.typ() == MemoryAreaType::Available {
                     facts.add_ram(area.start_address(), area.size());
                 }
             }

@@ -49,28 +49,32 @@ pub(crate) unsafe fn read(facts: &mut Facts, address: u64) {
     if modules > 0 {
         facts.add_used(module_list, module_list.saturating_add(MODULE_BYTES));
         // SAFETY: as above.
-        let (start, bytes) = unsafe { (get::<u64>(module_list), get::<u64>(module_list + 8)) };
+        let start = unsafe { get::<u64>(module_list) };
+        // SAFETY: as above.
+        let bytes = unsafe { get::<u64>(module_list.saturating_add(8)) };
         facts.add_module(start, start.saturating_add(bytes));
     }
     for area in 0..areas.min(256) {
-        let at = map + area * AREA_BYTES;
+        let at = map.saturating_add(area * AREA_BYTES);
         // SAFETY: as above.
-        let kind = unsafe { get::<u32>(at + 16) };
+        let kind = unsafe { get::<u32>(at.saturating_add(16)) };
         if kind == RAM {
             // SAFETY: as above.
-            let (start, bytes) = unsafe { (get::<u64>(at), get::<u64>(at + 8)) };
+            let start = unsafe { get::<u64>(at) };
+            // SAFETY: as above.
+            let bytes = unsafe { get::<u64>(at.saturating_add(8)) };
             facts.add_ram(start, bytes);
         }
     }
     if command_line != 0 {
         let mut text = heapless::Vec::<u8, 1025>::new();
         // SAFETY: as above.
-        while let byte @ 1.. = unsafe { get::<u8>(command_line + text.len() as u64) } {
+        while let byte @ 1.. = unsafe { get::<u8>(command_line.saturating_add(text.len() as u64)) } {
             if text.push(byte).is_err() {
                 break;
             }
         }
-        facts.add_used(command_line, command_line + text.len() as u64 + 1);
+        facts.add_used(command_line, command_line.saturating_add(text.len() as u64 + 1));
         match core::str::from_utf8(&text) {
             Ok(text) => facts.set_command_line(text),
             Err(_) => facts.complaint = Some("the command line is not UTF-8 and is ignored"),

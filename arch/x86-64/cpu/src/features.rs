@@ -60,20 +60,19 @@ impl Features {
 #[must_use]
 pub fn name() -> heapless::String<64> {
     let cpuid = CpuId::with_cpuid_reader(CpuIdReaderNative);
-    let mut out = heapless::String::new();
+    let mut out = heapless::String::<64>::new();
     let mut add = |text: &str| {
-        for c in text.trim_matches(|c: char| c == ' ' || c == '\0').chars() {
-            if (' '..='~').contains(&c) && c != '"' && c != '\\' {
-                // A name that is longer is cut.
-                let _ = out.push(c);
-            }
+        let clean = text.trim_matches(|c: char| c == ' ' || c == '\0');
+        for c in clean.chars().filter(|c| (' '..='~').contains(c) && *c != '"' && *c != '\\') {
+            // A name that is longer is cut.
+            let _ = out.push(c);
         }
     };
     if let Some(vendor) = cpuid.get_vendor_info() {
         add(vendor.as_str());
     }
     if let Some(brand) = cpuid.get_processor_brand_string() {
-        add(" ");
+        add("/");
         add(brand.as_str());
     }
     out

@@ -5,7 +5,7 @@ use crate::entry::{Entries, stub_addresses};
 use crate::features::features;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
-use corey_arch_x86_64_asm::{msr, read_msr, read_cr0, read_cr4, write_cr0, write_cr4, write_msr};
+use corey_arch_x86_64_asm::{msr, read_cr0, read_cr4, read_msr, write_cr0, write_cr4, write_msr};
 
 /// Kernel code.
 pub(crate) const KERNEL_CODE: u16 = 0x08;

@@ -61,9 +61,11 @@ pub(crate) fn stop_others() {
 
 /// This core's number, also where GS is the user's.
 fn core() -> u64 {
-    // SAFETY: both registers exist.
-    let bases = unsafe { [read_msr(msr::IA32_GS_BASE), read_msr(msr::IA32_KERNEL_GSBASE)] };
-    let Some(block) = bases.into_iter().find(|b| *b >= DIRECT_BASE) else { return 0 };
+    // SAFETY: the register exists.
+    let here = unsafe { read_msr(msr::IA32_GS_BASE) };
+    // SAFETY: the register exists.
+    let other = unsafe { read_msr(msr::IA32_KERNEL_GSBASE) };
+    let Some(block) = [here, other].into_iter().find(|b| *b >= DIRECT_BASE) else { return 0 };
     // SAFETY: kernel addresses in these registers are blocks.
     unsafe { (*(block as *const Block)).core }
 }

@@ -164,7 +164,8 @@ impl Platform for X86 {
     unsafe fn write_status(&self, frame: Frame, offset: u64, words: [u64; 2]) {
         let at = direct(frame.address() + offset).cast::<AtomicU64>();
         // SAFETY: the caller's promise: aligned, inside a pinned data frame. User code may race: atomics.
-        let (first, second) = unsafe { (&*at, &*at.wrapping_add(1)) };
+        let both = unsafe { &*at.cast::<[AtomicU64; 2]>() };
+        let [first, second] = both;
         second.store(words[1], Ordering::Relaxed);
         first.store(words[0], Ordering::Release);
     }

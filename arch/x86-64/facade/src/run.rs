@@ -278,10 +278,12 @@ fn share_kernel_half() {
 unsafe fn load_core<K: Boot<X86>>(core: &mut PerCore<K::Core>) {
     core.block.own = &raw const core.block as u64;
     *core.block.kernel.get_mut() = core.kernel.get() as u64;
-    let core = core::ptr::from_mut(core);
-    // SAFETY: boot memory stays, and each field is used for one thing only from here on.
-    let (tables, interrupts, block) =
-        unsafe { ((*core).tables.assume_init_mut(), (*core).interrupts, &(*core).block) };
+    // SAFETY: boot memory stays; nobody else refers to this core's structure yet, and its kernel's cell is
+    // reached by address only.
+    let core: &'static mut PerCore<K::Core> = unsafe { &mut *core::ptr::from_mut(core) };
+    // SAFETY: `run` filled the tables.
+    let tables = unsafe { core.tables.assume_init_mut() };
+    let (interrupts, block) = (core.interrupts, &core.block);
     // SAFETY: the caller's promise.
     unsafe { load::<Ways<K>>(tables, interrupts, block) };
 }

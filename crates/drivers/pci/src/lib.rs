@@ -8,10 +8,9 @@
 //!
 //! **Sharing.** None: runs on the boot processor.
 //!
-//! **Testing.** Unit tests on a fake configuration space.
-#![cfg_attr(not(test), no_std)]
-#![cfg_attr(not(test), forbid(unsafe_code))]
-#![cfg_attr(test, allow(unsafe_code, reason = "the test fake implements an unsafe trait of pci_types"))]
+//! **Testing.** `tests/` on a fake configuration space.
+#![no_std]
+#![forbid(unsafe_code)]
 
 mod scan;
 

@@ -3,10 +3,10 @@
 use crate::arena::Arena;
 use crate::worker::Worker;
 use core::mem::{offset_of, size_of};
-use corey_abi::{Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls};
+use corey_abi::{Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls, mapping_kind};
 use corey_lib_bench::MAX_CORES;
 use corey_libos_rt::sys::{address, segment, sys};
-use corey_libos_rt::vm::{Core, Ended, Thread, spawn};
+use corey_libos_rt::vm::{Core, Ended, Space, Thread, spawn};
 use corey_libos_rt::{Process, halt};
 
 const STACK_PAGES: u64 = 16;
@@ -52,9 +52,25 @@ impl From<Error> for Failure {
     }
 }
 
+/// Touches everything that is mapped now, image, stack and arena, so that a region counts its own faults only.
+fn warm(space: &Space) -> Result<(), Error> {
+    let mut sink = 0_u8;
+    space.each(&mut |mapping| {
+        if mapping.kind == mapping_kind::SEGMENT {
+            for page in 0..mapping.npages {
+                let at = (mapping.va + page * PAGE_BYTES) as *const u8;
+                // SAFETY: mapped, and mappings are always readable; what is read does not matter.
+                sink ^= unsafe { at.read_volatile() };
+            }
+        }
+    })?;
+    core::hint::black_box(sink);
+    Ok(())
+}
+
 /// Where a worker on another core begins.
 extern "C" fn begin(worker: &mut Worker) -> ! {
-    match (worker.work)(worker) {
+    match warm(&worker.space).and_then(|()| (worker.work)(worker)) {
         Ok(()) => halt(0),
         Err(error) => {
             corey_libos_rt::println!("worker {}: a system call failed: {error:?}", worker.index);
@@ -104,6 +120,7 @@ impl Team {
             let _ = self.cores.push((core, u64::from(worker.index)));
             let _ = threads.push(thread);
         }
+        warm(&process.space)?;
         (first.work)(first)?;
         for (thread, (_, index)) in threads.iter().zip(&self.cores) {
             match thread.join() {

@@ -125,12 +125,12 @@ impl Space {
         Ok(())
     }
 
-    /// Copies every mapping of `from` that `keep` says into this tree, and what addresses are free.
+    /// Calls `each` with every mapping.
     ///
     /// # Errors
     ///
-    /// As `at_get` and `at_set_slot`.
-    pub fn mirror(&mut self, from: &Self, keep: &mut dyn FnMut(&Mapping) -> bool) -> Result<(), Error> {
+    /// As `at_get`: `OutOfRange` beyond 64 slots.
+    pub fn each(&self, each: &mut dyn FnMut(&Mapping)) -> Result<(), Error> {
         const ROOM: usize = 64;
         let mut mappings = [Mapping::default(); ROOM];
         let mut table = TreeTable {
@@ -138,14 +138,26 @@ impl Space {
             count: ROOM as u64,
             ..TreeTable::default()
         };
-        sys().at_get(from.tree, address_mut(&mut table))?;
-        for mapping in mappings.iter().take(table.count as usize) {
-            if mapping.kind != mapping_kind::NONE && keep(mapping) {
-                self.put(*mapping)?;
-            }
-        }
-        self.next = self.next.max(from.next);
+        sys().at_get(self.tree, address_mut(&mut table))?;
+        let used = mappings.iter().take(table.count as usize);
+        used.filter(|m| m.kind != mapping_kind::NONE).for_each(each);
         Ok(())
+    }
+
+    /// Copies every mapping of `from` that `keep` says into this tree, and what addresses are free.
+    ///
+    /// # Errors
+    ///
+    /// As [`Space::each`] and `at_set_slot`.
+    pub fn mirror(&mut self, from: &Self, keep: &mut dyn FnMut(&Mapping) -> bool) -> Result<(), Error> {
+        let mut result = Ok(());
+        from.each(&mut |mapping| {
+            if result.is_ok() && keep(mapping) {
+                result = self.put(*mapping).map(|_| ());
+            }
+        })?;
+        self.next = self.next.max(from.next);
+        result
     }
 }
 
