@@ -13,7 +13,6 @@ use core::marker::PhantomData;
 
 /// One core's epoch: odd while it runs kernel code.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 pub struct Epoch(AtomicU64);
 
 /// A reading of another core's [`Epoch`].

@@ -6,21 +6,25 @@ use crate::set::CoreSet;
 use crate::words::ObjectWords;
 use corey_kernel_hal::{BootAlloc, CoreId, Platform};
 use corey_lib_sync::Relax;
+use crossbeam_utils::CachePadded;
 
 /// The blocks of one core that other cores reach. Each on lines of its own.
 #[derive(Debug)]
 pub struct PerCore {
     /// Written by the core, read by reclaimers.
-    pub epoch: Epoch,
+    pub epoch: CachePadded<Epoch>,
     /// Written by senders, read by the core.
-    pub mailbox: Mailbox,
+    pub mailbox: CachePadded<Mailbox>,
 }
 
 impl PerCore {
     /// The blocks of `cores` cores, from boot memory.
     pub fn new_all(cores: usize, alloc: &mut impl BootAlloc) -> &'static [Self] {
         let slots = Slots::new(cores, alloc);
-        alloc.slice(cores, |i| Self { epoch: Epoch::default(), mailbox: Mailbox::new(&slots, i) })
+        alloc.slice(cores, |i| Self {
+            epoch: CachePadded::default(),
+            mailbox: CachePadded::new(Mailbox::new(&slots, i)),
+        })
     }
 }
 

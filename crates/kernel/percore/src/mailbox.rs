@@ -13,6 +13,7 @@ use crate::atomic::{AtomicU64, Ordering};
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
 use corey_kernel_hal::{CoreId, MAX_CORES};
+use crossbeam_utils::CachePadded;
 
 const IDLE: u64 = 0;
 const POSTED: u64 = 1;
@@ -102,7 +103,6 @@ struct Slot {
 
 /// The bits of senders that posted.
 #[derive(Debug, Default)]
-#[repr(align(128))]
 struct Pending {
     /// Bit w: look at word w. What the owner reads at every entry and exit.
     summary: AtomicU64,
@@ -124,9 +124,8 @@ impl Slots {
 
 /// One core's mailbox.
 #[derive(Debug)]
-#[repr(align(128))]
 pub struct Mailbox {
-    pending: Pending,
+    pending: CachePadded<Pending>,
     slots: &'static [Slot],
 }
 
@@ -135,7 +134,7 @@ impl Mailbox {
     pub(crate) fn new(slots: &Slots, owner: usize) -> Self {
         let first = owner * slots.cores;
         let own = slots.all.get(first..first + slots.cores).expect("one row of slots per core");
-        Self { pending: Pending::default(), slots: own }
+        Self { pending: CachePadded::default(), slots: own }
     }
 
     /// Whether something waits. Reads one line that only senders write.
@@ -241,7 +240,7 @@ mod models {
 
     fn mailbox(senders: usize) -> Mailbox {
         let slots: Vec<_> = (0..senders).map(|_| Slot::default()).collect();
-        Mailbox { pending: Pending::default(), slots: Vec::leak(slots) }
+        Mailbox { pending: CachePadded::default(), slots: Vec::leak(slots) }
     }
 
     /// No message is lost: whoever is told that no interrupt is needed was seen by the owner's turn.
