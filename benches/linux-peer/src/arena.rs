@@ -72,10 +72,7 @@ impl Mapping {
         if start == libc::MAP_FAILED {
             return Err(Failure::last("mmap"));
         }
-        let mapping = Self {
-            start: start.cast(),
-            bytes,
-        };
+        let mapping = Self { start: start.cast(), bytes };
         // SAFETY: the guard is the last page of what was just mapped.
         let guard = unsafe { start.byte_add(bytes) };
         // SAFETY: nothing ever points into the guard.

@@ -34,18 +34,12 @@ impl Machine {
         let cpuinfo = read("/proc/cpuinfo")?;
         let field = |name: &str| {
             let line = cpuinfo.lines().find(|line| line.starts_with(name));
-            line.and_then(|line| line.split_once(':'))
-                .map_or("unknown", |(_, value)| value.trim())
+            line.and_then(|line| line.split_once(':')).map_or("unknown", |(_, value)| value.trim())
         };
-        let mitigations = cmdline
-            .split_whitespace()
-            .find_map(|w| w.strip_prefix("mitigations="));
+        let mitigations = cmdline.split_whitespace().find_map(|w| w.strip_prefix("mitigations="));
         let thp = read("/sys/kernel/mm/transparent_hugepage/enabled")?;
         Ok(Self {
-            processors: cpuinfo
-                .lines()
-                .filter(|line| line.starts_with("processor"))
-                .count() as u32,
+            processors: cpuinfo.lines().filter(|line| line.starts_with("processor")).count() as u32,
             cpu: field("model name").to_owned(),
             tsc_hz: measure_tsc(),
             kernel: read("/proc/sys/kernel/osrelease")?.trim().to_owned(),
@@ -57,9 +51,7 @@ impl Machine {
 
 /// Returns the word in brackets.
 fn chosen(line: &str) -> &str {
-    let inside = line
-        .split_once('[')
-        .and_then(|(_, rest)| rest.split_once(']'));
+    let inside = line.split_once('[').and_then(|(_, rest)| rest.split_once(']'));
     inside.map_or("unknown", |(word, _)| word)
 }
 
@@ -87,31 +79,18 @@ impl Interrupts {
 
     fn parse(text: &str) -> Self {
         let sum = |name: &str| -> u64 {
-            let line = text
-                .lines()
-                .find_map(|line| line.trim_start().strip_prefix(name));
-            line.map_or(0, |line| {
-                line.split_whitespace()
-                    .map_while(|word| word.parse::<u64>().ok())
-                    .sum()
-            })
+            let line = text.lines().find_map(|line| line.trim_start().strip_prefix(name));
+            line.map_or(0, |line| line.split_whitespace().map_while(|word| word.parse::<u64>().ok()).sum())
         };
-        Self {
-            ipis: sum("RES:") + sum("CAL:"),
-            shootdowns: sum("TLB:"),
-        }
+        Self { ipis: sum("RES:") + sum("CAL:"), shootdowns: sum("TLB:") }
     }
 }
 
 /// Refuses a job whose pages do not fit, before the kernel kills someone for it.
 pub(crate) fn check_memory(job: &Job) -> Result<(), Failure> {
     let meminfo = read("/proc/meminfo")?;
-    let line = meminfo
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"));
-    let kib = line
-        .and_then(|line| line.split_whitespace().next())
-        .and_then(|n| n.parse().ok());
+    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()).and_then(|n| n.parse().ok());
     let available: u64 = kib.unwrap_or(0) * 1024;
     let needed = job.pages().saturating_mul(4096);
     // An eighth on top: page tables and the kernel's own.
@@ -135,13 +114,7 @@ mod tests {
     fn interrupts_are_summed_over_processors() {
         let text = "           CPU0       CPU1\n  0:  9  9  IO-APIC timer\nRES:  3  4  Rescheduling interrupts\n\
                     CAL:  10  20  Function call interrupts\nTLB:  1  2  TLB shootdowns\n";
-        assert_eq!(
-            Interrupts::parse(text),
-            Interrupts {
-                ipis: 37,
-                shootdowns: 3
-            }
-        );
+        assert_eq!(Interrupts::parse(text), Interrupts { ipis: 37, shootdowns: 3 });
         assert_eq!(Interrupts::parse(""), Interrupts::default());
     }
 

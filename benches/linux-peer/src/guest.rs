@@ -16,10 +16,7 @@ pub(crate) struct Failure {
 impl Failure {
     /// A benchmark or the guest failed: status 1.
     pub(crate) fn guest(what: &str, error: &io::Error) -> Self {
-        Self {
-            status: 1,
-            text: format!("{what}: {error}"),
-        }
+        Self { status: 1, text: format!("{what}: {error}") }
     }
 
     /// The command line means nothing: status 2.
@@ -45,21 +42,11 @@ fn mount(kind: &str, target: &str) -> Result<(), Failure> {
     let (kind_text, target_text) = (text(kind), text(target));
     // SAFETY: three zero-terminated strings that outlive the call and no data.
     let result = unsafe {
-        libc::mount(
-            kind_text.as_ptr(),
-            target_text.as_ptr(),
-            kind_text.as_ptr(),
-            0,
-            std::ptr::null(),
-        )
+        libc::mount(kind_text.as_ptr(), target_text.as_ptr(), kind_text.as_ptr(), 0, std::ptr::null())
     };
     // The kernel may have mounted devtmpfs itself.
     let busy = io::Error::last_os_error().raw_os_error() == Some(libc::EBUSY);
-    if result == 0 || busy {
-        Ok(())
-    } else {
-        Err(Failure::last(&format!("mount {target}")))
-    }
+    if result == 0 || busy { Ok(()) } else { Err(Failure::last(&format!("mount {target}"))) }
 }
 
 /// Mounts `/dev`, `/proc` and `/sys`.
@@ -70,10 +57,7 @@ pub(crate) fn mount_all() -> Result<(), Failure> {
 }
 
 fn open_for_writing(path: &str) -> Result<File, Failure> {
-    OpenOptions::new()
-        .write(true)
-        .open(path)
-        .map_err(|error| Failure::guest(path, &error))
+    OpenOptions::new().write(true).open(path).map_err(|error| Failure::guest(path, &error))
 }
 
 /// The one writer of records, on the first serial port.
@@ -85,10 +69,7 @@ pub(crate) struct Records {
 
 impl Records {
     pub(crate) fn open() -> Result<Self, Failure> {
-        Ok(Self {
-            port: open_for_writing("/dev/ttyS0")?,
-            seq: 0,
-        })
+        Ok(Self { port: open_for_writing("/dev/ttyS0")?, seq: 0 })
     }
 
     /// Writes one record as one line with the next sequence number as its first key.
@@ -97,9 +78,7 @@ impl Records {
         let fields = text.strip_prefix('{').expect("a record is an object");
         let line = format!("{{\"seq\":{},{fields}\n", self.seq);
         self.seq += 1;
-        self.port
-            .write_all(line.as_bytes())
-            .map_err(|error| Failure::guest("ttyS0", &error))
+        self.port.write_all(line.as_bytes()).map_err(|error| Failure::guest("ttyS0", &error))
     }
 }
 
@@ -121,9 +100,7 @@ pub(crate) fn dump_kallsyms() -> Result<(), Failure> {
 
 /// Says whether a line of kallsyms names code.
 fn is_function(line: &str) -> bool {
-    line.split_whitespace()
-        .nth(1)
-        .is_some_and(|kind| matches!(kind, "t" | "T" | "w" | "W"))
+    line.split_whitespace().nth(1).is_some_and(|kind| matches!(kind, "t" | "T" | "w" | "W"))
 }
 
 /// Waits until the port has sent everything.

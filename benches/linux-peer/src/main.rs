@@ -23,9 +23,7 @@ use crate::figures::Machine;
 use crate::guest::{Failure, Records};
 
 fn main() {
-    std::panic::set_hook(Box::new(|info| {
-        guest::fail(&Failure::panic(info.to_string()))
-    }));
+    std::panic::set_hook(Box::new(|info| guest::fail(&Failure::panic(info.to_string()))));
     if std::process::id() != 1 {
         eprintln!("linux-peer is the init of a benchmark guest; start it with `cargo xtask bench`");
         std::process::exit(2);
@@ -41,34 +39,23 @@ fn run() -> Result<(), Failure> {
     let cmdline = figures::read("/proc/cmdline")?;
     let mut request = Request::default();
     let mut kallsyms = false;
-    for (key, value) in cmdline
-        .split_whitespace()
-        .filter_map(|word| word.split_once('='))
-    {
+    for (key, value) in cmdline.split_whitespace().filter_map(|word| word.split_once('=')) {
         if key == "kallsyms" {
             kallsyms = value == "1";
         } else {
-            request
-                .take(key, value)
-                .map_err(|bad| Failure::command_line(bad.to_string()))?;
+            request.take(key, value).map_err(|bad| Failure::command_line(bad.to_string()))?;
         }
     }
     let machine = Machine::read(&cmdline)?;
     let processors = machine.processors.min(MAX_CORES as u32);
-    let counts = request
-        .cores(processors)
-        .map_err(|bad| Failure::command_line(bad.to_string()))?;
+    let counts = request.cores(processors).map_err(|bad| Failure::command_line(bad.to_string()))?;
     let mut records = Records::open()?;
     for (bench, variant) in request.selection() {
         for &cores in counts.as_slice() {
             run_one(&machine, &request, bench, variant, cores, &mut records)?;
         }
     }
-    if kallsyms {
-        guest::dump_kallsyms()
-    } else {
-        Ok(())
-    }
+    if kallsyms { guest::dump_kallsyms() } else { Ok(()) }
 }
 
 fn run_one(
@@ -79,12 +66,8 @@ fn run_one(
     cores: u32,
     records: &mut Records,
 ) -> Result<(), Failure> {
-    let job = work::Job {
-        id: id(bench.number, variant),
-        cores,
-        iters: request.iters(bench),
-        turn: request.turn,
-    };
+    let job =
+        work::Job { id: id(bench.number, variant), cores, iters: request.iters(bench), turn: request.turn };
     figures::check_memory(&job)?;
     let outcome = work::run(job)?;
     let extra = [

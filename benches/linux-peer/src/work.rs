@@ -35,11 +35,7 @@ impl Job {
 
     /// System calls inside the region: the operation's own.
     pub(crate) fn syscalls(&self) -> u64 {
-        if self.id / 16 == 1 {
-            self.iters * u64::from(self.cores)
-        } else {
-            0
-        }
+        if self.id / 16 == 1 { self.iters * u64::from(self.cores) } else { 0 }
     }
 
     fn order(&self) -> Order {
@@ -85,10 +81,7 @@ impl Machine for Linux {
         marker::pause();
     }
     fn now_ns(&self) -> u64 {
-        let mut time = libc::timespec {
-            tv_sec: 0,
-            tv_nsec: 0,
-        };
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
         // SAFETY: `time` is a valid place for the answer; this clock always exists.
         unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
         time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
@@ -104,9 +97,7 @@ pub(crate) fn run(job: Job) -> std::result::Result<Result, Failure> {
         _ => None,
     };
     let bytes = job.pages() as usize * 4096;
-    let pages = common
-        .map(|visibility| Mapping::new(bytes, visibility))
-        .transpose()?;
+    let pages = common.map(|visibility| Mapping::new(bytes, visibility)).transpose()?;
     match job.workers() {
         Workers::Threads => std::thread::scope(|scope| {
             for core in 0..job.cores {
@@ -117,33 +108,18 @@ pub(crate) fn run(job: Job) -> std::result::Result<Result, Failure> {
         Workers::Processes => run_processes(job, &arena_memory, pages.as_ref())?,
     }
     let outcomes = &arena_memory.arena().outcomes[..job.cores as usize];
-    let start = outcomes
-        .iter()
-        .map(|o| o.start_ns.load(Relaxed))
-        .min()
-        .unwrap_or(0);
-    let end = outcomes
-        .iter()
-        .map(|o| o.end_ns.load(Relaxed))
-        .max()
-        .unwrap_or(0);
+    let start = outcomes.iter().map(|o| o.start_ns.load(Relaxed)).min().unwrap_or(0);
+    let end = outcomes.iter().map(|o| o.end_ns.load(Relaxed)).max().unwrap_or(0);
     Ok(Result {
         ns: end - start,
-        per_core_ns: outcomes
-            .iter()
-            .map(|o| o.end_ns.load(Relaxed) - o.start_ns.load(Relaxed))
-            .collect(),
+        per_core_ns: outcomes.iter().map(|o| o.end_ns.load(Relaxed) - o.start_ns.load(Relaxed)).collect(),
         faults: outcomes.iter().map(|o| o.faults.load(Relaxed)).sum(),
         ipis: outcomes[0].ipis.load(Relaxed),
         shootdowns: outcomes[0].shootdowns.load(Relaxed),
     })
 }
 
-fn run_processes(
-    job: Job,
-    arena: &Mapping,
-    pages: Option<&Mapping>,
-) -> std::result::Result<(), Failure> {
+fn run_processes(job: Job, arena: &Mapping, pages: Option<&Mapping>) -> std::result::Result<(), Failure> {
     let mut children = Vec::new();
     for core in 0..job.cores {
         // SAFETY: no other thread exists here, so the child may go on as this program.
@@ -161,9 +137,7 @@ fn run_processes(
         let mut status = 0;
         // SAFETY: `child` is our own child and `status` a valid place for its status.
         if unsafe { libc::waitpid(child, &raw mut status, 0) } != child || status != 0 {
-            return Err(Failure::panic(format!(
-                "worker {child} ended with status {status:#x}"
-            )));
+            return Err(Failure::panic(format!("worker {child} ended with status {status:#x}")));
         }
     }
     Ok(())
@@ -176,45 +150,26 @@ fn worker_or_fail(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>)
     }
 }
 
-fn worker(
-    job: Job,
-    core: u32,
-    arena: &Mapping,
-    pages: Option<&Mapping>,
-) -> std::result::Result<(), Failure> {
+fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std::result::Result<(), Failure> {
     pin(core)?;
     arena.populate()?;
     let own = match job.id {
-        table::MEMCLONE_INTERIOR | table::MEMCLONE_PRIVATE => Some(Mapping::new(
-            job.iters as usize * 4096,
-            Visibility::Private,
-        )?),
+        table::MEMCLONE_INTERIOR | table::MEMCLONE_PRIVATE => {
+            Some(Mapping::new(job.iters as usize * 4096, Visibility::Private)?)
+        }
         _ => None,
     };
-    let file = if job.id == table::NULL_NBYTES {
-        memory_file()?
-    } else {
-        -1
-    };
+    let file = if job.id == table::NULL_NBYTES { memory_file()? } else { -1 };
     let arena = arena.arena();
-    let place = Place {
-        meeting: &arena.meeting,
-        core,
-        cores: job.cores,
-        iters: job.iters,
-        order: job.order(),
-    };
+    let place =
+        Place { meeting: &arena.meeting, core, cores: job.cores, iters: job.iters, order: job.order() };
     let pages = pages.or(own.as_ref());
     let first = match job.id {
         table::MEMCLONE_SHARED => u64::from(core) * job.iters,
         _ => 0,
     };
     let touch = |index| pages.expect("these jobs have pages").touch(first + index);
-    let before = if core == 0 {
-        Interrupts::read()?
-    } else {
-        Interrupts::default()
-    };
+    let before = if core == 0 { Interrupts::read()? } else { Interrupts::default() };
     let faults = faults_so_far()?;
     let span = match job.id {
         table::NULL_CURRENT => run_region::<{ table::NULL_CURRENT }, _>(&Linux, place, |_| {
@@ -223,23 +178,13 @@ fn worker(
         table::NULL_NBYTES => run_region::<{ table::NULL_NBYTES }, _>(&Linux, place, |_| {
             call3(libc::SYS_lseek, file as u64, 0, libc::SEEK_END as u64);
         }),
-        table::MEMCLONE_INTERIOR => {
-            run_region::<{ table::MEMCLONE_INTERIOR }, _>(&Linux, place, touch)
-        }
+        table::MEMCLONE_INTERIOR => run_region::<{ table::MEMCLONE_INTERIOR }, _>(&Linux, place, touch),
         table::MEMCLONE_SHARED => run_region::<{ table::MEMCLONE_SHARED }, _>(&Linux, place, touch),
-        table::MEMCLONE_PRIVATE => {
-            run_region::<{ table::MEMCLONE_PRIVATE }, _>(&Linux, place, touch)
-        }
-        table::PAGEPASS_INTERIOR => {
-            run_region::<{ table::PAGEPASS_INTERIOR }, _>(&Linux, place, touch)
-        }
-        table::PAGEPASS_SEPARATE => {
-            run_region::<{ table::PAGEPASS_SEPARATE }, _>(&Linux, place, touch)
-        }
+        table::MEMCLONE_PRIVATE => run_region::<{ table::MEMCLONE_PRIVATE }, _>(&Linux, place, touch),
+        table::PAGEPASS_INTERIOR => run_region::<{ table::PAGEPASS_INTERIOR }, _>(&Linux, place, touch),
+        table::PAGEPASS_SEPARATE => run_region::<{ table::PAGEPASS_SEPARATE }, _>(&Linux, place, touch),
         other => {
-            return Err(Failure::panic(format!(
-                "benchmark id {other:#x} has no peer"
-            )));
+            return Err(Failure::panic(format!("benchmark id {other:#x} has no peer")));
         }
     };
     let outcome = &arena.outcomes[core as usize];
@@ -249,9 +194,7 @@ fn worker(
     if core == 0 {
         let after = Interrupts::read()?;
         outcome.ipis.store(after.ipis - before.ipis, Relaxed);
-        outcome
-            .shootdowns
-            .store(after.shootdowns - before.shootdowns, Relaxed);
+        outcome.shootdowns.store(after.shootdowns - before.shootdowns, Relaxed);
     }
     Ok(())
 }

@@ -12,10 +12,7 @@
 //! **Testing.** `crates/test/hal-host` is the fake: 16 cores, a software MMU with a TLB per core.
 #![no_std]
 #![forbid(unsafe_op_in_unsafe_fn)]
-#![allow(
-    unsafe_code,
-    reason = "declares unsafe trait methods; implements nothing"
-)]
+#![allow(unsafe_code, reason = "declares unsafe trait methods; implements nothing")]
 
 mod boot;
 mod memory;

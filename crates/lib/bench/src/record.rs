@@ -43,24 +43,10 @@ pub struct Record<'a> {
 impl fmt::Display for Record<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{{\"record\":\"bench\",\"system\":{}", Text(self.system))?;
-        write!(
-            f,
-            ",\"bench\":{},\"variant\":{}",
-            Text(self.bench),
-            Text(self.variant)
-        )?;
+        write!(f, ",\"bench\":{},\"variant\":{}", Text(self.bench), Text(self.variant))?;
         let ops = self.iters.saturating_mul(u64::from(self.cores));
-        write!(
-            f,
-            ",\"cores\":{},\"iters\":{},\"ops\":{ops}",
-            self.cores, self.iters
-        )?;
-        write!(
-            f,
-            ",\"turn\":{},\"ns\":{},\"per_core_ns\":[",
-            u8::from(self.turn),
-            self.ns
-        )?;
+        write!(f, ",\"cores\":{},\"iters\":{},\"ops\":{ops}", self.cores, self.iters)?;
+        write!(f, ",\"turn\":{},\"ns\":{},\"per_core_ns\":[", u8::from(self.turn), self.ns)?;
         for (n, ns) in self.per_core_ns.iter().enumerate() {
             write!(f, "{}{ns}", if n == 0 { "" } else { "," })?;
         }

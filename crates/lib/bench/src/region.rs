@@ -68,13 +68,7 @@ pub fn run_region<const ID: u32, M: Machine>(
     place: Place<'_>,
     mut operation: impl FnMut(u64),
 ) -> Span {
-    let Place {
-        meeting,
-        core,
-        cores,
-        iters,
-        order,
-    } = place;
+    let Place { meeting, core, cores, iters, order } = place;
     let pause = || machine.pause();
     let turns = &meeting.turns;
     turns.reset(core);
@@ -160,13 +154,7 @@ mod tests {
                 let (meeting, log) = (&meeting, &log);
                 scope.spawn(move || {
                     let machine = FakeMachine { core, log, zero };
-                    let place = Place {
-                        meeting,
-                        core,
-                        cores,
-                        iters,
-                        order,
-                    };
+                    let place = Place { meeting, core, cores, iters, order };
                     let mut done = 0;
                     let span = run_region::<0x30, _>(&machine, place, |index| {
                         assert_eq!(index, done);
@@ -207,22 +195,8 @@ mod tests {
     #[test]
     fn hops_bracket_each_way_to_the_next_core() {
         let log = markers(3, 2, Order::Hops);
-        let inner: Vec<_> = log
-            .into_iter()
-            .filter(|m| (3..=7).contains(&m.1) && m.1 != 5)
-            .collect();
-        let page = [
-            (0, 3),
-            (0, 4),
-            (0, 6),
-            (1, 3),
-            (1, 4),
-            (1, 7),
-            (1, 6),
-            (2, 3),
-            (2, 4),
-            (2, 7),
-        ];
+        let inner: Vec<_> = log.into_iter().filter(|m| (3..=7).contains(&m.1) && m.1 != 5).collect();
+        let page = [(0, 3), (0, 4), (0, 6), (1, 3), (1, 4), (1, 7), (1, 6), (2, 3), (2, 4), (2, 7)];
         assert_eq!(inner, [page, page].concat());
     }
 }

@@ -31,9 +31,7 @@ impl Barrier {
         let generation = self.generation.0.load(Ordering::Acquire);
         if self.arrivals.0.fetch_add(1, Ordering::AcqRel) + 1 == cores {
             self.arrivals.0.store(0, Ordering::Relaxed);
-            self.generation
-                .0
-                .store(generation.wrapping_add(1), Ordering::Release);
+            self.generation.0.store(generation.wrapping_add(1), Ordering::Release);
         } else {
             while self.generation.0.load(Ordering::Acquire) == generation {
                 pause();
@@ -54,9 +52,7 @@ pub struct Turns {
 
 impl Default for Turns {
     fn default() -> Self {
-        Self {
-            allowed: core::array::from_fn(|_| Alone::default()),
-        }
+        Self { allowed: core::array::from_fn(|_| Alone::default()) }
     }
 }
 

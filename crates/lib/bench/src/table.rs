@@ -25,12 +25,7 @@ const fn row(
     variants: &'static [&'static str],
     default_iters: u64,
 ) -> Benchmark {
-    Benchmark {
-        number,
-        name,
-        variants,
-        default_iters,
-    }
+    Benchmark { number, name, variants, default_iters }
 }
 
 /// Every benchmark, in the order of its number. New ones are added at the end.
@@ -44,18 +39,8 @@ pub static BENCHMARKS: [Benchmark; 13] = [
     row(7, "cfork", &["default"], 0),
     row(8, "run", &["default"], 0),
     row(9, "heap", &["local", "prodcons", "larson"], 0),
-    row(
-        10,
-        "fig1",
-        &["latency", "lock", "lockcontended", "shootdown"],
-        0,
-    ),
-    row(
-        11,
-        "pwrite",
-        &["full-own", "full-same", "part-own", "part-same"],
-        0,
-    ),
+    row(10, "fig1", &["latency", "lock", "lockcontended", "shootdown"], 0),
+    row(11, "pwrite", &["full-own", "full-same", "part-own", "part-same"], 0),
     row(12, "open", &["own"], 0),
     row(13, "rwlock", &["ours", "word", "ticket"], 0),
 ];

@@ -78,26 +78,17 @@ impl fmt::Display for BadWord<'_> {
             }
             Self::Variant(bench, variant) => {
                 write!(f, "bench={}/{variant}: no such variant; valid:", bench.name)?;
-                bench
-                    .variants
-                    .iter()
-                    .try_for_each(|v| write!(f, " {}/{v}", bench.name))
+                bench.variants.iter().try_for_each(|v| write!(f, " {}/{v}", bench.name))
             }
             Self::Cores(text) => write!(
                 f,
                 "cores={text}: want 1 to {MAX_CORE_COUNTS} positive numbers with commas, as in cores=1,2,4"
             ),
             Self::TooManyCores(asked, present) => {
-                write!(
-                    f,
-                    "cores={asked}: valid: 1 to {present}, the processors of this machine"
-                )
+                write!(f, "cores={asked}: valid: 1 to {present}, the processors of this machine")
             }
             Self::Iters(text) => {
-                write!(
-                    f,
-                    "iters={text}: want a number of operations per core, 1 to 1000000000"
-                )
+                write!(f, "iters={text}: want a number of operations per core, 1 to 1000000000")
             }
             Self::Turn(text) => write!(f, "turn={text}: valid: 0 1"),
         }
@@ -136,10 +127,7 @@ impl Request {
             "bench" => value.split(',').try_for_each(|item| self.select(item))?,
             "cores" => self.cores = parse_cores(value).ok_or(BadWord::Cores(value))?,
             "iters" => {
-                let iters = value
-                    .parse()
-                    .ok()
-                    .filter(|n| (1..=1_000_000_000).contains(n));
+                let iters = value.parse().ok().filter(|n| (1..=1_000_000_000).contains(n));
                 self.iters = Some(iters.ok_or(BadWord::Iters(value))?);
             }
             "turn" => {
@@ -182,27 +170,17 @@ impl Request {
     /// Returns the benchmarks and variant numbers to run: all that exist when none was named.
     pub fn selection(&self) -> impl Iterator<Item = (&'static Benchmark, u32)> + '_ {
         let all = !self.names_benchmarks();
-        BENCHMARKS
-            .iter()
-            .zip(&self.selected)
-            .flat_map(move |(bench, marks)| {
-                let wanted = move |n: &u32| {
-                    if all {
-                        bench.exists()
-                    } else {
-                        marks[*n as usize]
-                    }
-                };
-                (0..bench.variants.len() as u32)
-                    .filter(wanted)
-                    .map(move |n| (bench, n))
-            })
+        BENCHMARKS.iter().zip(&self.selected).flat_map(move |(bench, marks)| {
+            let wanted = move |n: &u32| {
+                if all { bench.exists() } else { marks[*n as usize] }
+            };
+            (0..bench.variants.len() as u32).filter(wanted).map(move |n| (bench, n))
+        })
     }
 
     /// Returns the marker ids to run, in order.
     pub fn ids(&self) -> impl Iterator<Item = u32> + '_ {
-        self.selection()
-            .map(|(bench, variant)| id(bench.number, variant))
+        self.selection().map(|(bench, variant)| id(bench.number, variant))
     }
 
     /// Returns the core counts to run at on a machine with `processors` processors.
@@ -222,11 +200,7 @@ impl Request {
 
     /// Returns the operations per core of `bench`.
     pub fn iters(&self, bench: &Benchmark) -> u64 {
-        self.iters.unwrap_or(if self.turn {
-            DEFAULT_TURN_ITERS
-        } else {
-            bench.default_iters
-        })
+        self.iters.unwrap_or(if self.turn { DEFAULT_TURN_ITERS } else { bench.default_iters })
     }
 }
 
@@ -266,11 +240,7 @@ mod tests {
 
     #[test]
     fn names_variants_cores_iters_and_turn_are_taken() {
-        let words = [
-            ("bench", "pagepass/separate,null"),
-            ("cores", "1,4"),
-            ("turn", "1"),
-        ];
+        let words = [("bench", "pagepass/separate,null"), ("cores", "1,4"), ("turn", "1")];
         let request = request(&words).unwrap();
         assert_eq!(request.ids().collect::<Vec<_>>(), [16, 17, 49]);
         assert_eq!(request.cores(4).unwrap().as_slice(), [1, 4]);
@@ -296,23 +266,13 @@ mod tests {
             "bench=pagepass/both: no such variant; valid: pagepass/interior pagepass/separate"
         );
         assert_eq!(text("turn", "yes"), "turn=yes: valid: 0 1");
-        for bad in [
-            "",
-            "0",
-            "1,,2",
-            "-1",
-            "x",
-            "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1",
-        ] {
+        for bad in ["", "0", "1,,2", "-1", "x", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1"] {
             assert!(text("cores", bad).contains("as in cores=1,2,4"));
         }
         for bad in ["", "0", "1000000001", "1k"] {
             assert!(text("iters", bad).contains("1 to 1000000000"));
         }
         let error = request(&[("cores", "2,8")]).unwrap().cores(4).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "cores=8: valid: 1 to 4, the processors of this machine"
-        );
+        assert_eq!(error.to_string(), "cores=8: valid: 1 to 4, the processors of this machine");
     }
 }

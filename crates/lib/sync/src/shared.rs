@@ -38,12 +38,7 @@ impl<T> Shared<T> {
     /// A value at home on core `home`.
     #[must_use]
     pub fn new(home: u16, name: &'static str, value: T) -> Self {
-        Self {
-            locked: AtomicBool::new(false),
-            home,
-            name,
-            value: UnsafeCell::new(value),
-        }
+        Self { locked: AtomicBool::new(false), home, name, value: UnsafeCell::new(value) }
     }
 
     /// Waits for the lock.

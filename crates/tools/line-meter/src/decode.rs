@@ -58,10 +58,7 @@ mod tests {
     fn markers_are_recognized_and_other_nops_are_not() {
         let marker = decode(&[0x0f, 0x1f, 0x80, 0x13, 0x02, 0x52, 0x43]).marker;
         assert_eq!(marker, Some((0x21, Kind::Begin)));
-        assert_eq!(
-            decode(&[0x0f, 0x1f, 0x80, 0, 0, 0, 0]),
-            Instruction::default()
-        );
+        assert_eq!(decode(&[0x0f, 0x1f, 0x80, 0, 0, 0, 0]), Instruction::default());
     }
 
     #[test]

@@ -24,10 +24,7 @@ struct Line {
     writer: u16,
 }
 
-const UNTOUCHED: Line = Line {
-    holders: [0; MAX_CPUS / 64],
-    writer: NOBODY,
-};
+const UNTOUCHED: Line = Line { holders: [0; MAX_CPUS / 64], writer: NOBODY };
 
 /// The directory: line number (physical address >> 6) to holders and newest writer.
 #[derive(Debug, Default)]
@@ -95,10 +92,7 @@ mod tests {
 
     fn events(accesses: &[(usize, u64, Access)]) -> Vec<bool> {
         let mut directory = Directory::new();
-        accesses
-            .iter()
-            .map(|&(cpu, line, access)| directory.access(cpu, line, access))
-            .collect()
+        accesses.iter().map(|&(cpu, line, access)| directory.access(cpu, line, access)).collect()
     }
 
     #[test]
@@ -125,13 +119,7 @@ mod tests {
 
     #[test]
     fn writing_what_another_core_holds_counts_however_many_hold_it() {
-        let accesses = [
-            (0, 7, Read),
-            (1, 7, Read),
-            (2, 7, Write),
-            (2, 7, Write),
-            (0, 7, Write),
-        ];
+        let accesses = [(0, 7, Read), (1, 7, Read), (2, 7, Write), (2, 7, Write), (0, 7, Write)];
         assert_eq!(events(&accesses), [false, false, true, false, true]);
     }
 
@@ -142,21 +130,12 @@ mod tests {
 
     #[test]
     fn other_lines_of_the_page_are_other_lines() {
-        assert_eq!(
-            events(&[(0, 64, Write), (1, 65, Write), (1, 128, Write)]),
-            [false; 3]
-        );
+        assert_eq!(events(&[(0, 64, Write), (1, 65, Write), (1, 128, Write)]), [false; 3]);
     }
 
     #[test]
     fn processors_beyond_64_are_told_apart() {
-        let accesses = [
-            (1, 7, Write),
-            (65, 7, Read),
-            (129, 7, Write),
-            (65, 7, Write),
-            (65, 7, Read),
-        ];
+        let accesses = [(1, 7, Write), (65, 7, Read), (129, 7, Write), (65, 7, Write), (65, 7, Read)];
         assert_eq!(events(&accesses), [false, true, true, true, false]);
     }
 

@@ -202,12 +202,7 @@ impl Meter {
         if again || (state.open.is_none() && self.machine_open.is_none()) {
             return;
         }
-        let Instruction {
-            locked,
-            cr3_write,
-            invlpg,
-            ..
-        } = code.instruction;
+        let Instruction { locked, cr3_write, invlpg, .. } = code.instruction;
         self.count(cpu, |counts| {
             if code.pc >= KERNEL_HALF {
                 counts.insn_kernel += 1;
@@ -263,25 +258,11 @@ impl Meter {
 mod tests {
     use super::*;
 
-    const USER: Code = Code {
-        pc: 0x1000,
-        instruction: PLAIN,
-    };
-    const KERNEL: Code = Code {
-        pc: 0xffff_8000_0000_1000,
-        instruction: PLAIN,
-    };
-    const PLAIN: Instruction = Instruction {
-        marker: None,
-        rep: false,
-        locked: false,
-        cr3_write: false,
-        invlpg: false,
-    };
-    const REP: Code = Code {
-        pc: 0xffff_8000_0000_2000,
-        instruction: Instruction { rep: true, ..PLAIN },
-    };
+    const USER: Code = Code { pc: 0x1000, instruction: PLAIN };
+    const KERNEL: Code = Code { pc: 0xffff_8000_0000_1000, instruction: PLAIN };
+    const PLAIN: Instruction =
+        Instruction { marker: None, rep: false, locked: false, cr3_write: false, invlpg: false };
+    const REP: Code = Code { pc: 0xffff_8000_0000_2000, instruction: Instruction { rep: true, ..PLAIN } };
 
     fn begin(meter: &mut Meter, cpu: usize) {
         meter.marker(cpu, Kind::TrackOn);
@@ -291,9 +272,7 @@ mod tests {
     fn finish(meter: &mut Meter, cpu: usize) -> Figures {
         meter.marker(cpu, Kind::End);
         meter.marker(cpu, Kind::TrackOff);
-        meter
-            .marker(cpu, Kind::Report)
-            .expect("report gives figures")
+        meter.marker(cpu, Kind::Report).expect("report gives figures")
     }
 
     fn access(meter: &mut Meter, cpu: usize, code: &Code, physical: u64, kind: Access) {
@@ -314,11 +293,7 @@ mod tests {
         meter.execute(0, &USER);
         meter.marker(0, Kind::TrackOff);
         let figures = meter.marker(0, Kind::Report).unwrap();
-        let counts = Counts {
-            insn_user: 1,
-            insn_kernel: 1,
-            ..Counts::default()
-        };
+        let counts = Counts { insn_user: 1, insn_kernel: 1, ..Counts::default() };
         assert_eq!(figures.cores, [(0, vec![counts])]);
         assert_eq!(figures.misplaced, 0);
     }
@@ -388,10 +363,7 @@ mod tests {
         meter.marker(0, Kind::TrackOff);
         let figures = meter.marker(0, Kind::Report).unwrap();
         let counts = figures.machine[0];
-        assert_eq!(
-            (counts.insn_user, counts.insn_kernel, counts.events),
-            (1, 1, 1)
-        );
+        assert_eq!((counts.insn_user, counts.insn_kernel, counts.events), (1, 1, 1));
         assert!(figures.hot.is_empty());
     }
 

@@ -33,12 +33,8 @@ struct State {
 }
 
 fn state() -> MutexGuard<'static, State> {
-    let state = STATE
-        .get()
-        .expect("callbacks are registered after the state is made");
-    state
-        .lock()
-        .unwrap_or_else(|poisoned| poisoned.into_inner())
+    let state = STATE.get().expect("callbacks are registered after the state is made");
+    state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
 /// Called by QEMU once, with the words after `-plugin PATH,`.
@@ -63,9 +59,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
     };
     let words = pointers.iter().map(|&word| {
         // SAFETY: the caller passes zero-terminated strings.
-        unsafe { CStr::from_ptr(word) }
-            .to_string_lossy()
-            .into_owned()
+        unsafe { CStr::from_ptr(word) }.to_string_lossy().into_owned()
     });
     match install(info, words) {
         Ok(state) => {
@@ -85,9 +79,7 @@ pub unsafe extern "C" fn qemu_plugin_install(
 
 fn install(info: &qemu::Info, words: impl Iterator<Item = String>) -> Result<State, String> {
     if !info.system_emulation || info.max_vcpus as usize > MAX_CPUS {
-        return Err(format!(
-            "wants a whole machine with at most {MAX_CPUS} processors"
-        ));
+        return Err(format!("wants a whole machine with at most {MAX_CPUS} processors"));
     }
     let (mut out, mut most) = (None, 40);
     for word in words {
@@ -100,13 +92,7 @@ fn install(info: &qemu::Info, words: impl Iterator<Item = String>) -> Result<Sta
         }
     }
     let out = out.ok_or("out=FILE is missing")?;
-    Ok(State {
-        meter: Meter::default(),
-        out,
-        most,
-        reports: 0,
-        code: HashMap::new(),
-    })
+    Ok(State { meter: Meter::default(), out, most, reports: 0, code: HashMap::new() })
 }
 
 extern "C" fn translate(_: qemu::PluginId, block: *mut qemu::Block) {
@@ -124,18 +110,12 @@ extern "C" fn translate(_: qemu::PluginId, block: *mut qemu::Block) {
         let data = unsafe { qemu::qemu_plugin_insn_data(insn) };
         // SAFETY: QEMU gives `size` bytes at `data`, valid during this call.
         let bytes = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), size) };
-        let code = *state.code.entry((pc, bytes.to_vec())).or_insert_with(|| {
-            Box::leak(Box::new(Code {
-                pc,
-                instruction: decode(bytes),
-            }))
-        });
+        let code = *state
+            .code
+            .entry((pc, bytes.to_vec()))
+            .or_insert_with(|| Box::leak(Box::new(Code { pc, instruction: decode(bytes) })));
         let data = std::ptr::from_ref(code).cast_mut().cast::<c_void>();
-        let callback = if code.instruction.marker.is_some() {
-            marker
-        } else {
-            execute
-        };
+        let callback = if code.instruction.marker.is_some() { marker } else { execute };
         // SAFETY: the callback and the leaked `Code` live as long as translated code.
         unsafe {
             qemu::qemu_plugin_register_vcpu_insn_exec_cb(insn, callback, qemu::NO_REGISTERS, data);
@@ -186,11 +166,7 @@ extern "C" fn access(cpu: c_uint, info: qemu::MemInfo, vaddr: u64, data: *mut c_
     // SAFETY: `info` is the one of this access, as in the calls below.
     let size = 1_u64 << unsafe { qemu::qemu_plugin_mem_size_shift(info) };
     // SAFETY: as above.
-    let kind = if unsafe { qemu::qemu_plugin_mem_is_store(info) } {
-        Access::Write
-    } else {
-        Access::Read
-    };
+    let kind = if unsafe { qemu::qemu_plugin_mem_is_store(info) } { Access::Write } else { Access::Read };
     let Some(first) = target(info, vaddr) else {
         return;
     };
@@ -216,11 +192,7 @@ fn target(info: qemu::MemInfo, vaddr: u64) -> Option<Target> {
     let physical = unsafe { qemu::qemu_plugin_hwaddr_phys_addr(address) };
     // SAFETY: as above.
     let device = unsafe { qemu::qemu_plugin_hwaddr_is_io(address) };
-    Some(if device {
-        Target::Device(physical)
-    } else {
-        Target::Memory(physical)
-    })
+    Some(if device { Target::Device(physical) } else { Target::Memory(physical) })
 }
 
 extern "C" fn exit(_: qemu::PluginId, _: *mut c_void) {

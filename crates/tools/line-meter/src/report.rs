@@ -29,20 +29,10 @@ pub fn lines(number: u64, id: u32, figures: &Figures, most: usize) -> String {
     let mut text = String::new();
     let head = format!("\"report\":{number},\"cores\":{}", figures.cores.len());
     for (core, operations) in &figures.cores {
-        line(
-            &mut text,
-            id,
-            &format!("{head},\"core\":{core}"),
-            operations,
-        );
+        line(&mut text, id, &format!("{head},\"core\":{core}"), operations);
     }
     if !figures.machine.is_empty() {
-        line(
-            &mut text,
-            id,
-            &format!("{head},\"machine\":true"),
-            &figures.machine,
-        );
+        line(&mut text, id, &format!("{head},\"machine\":true"), &figures.machine);
     }
     let mut pairs: Vec<_> = figures.hot.iter().collect();
     pairs.sort_by_key(|(pair, heat)| (std::cmp::Reverse(heat.events), **pair));
@@ -94,11 +84,7 @@ fn line(text: &mut String, id: u32, who: &str, operations: &[Counts]) {
     add("events", "_median", events.median().to_string());
     add("events", "_mean", events.mean());
     add("events", "_max", events.max().to_string());
-    add(
-        "events",
-        "_rep_max",
-        Values::of(operations, |c| c.events_rep).max().to_string(),
-    );
+    add("events", "_rep_max", Values::of(operations, |c| c.events_rep).max().to_string());
     // The worst operation outside copying and zeroing is a figure of its own.
     let other = Values::of(operations, |c| c.events - c.events_rep);
     add("events", "_other_max", other.max().to_string());
@@ -117,18 +103,12 @@ impl Values {
 
     /// The middle value; of an even number the lower middle.
     fn median(&self) -> u64 {
-        self.0
-            .get(self.0.len().saturating_sub(1) / 2)
-            .copied()
-            .unwrap_or(0)
+        self.0.get(self.0.len().saturating_sub(1) / 2).copied().unwrap_or(0)
     }
 
     /// The mean with three decimals.
     fn mean(&self) -> String {
-        format!(
-            "{:.3}",
-            self.0.iter().sum::<u64>() as f64 / self.0.len().max(1) as f64
-        )
+        format!("{:.3}", self.0.iter().sum::<u64>() as f64 / self.0.len().max(1) as f64)
     }
 
     fn max(&self) -> u64 {
@@ -142,20 +122,13 @@ mod tests {
     use crate::meter::Heat;
 
     fn operation(insn_user: u64, events: u64) -> Counts {
-        Counts {
-            insn_user,
-            events,
-            ..Counts::default()
-        }
+        Counts { insn_user, events, ..Counts::default() }
     }
 
     #[test]
     fn a_core_line_has_medians_means_and_maximum() {
         let operations = vec![operation(5, 0), operation(100, 9), operation(6, 0)];
-        let figures = Figures {
-            cores: vec![(2, operations)],
-            ..Figures::default()
-        };
+        let figures = Figures { cores: vec![(2, operations)], ..Figures::default() };
         let text = lines(3, table::NULL_CURRENT, &figures, 40);
         let first = text.lines().next().unwrap();
         for part in [
@@ -170,26 +143,11 @@ mod tests {
 
     #[test]
     fn what_is_left_out_is_said() {
-        let heat = |events| Heat {
-            events,
-            vaddr: 0x10,
-        };
+        let heat = |events| Heat { events, vaddr: 0x10 };
         let hot = [((1, 1), heat(5)), ((2, 1), heat(7)), ((3, 4), heat(1))].into();
-        let text = lines(
-            0,
-            32,
-            &Figures {
-                hot,
-                ..Figures::default()
-            },
-            2,
-        );
+        let text = lines(0, 32, &Figures { hot, ..Figures::default() }, 2);
         let found: Vec<_> = text.lines().collect();
-        assert!(
-            found[0].contains(
-                "\"symbol_pc\":\"0x2\",\"line\":\"0x40\",\"vaddr\":\"0x10\",\"events\":7"
-            )
-        );
+        assert!(found[0].contains("\"symbol_pc\":\"0x2\",\"line\":\"0x40\",\"vaddr\":\"0x10\",\"events\":7"));
         assert!(found[1].contains("\"events\":5"));
         assert!(found[2].contains("\"pairs\":3,\"pairs_left_out\":1,\"events_left_out\":1"));
     }
