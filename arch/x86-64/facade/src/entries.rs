@@ -55,6 +55,10 @@ impl<K: Boot<X86>> Entries for Ways<K> {
 
     #[inline(always)]
     fn page_fault(address: u64, code: u64, registers: &mut Registers) {
+        // The processor itself reached for user memory in ring 3's name (a descriptor, say): not to be resolved.
+        if code & 1 << 2 == 0 {
+            return Self::exception(Vectors::PAGE_FAULT, code, registers);
+        }
         let cause = if code & 1 << 4 != 0 {
             Cause::Fetch
         } else if code & 1 << 1 != 0 {
