@@ -14,8 +14,10 @@ use corey_lib_sync::Relax;
 
 impl<P: Platform> Core<P> {
     /// Stopped by an audit on another core: serves messages until it is over.
-    pub(crate) fn wait_for_audit(&mut self) {
-        while self.system.auditor.load(Ordering::Acquire) != 0 {
+    ///
+    /// `audit` is its number, read before this core answered: the next one asks this core again.
+    pub(crate) fn wait_for_audit(&mut self, audit: u64) {
+        while self.system.audits.load(Ordering::Acquire) == audit {
             self.ctx.relax();
         }
     }
@@ -27,8 +29,11 @@ pub(crate) fn audit<P: Platform>(
     call: &mut Call<'_, P>,
 ) -> Result<AuditReport, Error> {
     let own = call.ctx.core();
-    let me = u64::from(own.0) + 1;
-    if system.auditor.compare_exchange(0, me, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+    let before = system.audits.load(Ordering::Acquire);
+    let begun = before + 1;
+    if before & 1 == 1
+        || system.audits.compare_exchange(before, begun, Ordering::AcqRel, Ordering::Relaxed).is_err()
+    {
         return Err(Error::Busy);
     }
     let mut cached = call.ctx.mem.cached();
@@ -54,7 +59,7 @@ pub(crate) fn audit<P: Platform>(
         cached += frames;
     }
     let report = count(system, call, cached);
-    system.auditor.store(0, Ordering::Release);
+    system.audits.store(begun + 1, Ordering::Release);
     Ok(report)
 }
 

@@ -116,9 +116,9 @@ impl<P: Platform> Core<P> {
                         0
                     }
                     MessageKind::Stop => {
-                        let cached = self.ctx.mem.cached();
-                        mailbox.answer(sender, cached);
-                        self.wait_for_audit();
+                        let audit = self.system.audits.load(core::sync::atomic::Ordering::Acquire);
+                        mailbox.answer(sender, self.ctx.mem.cached());
+                        self.wait_for_audit(audit);
                         continue;
                     }
                     _ => 0,

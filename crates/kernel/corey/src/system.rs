@@ -20,8 +20,8 @@ pub struct System<P> {
     pub(crate) requests: Requests,
     /// The share that is the key to the machine; 0 until it is made.
     pub(crate) boot_share: AtomicU64,
-    /// The core that audits, + 1; 0 for none. Others stop until it is 0 again.
-    pub(crate) auditor: AtomicU64,
+    /// Begins and ends of audits: odd while one goes on. Others stop until it changes.
+    pub(crate) audits: AtomicU64,
     platform: PhantomData<fn() -> P>,
 }
 
@@ -56,7 +56,7 @@ impl<P: Platform> Boot<P> for System<P> {
             devices: Devices::new(machine),
             requests,
             boot_share: AtomicU64::new(0),
-            auditor: AtomicU64::new(0),
+            audits: AtomicU64::new(0),
             platform: PhantomData,
         }
     }
