@@ -16,11 +16,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     pub(crate) fn new() -> Self {
-        Self {
-            failed: AtomicBool::new(false),
-            first: Mutex::new(None),
-            start: Instant::now(),
-        }
+        Self { failed: AtomicBool::new(false), first: Mutex::new(None), start: Instant::now() }
     }
 
     /// Records `what`; other cores stop at their next pause.

@@ -19,10 +19,7 @@
 //!    │ job (closure) ────────────────────────────────► User: call, read, write, fetch ◄─────────┘
 //!    ◄──────────────────────────────── result, or how the context ended
 //! ```
-#![allow(
-    unsafe_code,
-    reason = "stands in for hardware: raw memory behind atomics"
-)]
+#![allow(unsafe_code, reason = "stands in for hardware: raw memory behind atomics")]
 
 mod boot;
 mod core_loop;
@@ -35,7 +32,7 @@ mod ram;
 mod user;
 
 pub use boot::{Booted, HostAlloc};
-pub use core_loop::{Ended, FakeCore, Job};
+pub use core_loop::Job;
 pub use image::{Archive, program_image};
 pub use machine::{Counts, FakeMachine, TSC_HZ};
 pub use platform::FakePlatform;

@@ -58,9 +58,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Hardware {
     pub(crate) fn core(&self, core: CoreId) -> &CoreHardware {
-        self.cores
-            .get(core.index())
-            .unwrap_or_else(|| self.failure.fail(&format!("{core:?} does not exist")))
+        self.cores.get(core.index()).unwrap_or_else(|| self.failure.fail(&format!("{core:?} does not exist")))
     }
 
     pub(crate) fn interrupt(&self, target: CoreId) {
@@ -103,9 +101,7 @@ impl Hardware {
             self.failure.fail(&format!("{what} {frame:?}, no RAM"));
         }
         if self.ram.held(frame) != 0 {
-            self.failure.fail(&format!(
-                "{what} {frame:?} while a core still holds a translation to it"
-            ));
+            self.failure.fail(&format!("{what} {frame:?} while a core still holds a translation to it"));
         }
     }
 }

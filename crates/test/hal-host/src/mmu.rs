@@ -71,8 +71,7 @@ pub(crate) struct Mmu {
 impl Mmu {
     /// Writes the kernel half of `root`.
     pub(crate) fn init_root(ram: &Ram, root: Frame) {
-        ram.word(root, KERNEL_SLOT)
-            .store(KERNEL_HALF, Ordering::Relaxed);
+        ram.word(root, KERNEL_SLOT).store(KERNEL_HALF, Ordering::Relaxed);
     }
 
     /// The loaded root.
@@ -83,8 +82,7 @@ impl Mmu {
     /// Loads `root` and forgets everything.
     pub(crate) fn load_root(&mut self, ram: &Ram, failure: &Failure, root: Option<Frame>) {
         if let Some(root) = root
-            && (!ram.hold(root)
-                || ram.word(root, KERNEL_SLOT).load(Ordering::Acquire) != KERNEL_HALF)
+            && (!ram.hold(root) || ram.word(root, KERNEL_SLOT).load(Ordering::Acquire) != KERNEL_HALF)
         {
             failure.fail(&format!("{root:?} is loaded, and is no prepared root"));
         }
@@ -188,9 +186,9 @@ impl Mmu {
                     self.remember_table(ram, failure, level, address, lower);
                     (frame, level) = (lower, level - 1);
                 }
-                (wrong, _) => failure.fail(&format!(
-                    "{wrong:?} at level {level} of the tables for {address:#x}"
-                )),
+                (wrong, _) => {
+                    failure.fail(&format!("{wrong:?} at level {level} of the tables for {address:#x}"))
+                }
             }
         }
     }
@@ -206,21 +204,12 @@ impl Mmu {
         })
     }
 
-    fn remember_table(
-        &mut self,
-        ram: &Ram,
-        failure: &Failure,
-        level: usize,
-        address: u64,
-        lower: Frame,
-    ) {
-        self.upper[level - 1]
-            .entry(key(address, level))
-            .or_insert_with(|| {
-                if !ram.hold(lower) {
-                    failure.fail(&format!("{address:#x} has table {lower:?}, no RAM"));
-                }
-                lower
-            });
+    fn remember_table(&mut self, ram: &Ram, failure: &Failure, level: usize, address: u64, lower: Frame) {
+        self.upper[level - 1].entry(key(address, level)).or_insert_with(|| {
+            if !ram.hold(lower) {
+                failure.fail(&format!("{address:#x} has table {lower:?}, no RAM"));
+            }
+            lower
+        });
     }
 }

@@ -54,9 +54,7 @@ impl FakePlatform {
     ) -> Result<R, UserFault> {
         let Hardware { ram, failure, .. } = &*self.hardware;
         let mut mmu = lock(&self.own().mmu);
-        let frame = mmu
-            .translate(ram, failure, address, cause)
-            .ok_or(UserFault { address })?;
+        let frame = mmu.translate(ram, failure, address, cause).ok_or(UserFault { address })?;
         Ok(make(frame, address % PAGE_SIZE))
     }
 
@@ -213,7 +211,7 @@ impl Platform for FakePlatform {
     }
 
     unsafe fn write_status(&self, frame: Frame, offset: u64, words: [u64; 2]) {
-        assert!(offset <= 4080 && offset % 16 == 0);
+        assert!(offset <= 4080 && offset.is_multiple_of(16));
         let ram = &self.hardware.ram;
         ram.word(frame, offset + 8).store(words[1], Ordering::Relaxed);
         ram.word(frame, offset).store(words[0], Ordering::Release);

@@ -53,10 +53,7 @@ impl Ram {
         for hole in holes {
             assert!(hole.start >= start && hole.end > hole.start && hole.start % PAGE_SIZE == 0);
             if hole.start > start {
-                free.push(Range {
-                    start,
-                    end: hole.start,
-                });
+                free.push(Range { start, end: hole.start });
             }
             start = hole.end;
         }
@@ -103,7 +100,7 @@ impl Ram {
 
     /// The 64-bit word at `offset` (a multiple of 8, below a page) of `frame`.
     pub(crate) fn word(&self, frame: Frame, offset: u64) -> &AtomicU64 {
-        assert!(offset < PAGE_SIZE && offset % 8 == 0);
+        assert!(offset < PAGE_SIZE && offset.is_multiple_of(8));
         // SAFETY: the offset lies in the page.
         let at = unsafe { self.direct(frame).add(offset as usize) };
         // SAFETY: aligned, in the allocation, which is never freed; all reach it atomically.
@@ -122,9 +119,7 @@ impl Ram {
     /// One more translation reaches `frame`. False when it is no RAM.
     #[must_use]
     pub(crate) fn hold(&self, frame: Frame) -> bool {
-        self.state(frame)
-            .map(|f| f.cached.fetch_add(1, Ordering::SeqCst))
-            .is_some()
+        self.state(frame).map(|f| f.cached.fetch_add(1, Ordering::SeqCst)).is_some()
     }
 
     /// One translation less reaches `frame`.
@@ -136,8 +131,7 @@ impl Ram {
 
     /// Translations that reach `frame`.
     pub(crate) fn held(&self, frame: Frame) -> u32 {
-        self.state(frame)
-            .map_or(0, |f| f.cached.load(Ordering::SeqCst))
+        self.state(frame).map_or(0, |f| f.cached.load(Ordering::SeqCst))
     }
 
     pub(crate) fn set_poison(&self, frame: Frame, poisoned: bool) {
@@ -146,8 +140,7 @@ impl Ram {
     }
 
     pub(crate) fn is_poisoned(&self, frame: Frame) -> bool {
-        self.state(frame)
-            .is_none_or(|f| f.poisoned.load(Ordering::SeqCst) == 1)
+        self.state(frame).is_none_or(|f| f.poisoned.load(Ordering::SeqCst) == 1)
     }
 
     /// The first hole frame that somebody wrote to.
@@ -157,9 +150,7 @@ impl Ram {
             let frame = Frame((first + i as u64) as u32);
             let garbage = u64::from_ne_bytes([GARBAGE; 8]);
             let damaged = self.frames[i].hole
-                && (0..PAGE_SIZE)
-                    .step_by(8)
-                    .any(|o| self.word(frame, o).load(Ordering::Relaxed) != garbage);
+                && (0..PAGE_SIZE).step_by(8).any(|o| self.word(frame, o).load(Ordering::Relaxed) != garbage);
             damaged.then_some(frame)
         })
     }

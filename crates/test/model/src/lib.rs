@@ -1,2 +1,14 @@
-//! Reference models of the kernel objects.
-#![cfg_attr(not(test), no_std)]
+//! Reference models of the kernel objects: what calls must answer, without concurrency or memory.
+//!
+//! **Paper.** §3.2 (shares, references) and §3.3 (segments, address trees).
+//!
+//! **Invariants.** A model is as plain as can be: maps and sums. Where it and the kernel differ, one is wrong.
+//!
+//! **Sharing.** None.
+//!
+//! **Testing.** It is the reference; `crates/kernel/corey/tests/model.rs` compares.
+#![forbid(unsafe_code)]
+
+mod shares;
+
+pub use shares::{ModelError, ModelShares};

@@ -1,0 +1,168 @@
+//! What the tests of whole kernels share.
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
+
+use corey_abi::{
+    AddressTreeCalls, AuditReport, Error, Home, Id, Kinds, MachineCalls, MapFlags, Mapping, Name, ObjRef,
+    PcoreCalls, Plain, RunContext, SegmentCalls, ShareCalls, UserPtr, grain, mapping_kind, tree_kind,
+};
+use corey_kernel_corey::System;
+use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, User};
+
+/// A machine of `cores` cores with 16 MiB and more, booted into the first program.
+pub fn boot(cores: usize) -> Booted {
+    let bytes = (16 << 20) + cores as u64 * (1 << 20);
+    FakeMachine::new(cores, bytes, &[]).boot::<System<FakePlatform>>(Some(Archive::with_init().bytes()), "")
+}
+
+/// What the first program starts with.
+#[derive(Clone, Copy, Debug)]
+pub struct Start {
+    pub boot: Id,
+    pub tree: ObjRef,
+    pub pcore: ObjRef,
+}
+
+pub fn start(user: &User<'_>) -> Start {
+    let [_, boot, tree, pcore, ..] = user.context().args;
+    let boot = Id(boot);
+    Start {
+        boot,
+        tree: ObjRef { share: boot, object: Id(tree) },
+        pcore: ObjRef { share: boot, object: Id(pcore) },
+    }
+}
+
+/// Where the program keeps what calls point to: a page of its stack.
+fn scratch(user: &User<'_>) -> u64 {
+    user.context().stack - 8192
+}
+
+/// Puts `value` into the program's memory.
+pub fn put(user: &mut User<'_>, value: &impl Plain) -> UserPtr {
+    let at = scratch(user);
+    let mut bytes = vec![0; 2048];
+    value.to_bytes(&mut bytes);
+    let words: Vec<u64> = bytes.chunks(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight"))).collect();
+    user.write_all(at, &words).expect("the stack is mapped");
+    UserPtr(at)
+}
+
+/// Takes a value out of the program's memory.
+pub fn take<T: Plain>(user: &mut User<'_>) -> T {
+    let at = scratch(user);
+    let words: Vec<u64> = (0..256).map(|i| user.read(at + 8 * i).expect("the stack is mapped")).collect();
+    let bytes: Vec<u8> = words.iter().flat_map(|w| w.to_le_bytes()).collect();
+    T::from_bytes(&bytes).expect("room enough")
+}
+
+pub fn name(user: &mut User<'_>, text: &str) -> UserPtr {
+    put(user, &Name::new(text).0)
+}
+
+pub fn share(user: &mut User<'_>, parent: Id, pages: u64, objects: u64) -> Result<Id, Error> {
+    let at = name(user, "share");
+    user.sys().share_alloc(parent, Kinds::all(), pages, objects, Home::Any, at)
+}
+
+pub fn segment(user: &mut User<'_>, share: Id, pages: u64) -> Result<ObjRef, Error> {
+    let at = name(user, "segment");
+    let object = user.sys().segment_alloc(share, pages * 4096, Home::Any, 0, at)?;
+    Ok(ObjRef { share, object })
+}
+
+pub fn interior(user: &mut User<'_>, share: Id) -> Result<ObjRef, Error> {
+    let at = name(user, "interior");
+    let object = user.sys().at_alloc(share, tree_kind::INTERIOR, grain::GIB1, Home::Any, at)?;
+    Ok(ObjRef { share, object })
+}
+
+pub fn root(user: &mut User<'_>, share: Id) -> Result<ObjRef, Error> {
+    let at = name(user, "root");
+    let object = user.sys().at_alloc(share, tree_kind::ROOT, 0, Home::Any, at)?;
+    Ok(ObjRef { share, object })
+}
+
+pub fn map(
+    user: &mut User<'_>,
+    tree: ObjRef,
+    slot: u64,
+    segment: ObjRef,
+    va: u64,
+    pages: u64,
+) -> Result<(), Error> {
+    let flags = MapFlags::WRITE.bits();
+    let mapping = Mapping {
+        kind: mapping_kind::SEGMENT,
+        flags,
+        object: segment,
+        va,
+        npages: pages,
+        ..Mapping::default()
+    };
+    let at = put(user, &mapping);
+    user.sys().at_set_slot(tree, slot, at)
+}
+
+pub fn link(user: &mut User<'_>, tree: ObjRef, slot: u64, interior: ObjRef, va: u64) -> Result<(), Error> {
+    let mapping = Mapping { kind: mapping_kind::INTERIOR, object: interior, va, ..Mapping::default() };
+    let at = put(user, &mapping);
+    user.sys().at_set_slot(tree, slot, at)
+}
+
+pub fn clear(user: &mut User<'_>, tree: ObjRef, slot: u64) -> Result<(), Error> {
+    let at = put(user, &Mapping::default());
+    user.sys().at_set_slot(tree, slot, at)
+}
+
+/// Where threads of these tests have their stack, and what they share.
+pub const STACK: u64 = 0x7000_0000_0000;
+
+/// A pcore on `core` with a root tree and a stack, in a share of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Thread {
+    pub share: Id,
+    pub pcore: ObjRef,
+    pub tree: ObjRef,
+}
+
+pub fn thread(user: &mut User<'_>, boot: Id, core: u64) -> Result<Thread, Error> {
+    let share = share(user, boot, 500, 50)?;
+    let at = name(user, "thread");
+    let object = user.sys().pcore_alloc(share, core, at)?;
+    let tree = root(user, share)?;
+    let stack = segment(user, share, 4)?;
+    map(user, tree, 0, stack, STACK, 4)?;
+    Ok(Thread { share, pcore: ObjRef { share, object }, tree })
+}
+
+pub fn run(user: &mut User<'_>, thread: Thread, more: &[Id]) -> Result<(), Error> {
+    let mut context = RunContext {
+        tree: thread.tree,
+        nshares: 1 + more.len() as u64,
+        entry: 0x40_0000,
+        stack: STACK + 4 * 4096,
+        ..RunContext::default()
+    };
+    let all = [thread.share].into_iter().chain(more.iter().copied());
+    context.shares.iter_mut().zip(all).for_each(|(to, from)| *to = from);
+    let at = put(user, &context);
+    user.sys().pcore_run(thread.pcore, at)
+}
+
+/// Ends a share that core 0 made.
+pub fn end(user: &mut User<'_>, parent: Id, share: Id) {
+    user.sys().share_delobj(ObjRef { share: parent, object: share }).expect("named by its parent");
+    user.sys().self_drop(share).expect("held");
+}
+
+/// The kernel's books balance.
+pub fn audit(booted: &Booted) {
+    let report = booted.on(0, |user| {
+        let boot = start(user).boot;
+        let at = put(user, &[0_u64; 8]);
+        user.sys().audit(boot, at).expect("the boot share is held");
+        take::<AuditReport>(user)
+    });
+    assert_eq!(report.frames, report.owned + report.free + report.limbo, "{report:?}");
+    assert_eq!(report.errors, 0, "{report:?}");
+}

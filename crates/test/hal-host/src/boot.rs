@@ -1,0 +1,138 @@
+//! Booting a kernel on a [`FakeMachine`].
+
+use crate::core_loop::{self, Job};
+use crate::machine::FakeMachine;
+use crate::platform::FakePlatform;
+use crate::user::User;
+use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Range};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+/// Boot memory: from the host, for good; all RAM of the machine is left to the kernel.
+#[derive(Debug)]
+pub struct HostAlloc {
+    free: Vec<Range>,
+}
+
+impl BootAlloc for HostAlloc {
+    fn slice<T: 'static>(&mut self, n: usize, make: impl FnMut(usize) -> T) -> &'static mut [T] {
+        (0..n).map(make).collect::<Vec<_>>().leak()
+    }
+
+    fn ram_end(&self) -> u64 {
+        self.free.last().map_or(0, |r| r.end)
+    }
+
+    fn rest(&mut self) -> &'static [Range] {
+        std::mem::take(&mut self.free).leak()
+    }
+}
+
+/// A machine whose cores run a kernel, each on a thread of its own.
+pub struct Booted {
+    machine: &'static FakeMachine,
+    jobs: Vec<Sender<Job>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl FakeMachine {
+    /// Boots `K` with `archive` and `command_line`. Core 0 starts first; the others follow.
+    #[must_use]
+    pub fn boot<K: Boot<FakePlatform>>(self, archive: Option<Vec<u8>>, command_line: &str) -> Booted {
+        let machine: &'static Self = Box::leak(Box::new(self));
+        let mut alloc = HostAlloc { free: machine.free().to_vec() };
+        let info = BootInfo {
+            command_line: command_line.to_owned().leak(),
+            cores: machine.cores(),
+            archive: archive.map(|bytes| &*bytes.leak()),
+            tsc_hz: crate::TSC_HZ,
+            hypervisor: true,
+            cpu: "fake",
+        };
+        let kernel: &'static K =
+            Box::leak(Box::new(K::prepare(info, machine, machine.platform(0), &mut alloc)));
+        let (mut jobs, mut threads) = (Vec::new(), Vec::new());
+        for core in 0..machine.cores() {
+            let (sender, receiver) = channel();
+            let platform = machine.platform(core as u16);
+            jobs.push(sender);
+            threads.push(std::thread::spawn(move || core_loop::run(kernel, platform, &receiver)));
+        }
+        Booted { machine, jobs, threads }
+    }
+}
+
+impl Booted {
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &'static FakeMachine {
+        self.machine
+    }
+
+    /// Lets the program on `core` do `work`; the result comes when it is done. Work waits until a program
+    /// runs there.
+    pub fn start<R: Send + 'static>(
+        &self,
+        core: u16,
+        work: impl FnOnce(&mut User<'_>) -> R + Send + 'static,
+    ) -> Receiver<R> {
+        let (sender, receiver) = channel();
+        let job: Job = Box::new(move |user| {
+            // Nobody waits any more: the test failed already.
+            let _ = sender.send(work(user));
+        });
+        if let Some(jobs) = self.jobs.get(usize::from(core)) {
+            // A core whose thread ended has recorded why.
+            let _ = jobs.send(job);
+            self.machine.hardware.interrupt(CoreId(core));
+        }
+        receiver
+    }
+
+    /// [`Booted::start`], and waits.
+    ///
+    /// # Panics
+    ///
+    /// With the first failure of any core.
+    pub fn on<R: Send + 'static>(
+        &self,
+        core: u16,
+        work: impl FnOnce(&mut User<'_>) -> R + Send + 'static,
+    ) -> R {
+        self.wait(&self.start(core, work))
+    }
+
+    /// Waits for work that was started.
+    ///
+    /// # Panics
+    ///
+    /// With the first failure of any core.
+    pub fn wait<R>(&self, work: &Receiver<R>) -> R {
+        loop {
+            match work.recv_timeout(std::time::Duration::from_millis(50)) {
+                Ok(result) => return result,
+                Err(error) => {
+                    self.machine.check();
+                    assert!(
+                        error == std::sync::mpsc::RecvTimeoutError::Timeout,
+                        "the core ended: {}",
+                        self.machine.console()
+                    );
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Booted {
+    fn drop(&mut self) {
+        self.machine.hardware.stop();
+        for thread in self.threads.drain(..) {
+            // A panic there was recorded, and is reported below.
+            let _ = thread.join();
+        }
+        if !std::thread::panicking() {
+            self.machine.check();
+        }
+    }
+}
