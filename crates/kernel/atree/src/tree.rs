@@ -101,7 +101,7 @@ fn free_tables<P: Platform>(
     for index in 0..entries {
         if let Some(child) = table.child(platform, index) {
             free_tables(ctx, platform, child, levels - 1, 512);
-            ctx.relax();
+            ctx.serve_every(index as u64);
             if let Some(frame) = table.take_child::<P>(index) {
                 ctx.free(frame);
             }

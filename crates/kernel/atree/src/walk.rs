@@ -85,7 +85,7 @@ pub(crate) fn make<P: Platform>(
                 }
             }
             at += span;
-            ctx.relax_every((at - start) / span);
+            ctx.serve_every((at - start) / span);
         }
     }
     Ok(())

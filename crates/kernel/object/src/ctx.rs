@@ -370,7 +370,7 @@ impl<P: Platform> Ctx<P> {
         self.drain_private();
         for core in 0..self.world.limbos.len() {
             self.drain(CoreId(core as u16));
-            self.local.relax();
+            self.local.serve_mailbox();
         }
     }
 
@@ -416,9 +416,9 @@ impl<P: Platform> Ctx<P> {
 impl<P: Platform> Ctx<P> {
     /// Serves the mailbox after every 64th turn of a loop over pages.
     #[inline(always)]
-    pub fn relax_every(&mut self, turn: u64) {
+    pub fn serve_every(&mut self, turn: u64) {
         if turn % 64 == 63 {
-            self.local.relax();
+            self.local.serve_mailbox();
         }
     }
 }

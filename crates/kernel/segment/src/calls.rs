@@ -52,7 +52,7 @@ impl<'a, P: Platform> SegmentApi<'a, P> {
                 segment.cut(old);
                 return Err(Error::Busy);
             }
-            call.ctx.relax_every(page - new);
+            call.ctx.serve_every(page - new);
         }
         let mut users = (call.ctx.hooks.revoke)(call.ctx, call.inside, segment.header(), new, old - new);
         users.union(segment.header().seen().load());
@@ -108,7 +108,7 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
         from.header().seen().insert(call.ctx.core());
         let mut copied = Ok(());
         for page in 0..npages {
-            call.ctx.relax_every(page);
+            call.ctx.serve_every(page);
             // An absent page reads zero, and so does its copy.
             let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
                 break;

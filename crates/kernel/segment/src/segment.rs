@@ -158,7 +158,7 @@ impl Segment {
             let at = offset.checked_add(done as u64).ok_or(Error::OutOfRange)?;
             let page = Self::direct(handle, ctx, at / PAGE_SIZE)?;
             done += page.write(&ctx.local.platform, (at % PAGE_SIZE) as usize, rest);
-            ctx.relax_every(done as u64 / PAGE_SIZE);
+            ctx.serve_every(done as u64 / PAGE_SIZE);
         }
         Ok(())
     }

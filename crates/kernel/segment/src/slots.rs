@@ -80,9 +80,7 @@ impl Slots {
                 fill(ctx, leaves.get((page / LEAF % 512) as usize).ok_or(Error::OutOfRange)?, source)?;
             }
             page += LEAF;
-            if page.is_multiple_of(64 * LEAF) {
-                ctx.relax();
-            }
+            ctx.serve_every(page / LEAF);
         }
         Ok(())
     }
@@ -138,9 +136,7 @@ fn free_leaf<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<L
             if let Some(frame) = slot.take() {
                 ctx.free(frame);
             }
-            if i % 64 == 63 {
-                ctx.relax();
-            }
+            ctx.serve_every(i as u64);
         }
     }
     if let Some(frame) = cell.take() {
