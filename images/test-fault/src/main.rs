@@ -137,7 +137,7 @@ fn main(mut process: Process) -> Status {
         };
         let good = match ended {
             Some(Ended::Fault(v, at)) => {
-                (v == *vector || v == second(*vector, *name)) && address.is_none_or(|a| a == at)
+                (v == *vector || v == second(*vector, name)) && address.is_none_or(|a| a == at)
             }
             _ => false,
         };

@@ -88,9 +88,10 @@ mod tests {
             // SAFETY: it has 40 bytes.
             unsafe { fill(to.as_mut_ptr(), 7, count) };
             assert!(to[..count].iter().all(|b| *b == 7) && to[count..].iter().all(|b| *b == 0xff));
-            // SAFETY: 41 bytes at most are moved within 41.
             let mut over: Vec<u8> = (0..41).collect();
-            unsafe { copy_down(over.as_mut_ptr().add(1), over.as_ptr(), count) };
+            let at = over.as_mut_ptr();
+            // SAFETY: 41 bytes at most are moved within 41.
+            unsafe { copy_down(at.wrapping_add(1), at, count) };
             assert_eq!(over[1..=count], from[..count]);
         }
         // SAFETY: three bytes each.
