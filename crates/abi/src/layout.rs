@@ -306,6 +306,8 @@ pub struct BootHeader {
     pub free_va: u64,
     /// Lowest free slot of the program's root tree.
     pub free_slot: u64,
+    /// 1: the machine ends with this program. 0: it runs beside others, and its end is its pcore's.
+    pub first: u64,
 }
 
 /// One file of the archive.

@@ -113,6 +113,7 @@ plain! {
     BootHeader {
         magic: u64, bytes: u64, cores: u64, tsc_hz: u64, share: Id, program: Id, previous: Id, pcore: Id, tree: Id, segment: Id,
         command_line: [u64; 2], modules: [u64; 2], cpu: [u64; 2], free_va: u64, free_slot: u64,
+        first: u64,
     }
     BootModule { share: Id, segment: Id, bytes: u64, name: [u64; 2] }
 }

@@ -218,6 +218,7 @@ impl<P: Platform> Core<P> {
             segment: info.id(),
             free_va: stack_va + GIB,
             free_slot: free_slot as u64,
+            first: 1,
             ..BootHeader::default()
         };
         self.describe(info, header, modules).map_err(|error| Failure("the boot information", error))?;

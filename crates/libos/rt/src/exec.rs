@@ -1,13 +1,14 @@
-//! Replaces this program by another one, in an address space of its own.
+//! Other programs: in place of this one, or on another core, each in an address space of its own.
 
 use crate::process::Process;
 use core::fmt;
+use core::sync::atomic::AtomicU64;
 use corey_abi::{
     BootHeader, Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RunContext,
     ShareCalls,
 };
 use corey_libos_sys::{address, segment, sys};
-use corey_libos_vm::{LoadError, Space, load};
+use corey_libos_vm::{Core, LoadError, Space, Thread, load, spawn};
 
 /// Pages of a program's stack.
 const STACK_PAGES: u64 = 64;
@@ -66,15 +67,66 @@ pub fn exec(process: &mut Process, name: &str) -> ExecError {
 }
 
 fn replace(process: &mut Process, name: &str, share: Id) -> Result<(), ExecError> {
+    let old = process.info.header;
+    let previous = if old.program == old.share { Id::NULL } else { old.program };
+    let target = Space::root(share, GIB, name)?;
+    let ready = prepare(process, name, share, target, BootHeader { previous, ..old })?;
+    let mut context = RunContext {
+        tree: target.tree,
+        nshares: 3,
+        entry: ready.entry,
+        stack: ready.stack,
+        args: [ready.info, 0, 0, 0, 0, 0],
+        ..RunContext::default()
+    };
+    context.shares.iter_mut().zip([process.boot, share, process.console]).for_each(|(to, from)| *to = from);
+    sys().pcore_run(process.pcore, address(&context))?;
+    Ok(())
+}
+
+/// Runs program `name` on `core`, beside this one; the core's share pays for it. Its end is reported in `status`
+/// (words, segment, offset): it halts with 0 for success.
+///
+/// # Errors
+///
+/// [`ExecError`]; what was made stays in the core's share.
+pub fn run_program<'a>(
+    process: &mut Process,
+    core: &Core,
+    name: &str,
+    status: (&'a [AtomicU64; 2], ObjRef, u64),
+) -> Result<Thread<'a>, ExecError> {
+    let header = BootHeader { previous: Id::NULL, pcore: core.pcore.object, first: 0, ..process.info.header };
+    let ready = prepare(process, name, core.share, core.space, header)?;
+    let shares = [process.boot, process.console];
+    Ok(spawn(core, (ready.entry, ready.stack), [ready.info, 0, 0, 0, 0, 0], &shares, status)?)
+}
+
+/// A program that can be run.
+struct Ready {
+    entry: u64,
+    stack: u64,
+    /// Where its boot information is.
+    info: u64,
+}
+
+/// Loads program `name` into `target` with objects of `share`, gives it a stack and boot information.
+fn prepare(
+    process: &mut Process,
+    name: &str,
+    share: Id,
+    mut target: Space,
+    header: BootHeader,
+) -> Result<Ready, ExecError> {
     let module = process.info.program(name).ok_or(ExecError::NoSuchProgram)?;
     let own = &mut process.space;
-    let mut target = Space::root(share, GIB, name)?;
     let (image, image_slot) =
         own.map(module.segment, module.bytes.div_ceil(PAGE_BYTES), MapFlags::empty())?;
     // SAFETY: just mapped; the file's segment has that many bytes.
     let bytes = unsafe { core::slice::from_raw_parts(image as *const u8, module.bytes as usize) };
-    let (entry, end) = load(own, &mut target, share, bytes, &mut write).map_err(ExecError::Load)?;
+    let loaded = load(own, &mut target, share, bytes, &mut write);
     own.unmap(image_slot)?;
+    let (entry, end) = loaded.map_err(ExecError::Load)?;
     let base = end.next_multiple_of(GIB);
     let (info_va, stack_va) = (base, base + GIB);
     let stack = segment(share, STACK_PAGES * PAGE_BYTES, "stack")?;
@@ -83,15 +135,13 @@ fn replace(process: &mut Process, name: &str, share: Id) -> Result<(), ExecError
     let info_pages = (bytes.len() as u64).div_ceil(PAGE_BYTES);
     let info = segment(share, info_pages * PAGE_BYTES, "boot information")?;
     let used = target.map_at(info, info_va, 0, info_pages, MapFlags::empty())? + 1;
-    let old = &process.info.header;
     let header = BootHeader {
         program: share,
-        previous: if old.program == old.share { Id::NULL } else { old.program },
         tree: target.tree.object,
         segment: info.object,
         free_va: stack_va + GIB,
         free_slot: used,
-        ..*old
+        ..header
     };
     let (va, slot) = own.map(info, info_pages, MapFlags::WRITE)?;
     write(va, bytes);
@@ -99,15 +149,5 @@ fn replace(process: &mut Process, name: &str, share: Id) -> Result<(), ExecError
     header.to_bytes(&mut head);
     write(va, &head);
     own.unmap(slot)?;
-    let mut context = RunContext {
-        tree: target.tree,
-        nshares: 3,
-        entry,
-        stack: stack_va + STACK_PAGES * PAGE_BYTES,
-        args: [info_va, 0, 0, 0, 0, 0],
-        ..RunContext::default()
-    };
-    context.shares.iter_mut().zip([process.boot, share, process.console]).for_each(|(to, from)| *to = from);
-    sys().pcore_run(process.pcore, address(&context))?;
-    Ok(())
+    Ok(Ready { entry, stack: stack_va + STACK_PAGES * PAGE_BYTES, info: info_va })
 }

@@ -23,7 +23,7 @@ pub use console::{line, print_line};
 pub use corey_arch_x86_64_user::start;
 pub use corey_libos_sys as sys;
 pub use corey_libos_vm as vm;
-pub use exec::{ExecError, exec};
+pub use exec::{ExecError, exec, run_program};
 pub use info::{Info, Module};
 pub use memory::{Shared, shared};
 pub use panic::PANIC_VALUE;

@@ -36,6 +36,7 @@ pub struct Process {
 }
 
 static BOOT: AtomicU64 = AtomicU64::new(0);
+static FIRST: AtomicU64 = AtomicU64::new(0);
 
 /// Makes the process from the information at `address`. Ends what ran before on this core.
 ///
@@ -49,6 +50,7 @@ pub fn begin(address: u64) -> Process {
     let tree = ObjRef { share: header.program, object: header.tree };
     let mut space = Space::new(tree, header.free_va, header.free_slot);
     BOOT.store(header.share.0, Ordering::Relaxed);
+    FIRST.store(header.first, Ordering::Relaxed);
     console::open(header.share, header.program, &mut space).expect("every program has a console");
     if header.previous != Id::NULL {
         let gone = ObjRef { share: header.share, object: header.previous };
@@ -59,18 +61,21 @@ pub fn begin(address: u64) -> Process {
         boot: header.share,
         program: header.program,
         console: console::share(),
-        pcore: ObjRef { share: header.share, object: header.pcore },
+        pcore: sys().pcore_current().expect("a program runs on a pcore"),
         space,
     }
 }
 
-/// Ends the machine's run.
+/// Ends the program: with the first one the machine's run, else its pcore's.
 pub fn exit(status: Status) -> ! {
     let value = match status {
         Status::Success => 0,
         Status::Failed => 1,
         Status::BadCommandLine => 2,
     };
+    if FIRST.load(Ordering::Relaxed) == 0 {
+        halt(value as u32);
+    }
     let boot = Id(BOOT.load(Ordering::Relaxed));
     if let Err(error) = sys().machine_control(boot, control::EXIT, value) {
         crate::println!("cannot end the run: {error:?}");
