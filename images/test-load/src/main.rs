@@ -3,9 +3,11 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
+use core::alloc::Layout;
 use corey_abi::{MapFlags, PAGE_BYTES};
+use corey_libos_rt::heap::Heap;
 use corey_libos_rt::vm::{Core, Ended, LoadError, Space, load};
-use corey_libos_rt::{ExecError, Process, Status, entry, exec, run_program};
+use corey_libos_rt::{ExecError, Process, SegmentPages, Status, entry, exec, run_program};
 use corey_libos_test::{Fixture, Suite};
 
 entry!(main);
@@ -25,6 +27,7 @@ fn main(mut process: Process) -> Status {
     );
     images(&mut suite, &mut process);
     other_core(&mut suite, &mut process);
+    heap(&mut suite, &mut process);
     suite.finish()
 }
 
@@ -82,4 +85,36 @@ fn other_core(suite: &mut Suite, process: &mut Process) {
         Err(error) => suite.check(name, false, error),
     }
     core.release();
+}
+
+fn heap(suite: &mut Suite, process: &mut Process) {
+    const BLOCKS: usize = 400;
+    let share = process.program;
+    let mut heap = Heap::new(SegmentPages { space: &mut process.space, share });
+    let layout = |n: usize| Layout::from_size_align(n * 37 % 3000 + 1, 16).unwrap_or(Layout::new::<u64>());
+    let mut blocks = [None; BLOCKS];
+    for (n, block) in blocks.iter_mut().enumerate() {
+        *block = heap.take(layout(n));
+        if let Some(block) = block {
+            // SAFETY: the heap gave it for this layout.
+            unsafe { block.write_bytes(n as u8, layout(n).size()) };
+        }
+    }
+    let good = blocks.iter().enumerate().filter(|(n, block)| {
+        block.is_some_and(|block| {
+            // SAFETY: as above; still taken.
+            let bytes = unsafe { core::slice::from_raw_parts(block.as_ptr(), layout(*n).size()) };
+            bytes.iter().all(|byte| *byte == *n as u8)
+        })
+    });
+    suite.equal("a heap over segments: blocks keep what is written", good.count(), BLOCKS);
+    for (n, block) in blocks.iter().enumerate() {
+        if let Some(block) = block {
+            // SAFETY: taken with this layout, and not used any more.
+            unsafe { heap.give(*block, layout(n)) };
+        }
+    }
+    let again =
+        (0..BLOCKS).filter(|n| heap.take(layout(*n)).is_some_and(|b| blocks.contains(&Some(b)))).count();
+    suite.equal("and freed blocks are reused", again, BLOCKS);
 }

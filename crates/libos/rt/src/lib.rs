@@ -16,16 +16,19 @@ mod console;
 mod exec;
 mod info;
 mod memory;
+mod pages;
 mod panic;
 mod process;
 
 pub use console::{line, print_line};
 pub use corey_arch_x86_64_user::start;
+pub use corey_libos_heap as heap;
 pub use corey_libos_sys as sys;
 pub use corey_libos_vm as vm;
 pub use exec::{ExecError, exec, run_program};
 pub use info::{Info, Module};
 pub use memory::{Shared, shared};
+pub use pages::SegmentPages;
 pub use panic::PANIC_VALUE;
 pub use process::{Process, Status, begin, exit, halt};
 
