@@ -24,7 +24,7 @@
 //! **Sharing.** An interior tree's slots, tables and leaf locks, by the cores that attach it; `Shared<Edit>`
 //! for changes. A root: none, while one core runs it.
 //!
-//! **Testing.** `tests/` on the fake machine, whose TLBs are stale until flushed.
+//! **Testing.** `kernel/corey/tests` on the fake machine, whose TLBs are stale until flushed.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]

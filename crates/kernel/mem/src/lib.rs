@@ -12,7 +12,7 @@
 //! contiguous per home core. A core's private cache is its own. So allocating and freeing what is
 //! one's own touches no line of another core's.
 //!
-//! **Testing.** Unit tests here; `tests/` on the fake machine, and the audit after every test.
+//! **Testing.** Unit tests here; `kernel/corey/tests` on the fake machine, and the audit after every test.
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code, reason = "turns frames into references; the rules are on the types")]
 

@@ -16,7 +16,7 @@
 //! **Sharing.** Per home core a `Shared<Slab>` and a `Shared<Limbo>`; an object's header, when its share is
 //! shared. Private objects: none.
 //!
-//! **Testing.** Unit tests here; `tests/` on the fake machine: stress with an audit.
+//! **Testing.** Unit tests here; `kernel/corey/tests` on the fake machine: stress with an audit.
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code, reason = "turns links into references; the rules are on the types")]
 

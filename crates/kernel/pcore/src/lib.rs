@@ -18,7 +18,7 @@
 //!
 //! **Sharing.** The pcore's state and the target's request, by starter and target; by design.
 //!
-//! **Testing.** `tests/` on the fake machine: run and halt storms.
+//! **Testing.** `kernel/corey/tests` on the fake machine: run and halt storms.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]

@@ -13,7 +13,7 @@
 //!
 //! **Sharing.** The slots, with whoever maps the segment; `Shared<MapList>`. A private segment: none.
 //!
-//! **Testing.** `tests/` on the fake machine against the model.
+//! **Testing.** `kernel/corey/tests` on the fake machine against the model.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]

@@ -15,7 +15,7 @@
 //! **Sharing.** The table and the set of holders, by the share's holders; `Shared<Quota>` for updates.
 //! A share one core holds touches no line of another core's.
 //!
-//! **Testing.** `tests/` on the fake machine against the model.
+//! **Testing.** `kernel/corey/tests` on the fake machine against the model.
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]

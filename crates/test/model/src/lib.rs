@@ -6,9 +6,11 @@
 //!
 //! **Sharing.** None.
 //!
-//! **Testing.** It is the reference; `crates/kernel/corey/tests/model.rs` compares.
+//! **Testing.** It is the reference; `model.rs` and `trees.rs` in `crates/kernel/corey/tests` compare.
 #![forbid(unsafe_code)]
 
 mod shares;
+mod trees;
 
 pub use shares::{ModelError, ModelShares};
+pub use trees::{ModelMapping, ModelTree};
