@@ -62,13 +62,70 @@ pub struct TreeTable {
     pub mappings: u64,
     /// Entries of that array. `at_get`: room on call, slots in use (highest + 1) on return.
     pub count: u64,
-    /// Fault handler, 0 for none.
+    /// Where the kernel enters the program for a fault or a tick nobody else resolves; 0 for nowhere.
     pub handler: u64,
-    /// Stack for the handler.
+    /// First address above the handler's stack, a multiple of 16.
     pub stack: u64,
-    /// Address of the masked word.
+    /// Address of the masked word, a multiple of 8 ([`masked`]).
     pub masked: u64,
 }
+
+/// Bits of the word at [`TreeTable::masked`].
+pub mod masked {
+    /// No upcall: a fault halts the pcore, a tick is remembered. Set by the kernel on delivery, cleared by the
+    /// handler.
+    pub const MASKED: u64 = 1;
+    /// A tick came while masked. Set by the kernel, cleared by the handler.
+    pub const TICK: u64 = 2;
+}
+
+/// What the kernel pushes for an upcall; the handler is entered with `rsp` at its first byte and every other
+/// register as it was. Dropping the first three words and executing `iretq` goes on where it was interrupted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct UpcallFrame {
+    /// Exception vector, or [`TICK_VECTOR`].
+    pub vector: u64,
+    /// The processor's error code; 0 where there is none.
+    pub error: u64,
+    /// The address of a page fault.
+    pub address: u64,
+    /// Interrupted instruction.
+    pub rip: u64,
+    /// Its code segment.
+    pub cs: u64,
+    /// Flags.
+    pub rflags: u64,
+    /// Stack pointer.
+    pub rsp: u64,
+    /// Stack segment.
+    pub ss: u64,
+}
+
+/// [`UpcallFrame::vector`] of the end of a time slice.
+pub const TICK_VECTOR: u64 = 32;
+
+/// Shortest time slice, in nanoseconds.
+pub const SHORTEST_SLICE: u64 = 10_000;
+
+/// Bits of `flags` in `segment_alloc`.
+pub mod segment_flag {
+    /// 2 MiB pages: the size is rounded up to 2 MiB, mappings are 2 MiB aligned on both sides.
+    pub const LARGE: u64 = 1;
+}
+
+/// Values of `mode` in `segment_copy`.
+pub mod copy_mode {
+    /// Copies now.
+    pub const NOW: u64 = 0;
+    /// A page is copied when either side first writes it.
+    pub const ON_WRITE: u64 = 1;
+    /// A page is copied when the copy is first read or written, or the source first written.
+    pub const ON_REFERENCE: u64 = 2;
+}
+
+/// Bytes of a 2 MiB page.
+pub const LARGE_PAGE_BYTES: u64 = 2 << 20;
 
 /// Values of `kind` in `at_alloc`.
 pub mod tree_kind {
@@ -220,6 +277,97 @@ pub struct MachineInfo {
     pub reserved: [u64; 3],
     /// The command line, padded with zeroes.
     pub command_line: [u8; 1024],
+}
+
+/// Most cores a machine has.
+pub const MACHINE_CORES: usize = 256;
+
+/// One cache of a core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CacheInfo {
+    /// 1, 2, 3; 0 for no cache.
+    pub level: u32,
+    /// Bytes of a line.
+    pub line: u32,
+    /// Bytes in all.
+    pub bytes: u64,
+    /// Lowest core number among those that share it.
+    pub group: u64,
+}
+
+/// What `locality_get` writes, 408 bytes. Groups are named by the lowest core number in them.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Locality {
+    /// The core's APIC ID.
+    pub apic_id: u64,
+    /// Cores in the same package.
+    pub package: u64,
+    /// Hardware threads of the same physical core.
+    pub thread_group: u64,
+    /// Its memory node.
+    pub node: u64,
+    /// Data caches, nearest first.
+    pub caches: [CacheInfo; 4],
+    /// Cores of the machine.
+    pub cores: u64,
+    /// What the distances come from: 0 nothing (all 10), 1 CPUID, 2 SRAT and SLIT.
+    pub source: u64,
+    /// Relative distance of each core's memory: 10 is one's own node (ACPI SLIT), 255 unreachable.
+    pub distance: [u8; MACHINE_CORES],
+    /// Zero.
+    pub reserved: u64,
+}
+
+/// A share that a core holds, as `core_stat` tells it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct HeldShare {
+    /// The share.
+    pub id: Id,
+    /// Its name.
+    pub name: [u8; 32],
+    /// The cores that hold it, a bit each.
+    pub holders: [u64; MACHINE_CORES / 64],
+}
+
+/// Values of [`CoreStat::mode`].
+pub mod core_mode {
+    /// Nothing runs.
+    pub const IDLE: u64 = 0;
+    /// User code.
+    pub const USER: u64 = 1;
+    /// It polls devices.
+    pub const KERNEL_CORE: u64 = 2;
+    /// User code that waits in `core_wait`.
+    pub const WAITING: u64 = 3;
+}
+
+/// What `core_stat` writes, 1,512 bytes.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct CoreStat {
+    /// The core.
+    pub core: u64,
+    /// A [`core_mode`].
+    pub mode: u64,
+    /// Page faults from user code.
+    pub faults: u64,
+    /// Inter-processor interrupts sent.
+    pub ipis: u64,
+    /// TLB shootdown rounds waited for.
+    pub shootdowns: u64,
+    /// System calls by trap.
+    pub syscalls: u64,
+    /// Time-stamp counter when this was taken.
+    pub tsc: u64,
+    /// The running root tree.
+    pub tree: Id,
+    /// Shares in `shares`.
+    pub nshares: u64,
+    /// The shares held.
+    pub shares: [HeldShare; RUN_SHARES],
 }
 
 /// Values of `operation` in `machine_control`.

@@ -111,6 +111,9 @@ mod tests {
         assert_eq!(size_of::<RunStatus>(), 16);
         assert_eq!(size_of::<AuditReport>(), 64);
         assert_eq!(size_of::<MachineInfo>(), 1152);
+        assert_eq!(size_of::<UpcallFrame>(), 64);
+        assert_eq!(size_of::<Locality>(), 408);
+        assert_eq!(size_of::<CoreStat>(), 1512);
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! Layouts as bytes: how the kernel reads and writes them without touching user memory by reference.
 
 use crate::{
-    AuditReport, BootHeader, BootModule, BufferHeader, DeviceEntry, Id, MachineInfo, Mapping, ObjRef,
-    RunContext, ShareEntry, TreeTable,
+    AuditReport, BootHeader, BootModule, BufferHeader, CacheInfo, CoreStat, DeviceEntry, HeldShare, Id,
+    Locality, MachineInfo, Mapping, ObjRef, RunContext, ShareEntry, TreeTable, UpcallFrame,
 };
 
 /// A layout of fixed size, little endian, without padding.
@@ -103,6 +103,19 @@ plain! {
     BufferHeader { ready: u32, length: u32, done: u32, error: u32 }
     DeviceEntry { kind: u64, device: u64 }
     ShareEntry { id: Id, kind: u64 }
+    UpcallFrame {
+        vector: u64, error: u64, address: u64, rip: u64, cs: u64, rflags: u64, rsp: u64, ss: u64,
+    }
+    CacheInfo { level: u32, line: u32, bytes: u64, group: u64 }
+    Locality {
+        apic_id: u64, package: u64, thread_group: u64, node: u64, caches: [CacheInfo; 4], cores: u64,
+        source: u64, distance: [u8; 256], reserved: u64,
+    }
+    HeldShare { id: Id, name: [u8; 32], holders: [u64; 4] }
+    CoreStat {
+        core: u64, mode: u64, faults: u64, ipis: u64, shootdowns: u64, syscalls: u64, tsc: u64, tree: Id,
+        nshares: u64, shares: [HeldShare; 20],
+    }
     MachineInfo {
         cores: u64, tsc_hz: u64, pages: u64, hypervisor: u64, cpu: [u8; 64], command_line_bytes: u64,
         reserved: [u64; 3], command_line: [u8; 1024],

@@ -58,7 +58,8 @@ syscalls! {
     interface segment: SegmentCalls {
         /// Allocates a segment of `nbytes` (rounded up to pages), named in `share`. Metadata comes from
         /// core `core`'s memory now; pages come zeroed on first touch, from the touching core's memory.
-        /// `flags` is 0. All pages are charged to `share` now, so a fault cannot run into the quota.
+        /// `flags` 1 asks for 2 MiB pages. All pages are charged to `share` now, so a fault cannot run into
+        /// the quota; it can run out of memory, of whole 2 MiB pages above all.
         ///
         /// # Errors
         /// `QuotaExceeded`, `NoMemory`; `OutOfRange` above 2^39 bytes.
@@ -67,11 +68,16 @@ syscalls! {
         /// Locks `share` for update; about one table frame per 2 MiB. No event when `share` is private
         /// and `core` is the caller's.
         0x20 => fn segment_alloc(share: Id, nbytes: u64, core: Home, flags: u64, name: UserPtr) -> Id;
-        /// Makes a new segment in `share` with the contents of `segment`. `mode` 0 copies now; 1 is
-        /// copy-on-write, 2 copy-on-reference (`Unsupported` yet).
+        /// Makes a new segment in `share` with the contents of `segment`, a snapshot page by page. `mode` 0
+        /// copies now; 1 is copy-on-write: a page is copied when either side first writes it; 2 is
+        /// copy-on-reference: also when the copy is first read. A page that is pinned is copied now.
+        ///
+        /// # Errors
+        /// As `segment_alloc`; `Busy` while another core copies or resizes `segment`.
         ///
         /// # Cost
-        /// As `segment_alloc`, and one page copy per page present. Every line of the source is read.
+        /// As `segment_alloc`. Mode 0: one page copy per page present. Modes 1 and 2: a visit to every page
+        /// slot, and one acknowledged shootdown of the cores that map `segment`. A private one: no event.
         0x21 => fn segment_copy(segment: ObjRef, share: Id, mode: u64, core: Home, name: UserPtr) -> Id;
         /// The size of `segment` in bytes, a multiple of 4096.
         ///
@@ -91,7 +97,7 @@ syscalls! {
     /// Address trees: page tables as objects (paper §3.3).
     interface at: AddressTreeCalls {
         /// Allocates an address tree, named in `share`: `kind` 0 a root (`grain` 0), `kind` 1 an
-        /// interior tree that spans `grain` (30: 1 GiB; 21 and 39 are `Unsupported` yet).
+        /// interior tree that spans 2^`grain` bytes (21: 2 MiB, 30: 1 GiB, 39: 512 GiB).
         ///
         /// # Cost
         /// Locks `share` for update. No event when `share` is private.
@@ -104,11 +110,13 @@ syscalls! {
         /// # Cost
         /// No lock. Reads every slot.
         0x31 => fn at_get(tree: ObjRef, table: UserPtr) -> ();
-        /// Replaces the whole table of `tree`. A failure leaves the slots before the failing one set;
-        /// `count` in the user's table is then set to its number.
+        /// Replaces the whole table of `tree`: fault handler, its stack and masked word (0 for none; a root's
+        /// only), and all slots. A failure leaves the slots before the failing one set; `count` in the user's
+        /// table is then set to its number.
         ///
         /// # Errors
-        /// As `at_set_slot`; `Unsupported` for a handler.
+        /// As `at_set_slot`; `Misaligned` and `OutOfRange` for handler, stack or masked word; `NotPermitted`
+        /// for a handler of an interior tree.
         ///
         /// # Cost
         /// As `at_set_slot` for each slot.
@@ -117,13 +125,14 @@ syscalls! {
         /// before is unmapped everywhere first. Kind 0 clears the slot.
         ///
         /// # Errors
-        /// `Busy` when the range overlaps another slot or `tree` is a root that runs on another core;
-        /// `NotPermitted` for an interior tree in an interior tree; `Misaligned`, `OutOfRange`; `Full`
-        /// for a slot ≥ 512; `QuotaExceeded` when the share cannot pay for the page tables.
+        /// `Busy` when the range overlaps another slot, or the slot is being changed; `NotPermitted` for an
+        /// interior tree in an interior tree; `Misaligned`, `OutOfRange`; `Full` for a slot ≥ 512;
+        /// `QuotaExceeded` when the share cannot pay for the page tables.
         ///
         /// # Cost
         /// Locks the tree and the segment's mapping list. Unmapping from an interior tree is one
-        /// acknowledged shootdown of the cores that have it attached; from a root, none.
+        /// acknowledged shootdown of the cores that have it attached; from a root, none. A root that runs on
+        /// another core: two acknowledged messages to that core.
         0x33 => fn at_set_slot(tree: ObjRef, slot: u64, mapping: UserPtr) -> ();
     }
     /// Cores (paper §3.4).
@@ -157,10 +166,15 @@ syscalls! {
         /// # Cost
         /// One message to the target.
         0x43 => fn pcore_add_device(pcore: ObjRef, device: ObjRef) -> ();
-        /// Sets the time slice in nanoseconds; 0 for none (`Unsupported` yet).
+        /// Sets the time slice of what runs on `pcore` in nanoseconds, at least 10,000; 0 for none. At its
+        /// end the root tree's handler gets an upcall with vector 32; without a handler the pcore halts
+        /// (reason `FAULT`, value 32). A run begins without a time slice.
+        ///
+        /// # Errors
+        /// `NotPermitted` when the pcore does not run; `OutOfRange` below 10,000.
         ///
         /// # Cost
-        /// Private memory only.
+        /// The core's timer; one acknowledged message when it is another core's.
         0x44 => fn pcore_set_interval(pcore: ObjRef, nanoseconds: u64) -> ();
         /// Halts `pcore` with `value` (32 bits). On the caller's own pcore it does not return. On
         /// another it returns when that core has halted; a halted pcore can be run again.
@@ -213,10 +227,11 @@ syscalls! {
     }
     /// The machine.
     interface machine: MachineCalls {
-        /// Writes hardware locality information for core `core` (`Unsupported` yet).
+        /// Writes the `Locality` of core `core` to `information`: package, caches, hardware threads, memory
+        /// node, and the distance of every core's memory.
         ///
         /// # Cost
-        /// No lock.
+        /// No lock; data written once at boot.
         0x60 => fn locality_get(core: u64, information: UserPtr) -> ();
         /// Writes up to `count` `ShareEntry` records to `list`, from the `start`-th on, and returns how
         /// many there are in all: of the shares the caller holds for `share` 0, else of what `share` names.
@@ -224,13 +239,17 @@ syscalls! {
         /// # Cost
         /// No lock.
         0x100 => fn share_list(share: Id, start: u64, list: UserPtr, count: u64) -> u64;
-        /// Sleeps until the 64-bit word at `offset` of `segment` differs from `value`, at most
-        /// `nanoseconds` (`Unsupported` yet).
+        /// Sleeps until the 64-bit word at `offset` (8-byte aligned) of `segment` differs from `value` and
+        /// somebody says so by `core_wake`, at most `nanoseconds`; returns at once when it differs already.
+        /// The word is looked at after registering, so no wake-up is lost. May return early.
+        ///
+        /// # Errors
+        /// `TimedOut`; `Misaligned`, `OutOfRange`.
         ///
         /// # Cost
-        /// Registers with the segment's home core.
+        /// Registers with the segment's home core: a lock and two lines there.
         0x101 => fn core_wait(segment: ObjRef, offset: u64, value: u64, nanoseconds: u64) -> ();
-        /// Wakes the cores that wait on the word at `offset` of `segment` (`Unsupported` yet).
+        /// Wakes the cores that wait on the word at `offset` of `segment`; returns how many.
         ///
         /// # Cost
         /// One interrupt per waiting core.
@@ -252,12 +271,13 @@ syscalls! {
         /// # Cost
         /// Touches every core and every frame descriptor.
         0x105 => fn audit(share: Id, report: UserPtr) -> ();
-        /// Writes the counters of `pcore` to `information` (`Unsupported` yet).
+        /// Writes the `CoreStat` of `pcore`'s core to `information`: mode, counters, the shares it holds and
+        /// who else holds them.
         ///
         /// # Cost
-        /// Reads the target's lines.
+        /// One message and at most one interrupt to the target.
         0x106 => fn core_stat(pcore: ObjRef, information: UserPtr) -> ();
-        /// An acknowledged store→load fence on every core that holds `share` (`Unsupported` yet).
+        /// An acknowledged store→load fence on every core that holds `share`.
         ///
         /// # Cost
         /// One interrupt per holder.
