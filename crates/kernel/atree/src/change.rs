@@ -3,12 +3,12 @@
 use crate::revoke;
 use crate::run;
 use crate::slot::{Map, MapKind};
-use crate::tree::{Tree, TreeKind};
+use crate::tree::Tree;
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, MapFlags};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
-use corey_kernel_object::{Ctx, Entered, Handle, Link};
+use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
 use corey_kernel_percore::{Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
 use corey_kernel_share::Share;
@@ -31,7 +31,7 @@ pub(crate) fn change<P: Platform>(
     new: &Map,
     payer: Option<&Share>,
 ) -> Result<(), Error> {
-    if tree.kind() == TreeKind::Interior {
+    if tree.kind().is_interior() {
         return change_taken(ctx, inside, tree, index, new, payer);
     }
     let taken = loop {
@@ -58,7 +58,11 @@ fn change_taken<P: Platform>(
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     // Tables end where leaves go for a segment, at the linking table for an interior tree.
-    let level = if new.kind == MapKind::Interior { 2 } else { 0 };
+    let level = match new.kind {
+        MapKind::Interior => new.levels(),
+        _ if new.is_large(inside) => 1,
+        _ => 0,
+    };
     if new.kind != MapKind::Empty {
         let need =
             walk::lacking(&platform, &tree, new.start, new.end, level) + u64::from(tree.lacks_slot(index));
@@ -113,8 +117,8 @@ fn remove<P: Platform>(
     let platform = ctx.local.platform.clone();
     match old.kind {
         MapKind::Segment => {
-            let locked = tree.kind() == TreeKind::Interior;
-            walk::clear(ctx, &tree, old.start, old.end, locked);
+            let locked = tree.kind().is_interior();
+            walk::take(ctx, &tree, old.start, old.end, Take::Page, locked);
             if locked {
                 let words = tree.link().words();
                 let range = [old.start / PAGE_SIZE, (old.end - old.start) / PAGE_SIZE];
@@ -136,7 +140,7 @@ fn remove<P: Platform>(
             }
         }
         MapKind::Interior if runs_here(ctx, tree) => {
-            if let Some((table, at)) = walk::grain_entry(&platform, &tree, old.start) {
+            if let Some((table, at)) = walk::grain_entry(&platform, &tree, old.start, old.levels()) {
                 table.clear(at);
             }
             platform.flush_all();
