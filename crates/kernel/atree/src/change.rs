@@ -3,7 +3,7 @@
 use crate::revoke;
 use crate::run;
 use crate::slot::{Map, MapKind};
-use crate::tree::Tree;
+use crate::tree::{Tree, prune};
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, MapFlags};
@@ -94,7 +94,7 @@ fn change_taken<P: Platform>(
         old
     };
     remove(ctx, inside, tree, index, &old);
-    let added = add(ctx, inside, tree, index, new, level);
+    let added = add(ctx, inside, tree, index, new, level, payer);
     let edit = tree.edit.lock(&mut ctx.local);
     slot.finish(if added.is_ok() { new } else { &Map::EMPTY });
     drop(edit);
@@ -157,6 +157,7 @@ fn remove<P: Platform>(
 }
 
 /// Prepares the new mapping of slot `index`.
+#[allow(clippy::too_many_arguments, reason = "one step of `change_taken`, cut out")]
 fn add<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -164,6 +165,7 @@ fn add<P: Platform>(
     index: usize,
     new: &Map,
     level: u32,
+    payer: Option<&Share>,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     match new.kind {
@@ -178,6 +180,13 @@ fn add<P: Platform>(
         }
         MapKind::Interior => {
             walk::make(ctx, &tree, new.start, new.end, level)?;
+            let pruned = prune(ctx, &tree, new.start, new.levels(), runs_here(ctx, tree));
+            if pruned > 0
+                && let Some(payer) = payer
+            {
+                // Lowering a price cannot fail.
+                let _ = payer.recharge(ctx, tree.header(), tree.header().pages() - pruned);
+            }
             if runs_here(ctx, tree) {
                 run::attach(ctx, inside, &tree, new.object, new.start);
             }

@@ -137,6 +137,29 @@ fn free_tables<P: Platform>(
     }
 }
 
+/// Frees the empty tables that mappings of the past left where an interior tree of `levels` levels is about to
+/// be linked at `start`; says how many. `running` says that this core runs the root.
+pub(crate) fn prune<P: Platform>(
+    ctx: &mut Ctx<P>,
+    root: &Tree,
+    start: u64,
+    levels: u32,
+    running: bool,
+) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let Some((table, index)) = crate::walk::grain_entry(&platform, root, start, levels) else { return 0 };
+    let Some(child) = table.child(&platform, index) else { return 0 };
+    let count = count_tables(&platform, child, levels, 512, 0, &[]);
+    let Some(frame) = table.take_child::<P>(index) else { return 0 };
+    if running {
+        // The processor may have cached the entry for the table.
+        platform.flush_all();
+    }
+    free_tables(ctx, &platform, child, levels, 512);
+    ctx.free(frame);
+    count
+}
+
 impl Tree {
     /// A tree without mappings over the zeroed frame `table`.
     ///

@@ -257,6 +257,29 @@ fn large_pages_are_mapped_copied_cut_and_given_back() {
 }
 
 #[test]
+fn a_tree_is_linked_where_pages_were_mapped_before() {
+    let booted = boot(1);
+    booted.on(0, |user| {
+        let first = start(user);
+        let object = segment(user, first.boot, 4).unwrap();
+        for grain in [grain::MIB2, grain::GIB1, grain::GIB512] {
+            map(user, first.tree, 100, object, VA, 4).unwrap();
+            user.write(VA, 1).unwrap();
+            clear(user, first.tree, 100).unwrap();
+            let at = name(user, "tree");
+            let tree = user.sys().at_alloc(first.boot, tree_kind::INTERIOR, grain, Home::Any, at).unwrap();
+            let tree = ObjRef { share: first.boot, object: tree };
+            map(user, tree, 0, object, 0, 4).unwrap();
+            link(user, first.tree, 100, tree, VA).unwrap();
+            assert_eq!(user.read(VA), Ok(1));
+            user.sys().share_delobj(tree).unwrap();
+            clear(user, first.tree, 100).unwrap();
+        }
+    });
+    audit(&booted);
+}
+
+#[test]
 fn interior_trees_of_every_grain_are_linked_by_two_roots_at_two_places() {
     let booted = boot(2);
     let (trees, object) = booted.on(0, |user| {
