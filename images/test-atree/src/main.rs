@@ -137,12 +137,12 @@ fn tables(suite: &mut Suite, process: &mut Process) {
     suite.equal("as it went", (table.count, got), (3, wanted));
     table.count = 2;
     suite.refused("room for all is needed", sys().at_get(other, address_mut(&mut table)), Error::OutOfRange);
-    table.handler = 0x1000;
-    suite.refused(
-        "handlers are not there yet",
-        sys().at_set(other, address_mut(&mut table)),
-        Error::Unsupported,
-    );
+    let Some(object) = suite.works("an interior tree", alloc(1, grain::GIB1)) else { return };
+    let inner = ObjRef { share: process.program, object };
+    let mut handled = TreeTable { handler: 0x1000, stack: 0x2000, ..TreeTable::default() };
+    let set_handler = sys().at_set(inner, address_mut(&mut handled));
+    suite.refused("interior trees have no handlers", set_handler, Error::NotPermitted);
+    suite.works("gone", sys().share_delobj(inner));
     suite.refused(
         "a table of hostile size",
         {

@@ -15,6 +15,7 @@
 pub mod marker;
 pub mod memory;
 mod syscall;
+pub mod upcall;
 
 pub use syscall::syscall;
 

@@ -22,10 +22,10 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
     let [mut outer, mut inner] = ctx.local.paging.hints;
     let done = 'found: {
         let Some(slot) = root.find(&platform, address, &mut outer) else { break 'found false };
-        // The root's slots are changed by this core only, and it is here.
-        let map = slot.peek();
+        // The root's slots are changed by this core only, here or in its mailbox service.
+        let (map, version) = (slot.peek(), slot.version());
         if map.kind == MapKind::Segment {
-            break 'found fill(ctx, inside, root.body(), slot, &map, None, address, cause);
+            break 'found fill::<P, false>(ctx, inside, root.body(), slot, &map, version, address, cause);
         }
         let Some(tree) = map.object.resolve::<Tree>(inside) else { break 'found false };
         let relative = address - map.start;
@@ -36,7 +36,7 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
                 && map.start <= relative
                 && relative < map.end
             {
-                break fill(ctx, inside, tree.body(), slot, &map, Some(version), relative, cause);
+                break fill::<P, true>(ctx, inside, tree.body(), slot, &map, version, relative, cause);
             }
             // It changes under us: look again, and let the change go on.
             ctx.local.platform.pause();
@@ -47,17 +47,17 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
     done
 }
 
-/// Makes the entry of `address` in `tree`. `version` is that of an interior tree's slot: its leaf table is
-/// locked while mapping, segment and page are checked and the entry is stored.
+/// Makes the entry of `address` in `tree`. `version` is the slot's. In an interior tree (`LOCKED`) the leaf table
+/// is locked while mapping, segment and page are checked and the entry is stored.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "one inlined step of `fault`, cut out for its two callers")]
-fn fill<P: Platform>(
+fn fill<P: Platform, const LOCKED: bool>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     tree: &Tree,
     slot: Slot<'_>,
     map: &Map,
-    version: Option<u64>,
+    version: u64,
     address: u64,
     cause: Cause,
 ) -> bool {
@@ -77,7 +77,7 @@ fn fill<P: Platform>(
     let want = if cause == Cause::Write { Want::Write } else { Want::Read };
     loop {
         let Ok(found) = Segment::page(segment, ctx, inside, page, want) else { return false };
-        let guard = version.map(|_| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
+        let guard = LOCKED.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
         // What was checked may have changed while this core waited for memory or for the lock. From here to
         // the store nothing waits.
         let same_page = match found.slot.load() {
@@ -86,7 +86,7 @@ fn fill<P: Platform>(
             PageState::Absent | PageState::Reference(_) | PageState::Revoking => false,
         };
         let alive = segment.id() == map.object.id() && page < segment.npages();
-        let same_map = version.is_none_or(|v| slot.version() == v);
+        let same_map = slot.version() == version;
         if same_page && alive && same_map {
             let access = if found.writable { map.access() } else { map.access().without_write() };
             if large {

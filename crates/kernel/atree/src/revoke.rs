@@ -270,7 +270,11 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
         return true;
     }
     let Some(tree) = header.handle::<Tree>() else { return true };
-    tree.edit.lock(&mut ctx.local).dead = true;
+    // Under the lock: a change that began before is seen by `clear_all`.
+    {
+        let _edit = tree.edit.lock(&mut ctx.local);
+        tree.dead.store(true, Ordering::SeqCst);
+    }
     let mut users = tree.attached.load();
     match tree.kind() {
         TreeKind::Root => loop {

@@ -19,6 +19,27 @@ pub enum MapKind {
     Changing,
 }
 
+impl MapKind {
+    pub(crate) fn code(self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Segment => 1,
+            Self::Interior => 2,
+            Self::Changing => 3,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_code(code: u64) -> Self {
+        match code {
+            0 => Self::Empty,
+            1 => Self::Segment,
+            2 => Self::Interior,
+            _ => Self::Changing,
+        }
+    }
+}
+
 /// A mapping by value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Map {
@@ -137,12 +158,7 @@ impl<'a> Slot<'a> {
 
     #[inline(always)]
     pub(crate) fn kind(self) -> MapKind {
-        match self.word(KIND).load(Ordering::Acquire) {
-            0 => MapKind::Empty,
-            1 => MapKind::Segment,
-            2 => MapKind::Interior,
-            _ => MapKind::Changing,
-        }
+        MapKind::from_code(self.word(KIND).load(Ordering::Acquire))
     }
 
     /// Whether it maps `address`.
@@ -187,19 +203,24 @@ impl<'a> Slot<'a> {
 
     /// Ends a change.
     pub(crate) fn finish(self, map: &Map) {
-        let version = self.word(VERSION).load(Ordering::Relaxed);
+        self.prepare(map);
+        self.publish(map.kind);
+    }
+
+    /// Writes a mapping into a slot that is `Changing`; it maps nothing before [`Slot::publish`].
+    pub(crate) fn prepare(self, map: &Map) {
         self.object().store(map.object);
         self.word(START).store(map.start, Ordering::Relaxed);
         self.word(END).store(map.end, Ordering::Relaxed);
         self.word(PAGE).store(map.page, Ordering::Relaxed);
         self.word(SHARE).store(map.share.0, Ordering::Relaxed);
         self.word(FLAGS).store(u64::from(map.flags.bits()), Ordering::Relaxed);
-        let kind = match map.kind {
-            MapKind::Segment => 1,
-            MapKind::Interior => 2,
-            MapKind::Empty | MapKind::Changing => 0,
-        };
-        self.word(KIND).store(kind, Ordering::Release);
+    }
+
+    /// Ends a change: the slot maps what was prepared.
+    pub(crate) fn publish(self, kind: MapKind) {
+        let version = self.word(VERSION).load(Ordering::Relaxed);
+        self.word(KIND).store(kind.code(), Ordering::Release);
         self.word(VERSION).store((version | 1) + 1, Ordering::Release);
     }
 

@@ -73,6 +73,14 @@ pub trait Platform: Clone + 'static {
     /// (then as soon as it leaves). Sending to oneself is allowed.
     fn send_ipi(&self, target: CoreId);
 
+    /// Calls [`crate::Traps::tick`] when the time-stamp counter has passed `at`, or somewhat earlier if that is far away;
+    /// replaces what was set before. `None`: not at all.
+    fn set_timer(&self, at: Option<u64>);
+
+    /// Waits, with interrupts on, until one came, and turns them off again. Interrupts are not handed to the
+    /// kernel: it looks at mailbox and clock.
+    fn sleep(&self);
+
     /// The time-stamp counter. Constant rate, synchronised between cores ([`crate::BootInfo::tsc_hz`]).
     fn tsc(&self) -> u64;
 

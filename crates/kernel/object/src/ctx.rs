@@ -4,6 +4,7 @@ use crate::header::{Handle, Header, Object};
 use crate::limbo::Limbo;
 use crate::link::{Link, LinkCell};
 use crate::slab::{Slab, SlotList, slots};
+use crate::wait::WaitList;
 use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform};
@@ -83,6 +84,7 @@ pub struct World {
     pub owners: &'static [CoreSlot],
     slabs: &'static [Shared<Slab>],
     limbos: &'static [Shared<Limbo>],
+    waits: &'static [Shared<WaitList>],
 }
 
 impl World {
@@ -96,8 +98,15 @@ impl World {
         let limbos = alloc.slice(cores, |i| {
             Shared::new(i as u16, "limbo", Limbo::new(rows.next().expect("one row per core")))
         });
+        let waits = alloc.slice(cores, |i| Shared::new(i as u16, "waits", WaitList::default()));
         let memory = Memory::new(cores, alloc);
-        Self { cores: per_core, memory, owners, slabs, limbos }
+        Self { cores: per_core, memory, owners, slabs, limbos, waits }
+    }
+
+    /// Who waits on words of segments at home on `core`.
+    #[must_use]
+    pub fn waits(&self, core: CoreId) -> Option<&Shared<WaitList>> {
+        self.waits.get(core.index())
     }
 
     /// Address ranges for the line meter's names.
@@ -106,6 +115,7 @@ impl World {
         each(self.cores.as_ptr() as u64, size_of_val(self.cores) as u64, "percore");
         each(self.slabs.as_ptr() as u64, size_of_val(self.slabs) as u64, "slab");
         each(self.limbos.as_ptr() as u64, size_of_val(self.limbos) as u64, "limbo");
+        each(self.waits.as_ptr() as u64, size_of_val(self.waits) as u64, "waits");
     }
 }
 

@@ -4,8 +4,8 @@ use crate::current::{Current, Ending};
 use crate::pcore::Pcore;
 use crate::request::{Request, Requests, StatusPlace};
 use corey_abi::{
-    Error, Home, Id, Kind, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RUN_SHARES, RunContext, RunStatus, UserPtr,
-    reason, run_mode,
+    Error, Home, Id, Kind, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RUN_SHARES, RunContext, RunStatus,
+    SHORTEST_SLICE, UserPtr, reason, run_mode,
 };
 use corey_kernel_atree::{Tree, TreeKind, reserve, unreserve};
 use corey_kernel_hal::{Platform, USER_END, UserContext};
@@ -29,6 +29,8 @@ pub struct PcoreApi<'c, 'a, P: Platform> {
     pub ending: &'c mut Option<Ending>,
     /// Set when the caller's context is replaced.
     pub replaced: &'c mut Option<Request>,
+    /// Ticks of the time-stamp counter per second.
+    pub tsc_hz: u64,
 }
 
 impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
@@ -265,8 +267,32 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         Err(Error::Unsupported)
     }
 
-    fn pcore_set_interval(&mut self, _: ObjRef, _: u64) -> Result<(), Error> {
-        Err(Error::Unsupported)
+    fn pcore_set_interval(&mut self, pcore: ObjRef, nanoseconds: u64) -> Result<(), Error> {
+        let target = self.call.object::<Pcore>(pcore)?;
+        if nanoseconds != 0 && nanoseconds < SHORTEST_SLICE {
+            return Err(Error::OutOfRange);
+        }
+        let ticks = u128::from(nanoseconds) * u128::from(self.tsc_hz) / 1_000_000_000;
+        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX);
+        let local = &mut self.call.ctx.local;
+        if self.current.is_some_and(|c| c.pcore == target.link()) {
+            local.set_slice(ticks);
+            return Ok(());
+        }
+        if !target.is_active() {
+            return Err(Error::NotPermitted);
+        }
+        // Answered in the target's mailbox service: this wait ends whatever the target does.
+        let message =
+            Message { kind: MessageKind::Interval, object: target.link().words(), words: [ticks, 0] };
+        let Some(ticket) = local.post(target.core(), message) else { return Err(Error::NotFound) };
+        loop {
+            match local.poll(ticket) {
+                Some(0) => return Ok(()),
+                Some(_) => return Err(Error::NotPermitted),
+                None => local.relax(),
+            }
+        }
     }
 
     fn pcore_halt(&mut self, pcore: ObjRef, value: u64) -> Result<(), Error> {

@@ -42,6 +42,14 @@ pub enum MessageKind {
     ProtectSegment = 8,
     /// Fence stores against later loads.
     Fence = 9,
+    /// Do step `words[0]` of the change that was prepared for slot `words[1]` of this root, if you run it.
+    ChangeRoot = 10,
+    /// Leave a picture of yourself in your [`crate::Picture`].
+    Stat = 11,
+    /// The word you wait on may have changed.
+    Wake = 12,
+    /// Set the time slice of this pcore, if you run it, to `words[0]` ticks of the time-stamp counter.
+    Interval = 13,
 }
 
 impl MessageKind {
@@ -56,6 +64,10 @@ impl MessageKind {
             Self::Stop,
             Self::ProtectSegment,
             Self::Fence,
+            Self::ChangeRoot,
+            Self::Stat,
+            Self::Wake,
+            Self::Interval,
         ]
         .into_iter()
         .find(|kind| *kind as u64 == word)

@@ -59,6 +59,12 @@ impl CoreSet {
         self
     }
 
+    /// The set as words, core 0 in the lowest bit of the first.
+    #[must_use]
+    pub fn words(self) -> [u64; MAX_CORES / 64] {
+        self.0
+    }
+
     /// Adds all of `other`.
     pub fn union(&mut self, other: Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {

@@ -146,17 +146,16 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
             let before = handle.header().pages();
             // Slot frames once made stay, and stay paid.
             let frames = (before - old).max(Segment::cost(npages, size) - npages);
-            share.recharge(ctx, handle.header(), npages + frames).and_then(|()| {
+            share.reprice(ctx, handle.header(), |_| npages + frames).and_then(|()| {
                 handle.grow(ctx, npages, Source::Nearest).inspect_err(|_| {
                     // Lowering a price cannot fail.
-                    let _ = share.recharge(ctx, handle.header(), before);
+                    let _ = share.reprice(ctx, handle.header(), |_| before);
                 })
             })
         } else {
             self.shrink(handle, old, npages).and_then(|()| {
                 // Pages come back; the frames of their slots stay.
-                let price = handle.header().pages() - (old - npages);
-                share.recharge(self.0.ctx, handle.header(), price)
+                share.reprice(self.0.ctx, handle.header(), |pages| pages - (old - npages))
             })
         };
         handle.end_change(&mut self.0.ctx.local);

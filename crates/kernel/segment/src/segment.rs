@@ -1,7 +1,7 @@
 //! The segment object.
 
 use crate::slots::{self, MAX_PAGES, Slots};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Kind};
 use corey_kernel_hal::{CoreId, PAGE_SIZE, Platform};
 use corey_kernel_mem::{DataFrame, Memory, PageSlot, PageState, Source};
@@ -74,6 +74,8 @@ pub struct Segment {
     size: PageSize,
     /// By page, whatever its size.
     slots: Slots,
+    /// Whether a core ever waited on a word of it.
+    waited: AtomicBool,
     maps: Shared<MapList>,
 }
 
@@ -103,6 +105,7 @@ impl Segment {
             npages: AtomicU64::new(0),
             size,
             slots: Slots::default(),
+            waited: AtomicBool::new(false),
             maps: Shared::new(home.0, "segment.mappings", MapList::default()),
         }
     }
@@ -297,6 +300,17 @@ impl Segment {
             ctx.serve_every(done as u64 / PAGE_SIZE);
         }
         Ok(())
+    }
+
+    /// Notes that a core is about to wait on a word of it.
+    pub fn set_waited(&self) {
+        self.waited.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a core ever did.
+    #[must_use]
+    pub fn was_waited_on(&self) -> bool {
+        self.waited.load(Ordering::SeqCst)
     }
 
     /// The list of mappings, locked.
