@@ -12,6 +12,7 @@
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code, reason = "instructions that only assembly can name")]
 
+pub mod fork;
 pub mod marker;
 pub mod memory;
 mod syscall;

@@ -36,6 +36,8 @@ pub(crate) fn audit<P: Platform>(
     {
         return Err(Error::Busy);
     }
+    // What is dead is freed while the other cores come and go: they hold nothing back now.
+    call.ctx.drain_all();
     let mut cached = call.ctx.mem.cached();
     let mut others = CoreSet::EMPTY;
     for core in 0..system.info.cores {
@@ -89,16 +91,7 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
         }
     });
     let free = system.world.memory.in_stocks(&mut call.ctx.local) + cached;
-    AuditReport {
-        frames: system.world.memory.frames(),
-        owned,
-        free,
-        limbo,
-        objects,
-        dying,
-        errors,
-        reserved: 0,
-    }
+    AuditReport { frames: system.world.memory.frames(), owned, free, limbo, objects, dying, errors, slots }
 }
 
 /// 1 if the object's reference count is not the number of shares naming it (for a share: and of cores

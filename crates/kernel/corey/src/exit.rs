@@ -171,6 +171,8 @@ impl<P: Platform> Core<P> {
                     }
                     MessageKind::Stop => {
                         let audit = self.system.audits.load(Ordering::Acquire);
+                        // What is dead is freed: an audit tells what lives from what was forgotten.
+                        self.ctx.drain_all();
                         mailbox.answer(sender, self.ctx.mem.cached());
                         self.wait_for_audit(audit);
                         continue;
