@@ -27,10 +27,11 @@ pub struct Cfork {
 
 /// Who one is after a fork.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is no heap to box it in, and it is taken apart at once")]
 pub enum Forked {
     /// The one that forked; its child runs.
     Parent(Child),
-    /// The child: what it has now. Boxed by nobody: it is the program's new `Process`.
+    /// The child, and what it has now.
     Child(Process),
 }
 
