@@ -109,6 +109,16 @@ impl Platform for X86 {
     }
 
     #[inline(always)]
+    fn large_leaf(frame: Frame, access: Access) -> u64 {
+        paging::large_leaf(frame, access)
+    }
+
+    #[inline(always)]
+    fn protect(entry: u64) -> u64 {
+        paging::protect(entry)
+    }
+
+    #[inline(always)]
     fn table(frame: Frame) -> u64 {
         paging::table(frame)
     }

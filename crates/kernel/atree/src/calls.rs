@@ -2,8 +2,7 @@
 
 use crate::change;
 use crate::slot::{Map, MapKind};
-use crate::tree::{Tree, TreeKind};
-use crate::walk::GRAIN;
+use crate::tree::{Grain, Tree, TreeKind};
 use corey_abi::{
     AddressTreeCalls, Error, Home, Id, Kind, MapFlags, Mapping, ObjRef, Plain, TREE_SLOTS, TreeTable,
     UserPtr, grain, mapping_kind, tree_kind,
@@ -36,14 +35,22 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
                 if from.npages == 0 || end > 1 << 27 {
                     return Err(Error::OutOfRange);
                 }
-                (MapKind::Segment, segment.link(), from.npages * PAGE_SIZE, PAGE_SIZE)
+                let unit = segment.page_size().pages();
+                if unit > 1 && tree.kind() == TreeKind::Interior(Grain::Mib2) {
+                    return Err(Error::NotPermitted);
+                }
+                if !from.start_page.is_multiple_of(unit) || !from.npages.is_multiple_of(unit) {
+                    return Err(Error::Misaligned);
+                }
+                (MapKind::Segment, segment.link(), from.npages * PAGE_SIZE, unit * PAGE_SIZE)
             }
             mapping_kind::INTERIOR => {
                 let interior = self.0.object::<Tree>(from.object)?;
-                if tree.kind() == TreeKind::Interior || interior.kind() != TreeKind::Interior {
+                if tree.kind().is_interior() || !interior.kind().is_interior() {
                     return Err(Error::NotPermitted);
                 }
-                (MapKind::Interior, interior.link(), GRAIN, GRAIN)
+                let grain = interior.kind().span();
+                (MapKind::Interior, interior.link(), grain, grain)
             }
             _ => return Err(Error::BadArgument),
         };
@@ -98,8 +105,9 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let share = self.0.share_for(share, Kind::AddressTree)?;
         let kind = match (kind, grain) {
             (tree_kind::ROOT, 0) => TreeKind::Root,
-            (tree_kind::INTERIOR, grain::GIB1) => TreeKind::Interior,
-            (tree_kind::INTERIOR, grain::MIB2 | grain::GIB512) => return Err(Error::Unsupported),
+            (tree_kind::INTERIOR, grain::MIB2) => TreeKind::Interior(Grain::Mib2),
+            (tree_kind::INTERIOR, grain::GIB1) => TreeKind::Interior(Grain::Gib1),
+            (tree_kind::INTERIOR, grain::GIB512) => TreeKind::Interior(Grain::Gib512),
             _ => return Err(Error::BadArgument),
         };
         let call = &mut self.0;

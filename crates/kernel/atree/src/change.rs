@@ -3,12 +3,12 @@
 use crate::revoke;
 use crate::run;
 use crate::slot::{Map, MapKind};
-use crate::tree::{Tree, TreeKind};
+use crate::tree::{Tree, prune};
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, MapFlags};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
-use corey_kernel_object::{Ctx, Entered, Handle, Link};
+use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
 use corey_kernel_percore::{Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
 use corey_kernel_share::Share;
@@ -31,7 +31,7 @@ pub(crate) fn change<P: Platform>(
     new: &Map,
     payer: Option<&Share>,
 ) -> Result<(), Error> {
-    if tree.kind() == TreeKind::Interior {
+    if tree.kind().is_interior() {
         return change_taken(ctx, inside, tree, index, new, payer);
     }
     let taken = loop {
@@ -58,7 +58,11 @@ fn change_taken<P: Platform>(
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     // Tables end where leaves go for a segment, at the linking table for an interior tree.
-    let level = if new.kind == MapKind::Interior { 2 } else { 0 };
+    let level = match new.kind {
+        MapKind::Interior => new.levels(),
+        _ if new.is_large(inside) => 1,
+        _ => 0,
+    };
     if new.kind != MapKind::Empty {
         let need =
             walk::lacking(&platform, &tree, new.start, new.end, level) + u64::from(tree.lacks_slot(index));
@@ -90,7 +94,7 @@ fn change_taken<P: Platform>(
         old
     };
     remove(ctx, inside, tree, index, &old);
-    let added = add(ctx, inside, tree, index, new, level);
+    let added = add(ctx, inside, tree, index, new, level, payer);
     let edit = tree.edit.lock(&mut ctx.local);
     slot.finish(if added.is_ok() { new } else { &Map::EMPTY });
     drop(edit);
@@ -113,8 +117,8 @@ fn remove<P: Platform>(
     let platform = ctx.local.platform.clone();
     match old.kind {
         MapKind::Segment => {
-            let locked = tree.kind() == TreeKind::Interior;
-            walk::clear(ctx, &tree, old.start, old.end, locked);
+            let locked = tree.kind().is_interior();
+            walk::take(ctx, &tree, old.start, old.end, Take::Page, locked);
             if locked {
                 let words = tree.link().words();
                 let range = [old.start / PAGE_SIZE, (old.end - old.start) / PAGE_SIZE];
@@ -136,7 +140,7 @@ fn remove<P: Platform>(
             }
         }
         MapKind::Interior if runs_here(ctx, tree) => {
-            if let Some((table, at)) = walk::grain_entry(&platform, &tree, old.start) {
+            if let Some((table, at)) = walk::grain_entry(&platform, &tree, old.start, old.levels()) {
                 table.clear(at);
             }
             platform.flush_all();
@@ -153,6 +157,7 @@ fn remove<P: Platform>(
 }
 
 /// Prepares the new mapping of slot `index`.
+#[allow(clippy::too_many_arguments, reason = "one step of `change_taken`, cut out")]
 fn add<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -160,6 +165,7 @@ fn add<P: Platform>(
     index: usize,
     new: &Map,
     level: u32,
+    payer: Option<&Share>,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     match new.kind {
@@ -174,6 +180,13 @@ fn add<P: Platform>(
         }
         MapKind::Interior => {
             walk::make(ctx, &tree, new.start, new.end, level)?;
+            let pruned = prune(ctx, &tree, new.start, new.levels(), runs_here(ctx, tree));
+            if pruned > 0
+                && let Some(payer) = payer
+            {
+                // Lowering a price cannot fail.
+                let _ = payer.recharge(ctx, tree.header(), tree.header().pages() - pruned);
+            }
             if runs_here(ctx, tree) {
                 run::attach(ctx, inside, &tree, new.object, new.start);
             }

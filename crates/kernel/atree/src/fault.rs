@@ -6,7 +6,7 @@ use crate::walk;
 use corey_kernel_hal::{Cause, PAGE_SIZE, Platform, USER_END};
 use corey_kernel_mem::PageState;
 use corey_kernel_object::{Ctx, Entered, Link};
-use corey_kernel_segment::Segment;
+use corey_kernel_segment::{PageSize, Segment, Want};
 
 /// Resolves a fault of the running root tree at `address`; false when nothing there allows `cause`.
 ///
@@ -66,19 +66,34 @@ fn fill<P: Platform>(
     }
     let platform = ctx.local.platform.clone();
     let Some(segment) = map.object.resolve::<Segment>(inside) else { return false };
-    let Some(table) = walk::leaf(&platform, tree, address) else { return false };
+    let large = segment.page_size() == PageSize::Large;
+    let entry = if large {
+        walk::large_entry(&platform, tree, address)
+    } else {
+        walk::leaf(&platform, tree, address).map(|table| (table, walk::leaf_index(address)))
+    };
+    let Some((table, index)) = entry else { return false };
     let page = map.page + (address - map.start) / PAGE_SIZE;
+    let want = if cause == Cause::Write { Want::Write } else { Want::Read };
     loop {
-        let Ok((page_slot, frame)) = segment.page(ctx, page) else { return false };
+        let Ok(found) = Segment::page(segment, ctx, inside, page, want) else { return false };
         let guard = version.map(|_| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
         // What was checked may have changed while this core waited for memory or for the lock. From here to
         // the store nothing waits.
-        let same_page =
-            matches!(page_slot.load(), PageState::Present(now) | PageState::Cow(now) if now == frame);
+        let same_page = match found.slot.load() {
+            PageState::Present(now) => now == found.frame,
+            PageState::Cow(now) => now == found.frame && !found.writable,
+            PageState::Absent | PageState::Reference(_) | PageState::Revoking => false,
+        };
         let alive = segment.id() == map.object.id() && page < segment.npages();
         let same_map = version.is_none_or(|v| slot.version() == v);
         if same_page && alive && same_map {
-            table.set_leaf::<P>(walk::leaf_index(address), frame, map.access());
+            let access = if found.writable { map.access() } else { map.access().without_write() };
+            if large {
+                table.set_large_leaf::<P>(index, found.frame, access);
+            } else {
+                table.set_leaf::<P>(index, found.frame, access);
+            }
             return true;
         }
         drop(guard);

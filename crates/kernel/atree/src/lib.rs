@@ -44,4 +44,4 @@ pub use fault::fault;
 pub use revoke::{end, forget, revoke};
 pub use run::{load, reserve, unload, unreserve};
 pub use slot::{Map, MapKind};
-pub use tree::{Tree, TreeKind};
+pub use tree::{Grain, Tree, TreeKind};

@@ -83,7 +83,7 @@ pub(crate) fn attach<P: Platform>(
         tree.attached.remove(ctx.core());
         return;
     }
-    if let Some((table, index)) = walk::grain_entry(&platform, root, address) {
+    if let Some((table, index)) = walk::grain_entry(&platform, root, address, tree.kind().levels()) {
         table.link::<P>(index, tree.table(&platform));
     }
 }
@@ -96,7 +96,7 @@ pub fn unload<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>) {
     for (_, slot) in root.each(&platform) {
         let map = slot.peek();
         if map.kind == MapKind::Interior {
-            if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start) {
+            if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start, map.levels()) {
                 table.clear(index);
             }
             if let Some(tree) = map.object.resolve::<Tree>(inside) {

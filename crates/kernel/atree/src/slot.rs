@@ -3,8 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Id, MapFlags};
 use corey_kernel_hal::{Access, Cause, PAGE_SIZE};
-use corey_kernel_object::{Link, LinkCell, Record};
-use corey_kernel_segment::MapRef;
+use corey_kernel_object::{Entered, Link, LinkCell, Record};
+use corey_kernel_segment::{MapRef, PageSize, Segment};
 
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,6 +49,17 @@ impl Map {
         end: 0,
         page: 0,
     };
+
+    /// Levels of tables of the interior tree that is mapped: a whole grain is.
+    pub(crate) fn levels(&self) -> u32 {
+        ((self.end - self.start).trailing_zeros().saturating_sub(12)) / 9
+    }
+
+    /// Whether it maps a segment of 2 MiB pages.
+    pub(crate) fn is_large(&self, inside: &Entered<'_>) -> bool {
+        let segment = self.object.resolve::<Segment>(inside);
+        segment.is_some_and(|segment| segment.page_size() == PageSize::Large)
+    }
 
     /// What page-table entries allow.
     #[inline(always)]

@@ -16,8 +16,29 @@ const FRAMES: usize = TREE_SLOTS / RECORDS;
 pub enum TreeKind {
     /// Owns the user half of one core's page table.
     Root,
-    /// Owns 1 GiB of tables that several roots link.
-    Interior,
+    /// Owns one grain of tables that several roots link.
+    Interior(Grain),
+}
+
+/// What an interior tree spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// 2 MiB: one leaf table.
+    Mib2,
+    /// 1 GiB.
+    Gib1,
+    /// 512 GiB.
+    Gib512,
+}
+
+impl Grain {
+    fn levels(self) -> u32 {
+        match self {
+            Self::Mib2 => 1,
+            Self::Gib1 => 2,
+            Self::Gib512 => 3,
+        }
+    }
 }
 
 impl TreeKind {
@@ -26,15 +47,22 @@ impl TreeKind {
     pub fn span(self) -> u64 {
         match self {
             Self::Root => corey_kernel_hal::USER_END,
-            Self::Interior => 1 << 30,
+            Self::Interior(grain) => 1 << (12 + 9 * grain.levels()),
         }
+    }
+
+    /// Whether it is an interior tree.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_interior(self) -> bool {
+        matches!(self, Self::Interior(_))
     }
 
     /// Levels of tables, the tree's own first one included.
     pub(crate) fn levels(self) -> u32 {
         match self {
             Self::Root => 4,
-            Self::Interior => 2,
+            Self::Interior(grain) => grain.levels(),
         }
     }
 }
@@ -107,6 +135,29 @@ fn free_tables<P: Platform>(
             }
         }
     }
+}
+
+/// Frees the empty tables that mappings of the past left where an interior tree of `levels` levels is about to
+/// be linked at `start`; says how many. `running` says that this core runs the root.
+pub(crate) fn prune<P: Platform>(
+    ctx: &mut Ctx<P>,
+    root: &Tree,
+    start: u64,
+    levels: u32,
+    running: bool,
+) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let Some((table, index)) = crate::walk::grain_entry(&platform, root, start, levels) else { return 0 };
+    let Some(child) = table.child(&platform, index) else { return 0 };
+    let count = count_tables(&platform, child, levels, 512, 0, &[]);
+    let Some(frame) = table.take_child::<P>(index) else { return 0 };
+    if running {
+        // The processor may have cached the entry for the table.
+        platform.flush_all();
+    }
+    free_tables(ctx, &platform, child, levels, 512);
+    ctx.free(frame);
+    count
 }
 
 impl Tree {
@@ -224,10 +275,10 @@ impl Tree {
     pub fn census<P: Platform>(&self, platform: &P) -> u64 {
         let own = if self.kind == TreeKind::Root { 256 } else { 512 };
         let slots = self.slots.iter().filter(|c| c.frame().is_some()).count() as u64;
-        let links: heapless::Vec<u64, TREE_SLOTS> = self
+        let links: heapless::Vec<(u64, u32), TREE_SLOTS> = self
             .each(platform)
             .filter(|(_, s)| s.kind() == crate::MapKind::Interior)
-            .map(|(_, s)| s.peek().start)
+            .map(|(_, s)| (s.peek().start, s.peek().levels()))
             .collect();
         slots + count_tables(platform, self.table(platform), self.kind.levels(), own, 0, &links)
     }
@@ -240,14 +291,14 @@ fn count_tables<P: Platform>(
     levels: u32,
     entries: usize,
     base: u64,
-    links: &[u64],
+    links: &[(u64, u32)],
 ) -> u64 {
     let mut count = 1;
     if levels >= 2 {
         let size = 1_u64 << (12 + 9 * (levels - 1));
         for index in 0..entries {
             let at = base + index as u64 * size;
-            let linked = levels == 3 && links.contains(&at);
+            let linked = links.contains(&(at, levels - 1));
             if !linked && let Some(child) = table.child(platform, index) {
                 count += count_tables(platform, child, levels - 1, 512, at, links);
             }

@@ -73,7 +73,7 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
         owned += match header.kind() {
             Kind::Share => header.handle::<Share>().map_or(0, |s| s.frames(&platform)),
             Kind::Segment => header.handle::<Segment>().map_or(0, |s| {
-                let (slots, pages) = s.census(&platform);
+                let (slots, pages) = s.census(&platform, &ctx.world.memory);
                 slots + pages
             }),
             Kind::AddressTree => header.handle::<Tree>().map_or(0, |t| t.census(&platform)),
@@ -81,6 +81,11 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
         };
         if header.id() != Id::NULL {
             errors += wrong_references(ctx, inside, header);
+        }
+    });
+    call.ctx.each_object(inside, &mut |ctx, header| {
+        if let Some(segment) = header.handle::<Segment>() {
+            segment.recount(&platform, &ctx.world.memory);
         }
     });
     let free = system.world.memory.in_stocks(&mut call.ctx.local) + cached;

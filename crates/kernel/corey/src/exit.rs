@@ -1,6 +1,7 @@
 //! What waits for the kernel exit, and the service of messages.
 
 use crate::core_kernel::Core;
+use core::sync::atomic::{Ordering, fence};
 use corey_abi::{Kind, reason};
 use corey_kernel_atree::{self as atree, Tree};
 use corey_kernel_device as device;
@@ -13,8 +14,15 @@ use corey_kernel_share::Share;
 /// Serves one message: paging at once, the rest at the kernel exit.
 pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Message) -> Delivery {
     match message.kind {
-        MessageKind::ForgetSegment | MessageKind::ForgetTree | MessageKind::Unlink => {
+        MessageKind::ForgetSegment
+        | MessageKind::ProtectSegment
+        | MessageKind::ForgetTree
+        | MessageKind::Unlink => {
             atree::forget(local, message);
+            Delivery::Done(0)
+        }
+        MessageKind::Fence => {
+            fence(Ordering::SeqCst);
             Delivery::Done(0)
         }
         MessageKind::Halt => {
@@ -116,7 +124,7 @@ impl<P: Platform> Core<P> {
                         0
                     }
                     MessageKind::Stop => {
-                        let audit = self.system.audits.load(core::sync::atomic::Ordering::Acquire);
+                        let audit = self.system.audits.load(Ordering::Acquire);
                         mailbox.answer(sender, self.ctx.mem.cached());
                         self.wait_for_audit(audit);
                         continue;

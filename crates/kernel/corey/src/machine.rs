@@ -3,11 +3,13 @@
 use crate::audit;
 use crate::system::System;
 use core::fmt::Write;
+use core::sync::atomic::{Ordering, fence};
 use corey_abi::{
     AuditReport, Error, Id, MachineCalls, MachineInfo, ObjRef, Plain, ShareEntry, UserPtr, control, counter,
 };
 use corey_kernel_hal::{Boot, Exit, Platform};
 use corey_kernel_object::Link;
+use corey_kernel_percore::{Message, MessageKind, ObjectWords};
 use corey_kernel_share::Call;
 
 /// `machine_…` and its neighbours.
@@ -157,8 +159,13 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         Err(Error::Unsupported)
     }
 
-    fn core_fence(&mut self, _: Id) -> Result<(), Error> {
-        Err(Error::Unsupported)
+    fn core_fence(&mut self, share: Id) -> Result<(), Error> {
+        let call = &mut self.call;
+        let holders = call.held.share(call.inside, share)?.holders();
+        fence(Ordering::SeqCst);
+        let message = Message { kind: MessageKind::Fence, object: ObjectWords::NULL, words: [0; 2] };
+        call.ctx.local.broadcast(holders, message);
+        Ok(())
     }
 
     fn counter_read(&mut self, which: u64) -> Result<u64, Error> {

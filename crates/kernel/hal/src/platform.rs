@@ -39,6 +39,12 @@ pub trait Platform: Clone + 'static {
     /// An entry that maps the 4 KiB page `frame` for user code.
     fn leaf(frame: Frame, access: Access) -> u64;
 
+    /// An entry that maps the 2 MiB page that begins at `frame`, for the table above leaf tables.
+    fn large_leaf(frame: Frame, access: Access) -> u64;
+
+    /// `entry` without write permission, if it maps a page; else as it is.
+    fn protect(entry: u64) -> u64;
+
     /// An entry that refers to the lower table `frame`.
     fn table(frame: Frame) -> u64;
 

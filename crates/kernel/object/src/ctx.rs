@@ -7,7 +7,7 @@ use crate::slab::{Slab, SlotList, slots};
 use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform};
-use corey_kernel_mem::{Mem, Memory, Owned, Source, Zeroed};
+use corey_kernel_mem::{Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
 use corey_kernel_percore::{CoreSet, Entered, Local, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
 
@@ -42,6 +42,15 @@ impl CoreSlot {
     }
 }
 
+/// What is taken from the mappings of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// All of it.
+    Page,
+    /// Permission to write.
+    Write,
+}
+
 /// What the levels above add to every core's context.
 #[derive(Debug)]
 pub struct Hooks<P: Platform> {
@@ -49,9 +58,9 @@ pub struct Hooks<P: Platform> {
     pub serve: Serve<P>,
     /// Resolves a page fault of the running root tree at this address; false when it cannot.
     pub fault: fn(&mut Ctx<P>, &Entered<'_>, u64, Cause) -> bool,
-    /// Clears every mapping of these pages (first, count) of a segment, on every core, acknowledged; says which
-    /// cores could have had them.
-    pub revoke: fn(&mut Ctx<P>, &Entered<'_>, &Header, u64, u64) -> CoreSet,
+    /// Takes these pages (first, count) of a segment, or permission to write them, from every mapping on every
+    /// core, acknowledged; says which cores could have had them.
+    pub revoke: fn(&mut Ctx<P>, &Entered<'_>, &Header, u64, u64, Take) -> CoreSet,
     /// Ends an object whose last reference went: revokes what maps it and retires it.
     pub last: fn(&mut Ctx<P>, &Entered<'_>, &Header),
 }
@@ -205,6 +214,29 @@ impl<P: Platform> Ctx<P> {
         Ok(self.alloc(source)?.zero(&self.local.platform))
     }
 
+    /// Takes a zeroed 2 MiB page.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] when no core that may be asked has a whole one.
+    pub fn alloc_large_zeroed(&mut self, source: Source) -> Result<Zeroed, Error> {
+        let page = self.alloc_large(source)?;
+        Ok(page.zero_large(&self.local.platform.clone(), || self.local.serve_mailbox()))
+    }
+
+    /// Takes a 2 MiB page; when there is none, first what limbo gives back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ctx::alloc_large_zeroed`].
+    pub fn alloc_large(&mut self, source: Source) -> Result<Owned, Error> {
+        if let Ok(page) = self.mem.alloc_large(&mut self.local, source) {
+            return Ok(page);
+        }
+        self.drain_all();
+        self.mem.alloc_large(&mut self.local, source).map_err(|_| Error::NoMemory)
+    }
+
     /// Notes a dying object, to be ended by a loop instead of by recursion.
     pub fn push_dying(&mut self, header: &Header) {
         // SAFETY: slots are type-stable memory that is never freed.
@@ -330,16 +362,33 @@ impl<P: Platform> Ctx<P> {
         self.drain(header.home());
     }
 
-    /// Frees frames of home core `home`'s object when every core of `cores` has left the kernel.
-    pub fn retire_frames(&mut self, home: CoreId, cores: CoreSet, frames: impl Iterator<Item = Owned>) {
-        if let Some(limbo) = self.world.limbos.get(home.index()) {
-            let mut limbo = limbo.lock(&mut self.local);
-            let bucket = limbo.open(cores);
-            for frame in frames {
-                bucket.frames.push(&self.world.memory, frame);
-            }
+    /// Releases a slot's part of a shared page, of which no mapping through that slot is left; `users` are the
+    /// cores that could have read it through the kernel's own map. The last part frees the page.
+    pub fn release(&mut self, part: Part, users: CoreSet) {
+        let wide = !users.is_within(self.local.id);
+        let Some(Released { frame, wide }) = self.world.memory.release(part, wide) else { return };
+        if !wide {
+            self.free(frame);
+            return;
         }
-        self.drain(home);
+        // Others may still read it through a segment that left it before: whoever that was, they leave.
+        let all = CoreSet::first(self.world.cores.len());
+        if let Some(limbo) = self.world.limbos.get(self.local.id.index()) {
+            limbo.lock(&mut self.local).open(all).frames.push(&self.world.memory, frame);
+        }
+    }
+
+    /// Frees a page that was taken from a segment, or releases its part; `users` as in [`Ctx::release`].
+    pub fn give_up(&mut self, gone: Gone, home: CoreId, users: CoreSet) {
+        match gone {
+            Gone::Own(frame) if users.is_within(self.local.id) => self.free(frame),
+            Gone::Own(frame) => {
+                if let Some(limbo) = self.world.limbos.get(home.index()) {
+                    limbo.lock(&mut self.local).open(users).frames.push(&self.world.memory, frame);
+                }
+            }
+            Gone::Part(part) => self.release(part, users),
+        }
     }
 
     /// Frees this core's dead private objects of earlier entries.

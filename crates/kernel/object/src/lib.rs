@@ -27,6 +27,6 @@ mod link;
 mod slab;
 
 pub use corey_kernel_percore::Entered;
-pub use ctx::{CoreSlot, Ctx, Hooks, World};
+pub use ctx::{CoreSlot, Ctx, Hooks, Take, World};
 pub use header::{Handle, Header, Object};
 pub use link::{Link, LinkCell, NODE_ENTRIES, Node, NodeEntry, RECORD_WORDS, RECORDS, Record, Records};

@@ -9,9 +9,10 @@ use corey_abi::{
 };
 use corey_kernel_atree::{Tree, TreeKind, reserve, unreserve};
 use corey_kernel_hal::{Platform, USER_END, UserContext};
+use corey_kernel_mem::PageState;
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_percore::{Message, MessageKind};
-use corey_kernel_segment::Segment;
+use corey_kernel_segment::{Segment, Want};
 use corey_kernel_share::{Call, Share};
 use corey_lib_sync::Relax;
 
@@ -102,8 +103,18 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         }
         let segment = self.call.object::<Segment>(from.status)?;
         let place = StatusPlace { segment: segment.link(), offset: from.status_offset };
-        let (slot, _) = segment.page(self.call.ctx, from.status_offset / PAGE_BYTES)?;
-        slot.pin().ok_or(Error::Busy)?;
+        let page = from.status_offset / PAGE_BYTES;
+        // A page that is being copied or cut meanwhile is not pinned: look again.
+        loop {
+            let found = Segment::page(segment, self.call.ctx, self.call.inside, page, Want::Write)?;
+            if found.slot.pin().is_some() {
+                break;
+            }
+            if matches!(found.slot.load(), PageState::Present(_)) {
+                return Err(Error::Busy);
+            }
+            self.call.ctx.relax();
+        }
         place.report(self.call.ctx, self.call.inside, RunStatus::default());
         Ok(Some(place))
     }

@@ -38,6 +38,10 @@ pub enum MessageKind {
     Recheck = 6,
     /// Stop: answer when the sender's audit is over.
     Stop = 7,
+    /// Take write permission from pages `words[0] .. +words[1]` of this segment.
+    ProtectSegment = 8,
+    /// Fence stores against later loads.
+    Fence = 9,
 }
 
 impl MessageKind {
@@ -50,6 +54,8 @@ impl MessageKind {
             Self::Halt,
             Self::Recheck,
             Self::Stop,
+            Self::ProtectSegment,
+            Self::Fence,
         ]
         .into_iter()
         .find(|kind| *kind as u64 == word)

@@ -21,6 +21,14 @@ impl CoreSet {
         set
     }
 
+    /// Cores 0 … `count` − 1.
+    #[must_use]
+    pub fn first(count: usize) -> Self {
+        let mut set = Self::EMPTY;
+        (0..count.min(MAX_CORES)).for_each(|core| set.insert(CoreId(core as u16)));
+        set
+    }
+
     /// Adds `core`. Numbers beyond [`MAX_CORES`] do not exist.
     pub fn insert(&mut self, core: CoreId) {
         if let Some(word) = self.0.get_mut(core.index() / 64) {

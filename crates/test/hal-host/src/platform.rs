@@ -145,6 +145,14 @@ impl Platform for FakePlatform {
         mmu::leaf(frame, access)
     }
 
+    fn large_leaf(frame: Frame, access: Access) -> u64 {
+        mmu::large_leaf(frame, access)
+    }
+
+    fn protect(entry: u64) -> u64 {
+        mmu::protect(entry)
+    }
+
     fn table(frame: Frame) -> u64 {
         mmu::table(frame)
     }
