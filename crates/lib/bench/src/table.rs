@@ -47,11 +47,11 @@ pub static BENCHMARKS: [Benchmark; 13] = [
     row(3, "pagepass", &["interior", "separate"], 4096),
     planned(4, "pread", &["same", "own"], 1),
     planned(5, "tcp", &["kernelcore", "stack", "shared"], 1),
-    planned(6, "vm", &["private", "interior", "cow", "object"], 4096),
+    row(6, "vm", &["private", "interior", "cow", "object"], 4096),
     planned(7, "cfork", &["default"], 256),
-    planned(8, "run", &["default"], 1000),
+    row(8, "run", &["default"], 1000),
     planned(9, "heap", &["local", "prodcons", "larson"], 65_536),
-    planned(10, "fig1", &["latency", "lock", "lockcontended", "shootdown"], 1024),
+    row(10, "fig1", &["latency", "lock", "lockcontended", "shootdown"], 1024),
     planned(11, "pwrite", &["full-own", "full-same", "part-own", "part-same"], 1),
     planned(12, "open", &["own"], 1),
     planned(13, "rwlock", &["ours", "word", "ticket"], 1),
@@ -72,6 +72,19 @@ impl Benchmark {
     /// Says whether the benchmark can be run today.
     pub const fn exists(&self) -> bool {
         self.exists
+    }
+
+    /// Processors that `cores` workers need: in `cfork` and `run` each has a target of its own.
+    pub const fn processors(&self, cores: u32) -> u32 {
+        match self.number {
+            7 | 8 => 2 * cores,
+            _ => cores,
+        }
+    }
+
+    /// Says whether a time means nothing under an emulator: it has no caches and no distances.
+    pub const fn hardware_only(&self) -> bool {
+        self.number == 10
     }
 
     /// Returns the benchmark with this name.
