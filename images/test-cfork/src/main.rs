@@ -89,8 +89,10 @@ fn memory(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
     };
     let flags = MapFlags::WRITE | MapFlags::SHARED;
     let Some((va, _)) = suite.works("mapped as shared", process.space.map(common, 1, flags)) else { return };
-    // SAFETY: mapped above, for good; the words are used as atomics only.
-    let (private, common): (&[AtomicU64; 512], &[AtomicU64; 512]) = unsafe { (shared(private), shared(va)) };
+    // SAFETY: mapped above, for good, and used as atomics only.
+    let private: &[AtomicU64; 512] = unsafe { shared(private) };
+    // SAFETY: as above.
+    let common: &[AtomicU64; 512] = unsafe { shared(va) };
     private[0].store(11, Ordering::Relaxed);
     COUNT.store(5, Ordering::Relaxed);
     let mut on_stack = [7_u64; 16];
