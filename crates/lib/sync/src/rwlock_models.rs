@@ -39,8 +39,8 @@ fn readers_see_whole_values<const N: usize, M: Mode + 'static>(
 ) {
     // One reader: every interleaving. More: those with at most two switches away from a thread that could
     // go on; all of them would take hours.
-    let preemption_bound = (N > 1).then_some(2);
-    let model = loom::model::Builder { preemption_bound, ..loom::model::Builder::new() };
+    let mut model = loom::model::Builder::new();
+    model.preemption_bound = (N > 1).then_some(2);
     model.check(move || {
         let lock = Arc::new(RwLock::<[u64; 2], N, M>::new([0; 2]));
         let readers: [_; N] = core::array::from_fn(|slot| {
