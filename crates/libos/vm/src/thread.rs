@@ -67,7 +67,13 @@ pub struct Thread<'a> {
     status: &'a [AtomicU64; 2],
 }
 
-impl Thread<'_> {
+impl<'a> Thread<'a> {
+    /// The thread whose end is reported in `status`.
+    #[must_use]
+    pub fn at(status: &'a [AtomicU64; 2]) -> Self {
+        Self { status }
+    }
+
     /// How it ended; `None` while it runs.
     #[must_use]
     pub fn poll(&self) -> Option<Ended> {
