@@ -3,10 +3,21 @@
 #[cfg(not(loom))]
 pub(crate) use core::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicBool, AtomicU32, Ordering, fence},
 };
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+
+/// Where a cell's value is, for reading.
+#[cfg(not(loom))]
+pub(crate) fn read_ptr<T>(cell: &UnsafeCell<T>) -> *const T {
+    cell.get()
+}
+/// As above; loom lets several readers in.
+#[cfg(loom)]
+pub(crate) fn read_ptr<T>(cell: &UnsafeCell<T>) -> *const T {
+    cell.0.with(|p| p)
+}
 
 /// loom's cell under `core`'s interface; loom checks each access for races.
 #[cfg(loom)]

@@ -5,15 +5,19 @@
 //!
 //! **Invariants.** A [`Shared`] value is reached only through its guard. No guard is held across a wait
 //! for another core: waits take `&mut` of the core's state, and a waiter serves its mailbox through
-//! [`Relax`] while it spins.
+//! [`Relax`] while it spins. A reader of an [`RwLock`] writes no line that another core writes.
 //!
-//! **Sharing.** All of it; each [`Shared`] names its home core and itself.
+//! **Sharing.** All of it; each [`Shared`] names its home core and itself. An [`RwLock`] shares its writers'
+//! line, which readers only read.
 //!
-//! **Testing.** Unit tests with threads, loom models from this source (`RUSTFLAGS="--cfg loom"`).
+//! **Testing.** Unit tests with threads, loom models from this source (`RUSTFLAGS="--cfg loom"`); a model
+//! without the reader's fence must fail.
 #![cfg_attr(not(any(test, loom)), no_std)]
 #![allow(unsafe_code, reason = "a lock hands out access to what it protects")]
 
 mod atomic;
+mod rwlock;
 mod shared;
 
+pub use rwlock::{Fence, Forced, Mode, Plain, ReadGuard, Reader, RwLock, WriteGuard};
 pub use shared::{Guard, Relax, Shared};

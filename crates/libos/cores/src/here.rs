@@ -1,0 +1,81 @@
+//! [`Here`]: the thread that runs, and what it spawns with.
+
+use crate::failure::Failure;
+use crate::scope::{Scope, run};
+use core::marker::PhantomData;
+use corey_abi::{Id, RUN_SHARES};
+use corey_libos_rt::Process;
+
+/// Pages of a thread's share, when the first thread spawns it.
+const PAGES: u64 = 1024;
+/// Pages of a thread's share, when another thread spawns it and pays from its own.
+const PAGES_BELOW: u64 = 128;
+
+/// The running thread: its core, its address space, its shares. Every thread has one, and spawns with it.
+#[derive(Debug)]
+pub struct Here {
+    pub(crate) process: Process,
+    pub(crate) core: u16,
+    /// Where the shares of threads are made.
+    pub(crate) parent: Id,
+    /// Quota of a thread's share.
+    pub(crate) pages: u64,
+    /// What threads hold beside their own share.
+    pub(crate) held: heapless::Vec<Id, RUN_SHARES>,
+    /// It changes the tree of the core it is on.
+    local: PhantomData<*const ()>,
+}
+
+impl Here {
+    /// The first thread of a program. `process` goes in: from now on its address space is changed
+    /// through [`Here::process`] only.
+    #[must_use]
+    pub fn first(process: Process) -> Self {
+        let mut held = heapless::Vec::new();
+        for share in [process.boot, process.program, process.console] {
+            if !held.contains(&share) {
+                // Three fit.
+                let _ = held.push(share);
+            }
+        }
+        Self { process, core: 0, parent: process.boot, pages: PAGES, held, local: PhantomData }
+    }
+
+    /// The thread on `core` whose own share is the program share of `process`.
+    pub(crate) fn below(parent: &Self, core: u16, process: Process) -> Self {
+        let mut held = parent.held.clone();
+        // `spawn` checked that it fits.
+        let _ = held.push(process.program);
+        Self { process, core, parent: process.program, pages: PAGES_BELOW, held, local: PhantomData }
+    }
+
+    /// The number of the core; 0 for the first thread.
+    #[must_use]
+    pub fn core(&self) -> u16 {
+        self.core
+    }
+
+    /// The process as this thread sees it: the program share and the address space are the thread's own.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Sets the quota that threads spawned from here get, in pages: 1024 from the first thread, 128 from
+    /// others, unless it is changed. A stack takes 16.
+    pub fn set_pages(&mut self, pages: u64) {
+        self.pages = pages;
+    }
+
+    /// Runs `work` with a scope to spawn threads in. Returns when `work` and every thread have ended.
+    ///
+    /// # Errors
+    ///
+    /// What `work` returned; the first failure of a thread that was not joined; a call that failed
+    /// before `work` began.
+    pub fn scope<'env, T>(
+        &'env mut self,
+        work: impl for<'scope> FnOnce(&'scope Scope<'scope, 'env>) -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
+        run(self, work)
+    }
+}
