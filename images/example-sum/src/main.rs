@@ -12,10 +12,15 @@ entry!(main);
 fn main(process: Process) -> Status {
     let numbers: [u64; 10_000] = core::array::from_fn(|i| i as u64);
     match sum(&mut Here::first(process), &numbers) {
-        Ok(sum) => println!("the sum is {sum}"),
-        Err(failure) => println!("no sum: {failure}"),
+        Ok(sum) => {
+            println!("the sum is {sum}");
+            Status::Success
+        }
+        Err(failure) => {
+            println!("no sum: {failure}");
+            Status::Failed
+        }
     }
-    Status::Success
 }
 
 fn sum(here: &mut Here, numbers: &[u64]) -> Result<u64, Failure> {

@@ -40,7 +40,42 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
     if cases.is_empty() {
         return Err("there is no program images/test-*".into());
     }
+    for (program, cores, lines) in EXAMPLES {
+        cases.push(example(built, program, *cores, lines)?);
+    }
     Ok(cases)
+}
+
+/// The programs of docs/parallel.md, and lines they print on a machine with so many cores.
+const EXAMPLES: &[(&str, u32, &[&str])] = &[
+    ("example-sum", 1, &["the sum is 49995000"]),
+    ("example-sum", 4, &["the sum is 49995000"]),
+    (
+        "example-failure",
+        2,
+        &["the thread returned 100", "core 1: the thread panicked", "core 1: the thread halted with 7"],
+    ),
+];
+
+/// Runs an example: it must print its lines in their order, and end well.
+fn example(built: &Built, program: &str, cores: u32, lines: &[&str]) -> Result<Case> {
+    let start = Instant::now();
+    let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
+    let mut machine =
+        Machine::new(cores, "512M", Boot::Direct(kernel, Some(archive), format!("init={program}")));
+    machine.execution = execution(cores);
+    let outcome = machine.run(Duration::from_secs(60), |_| ())?;
+    let mut printed = outcome.lines.iter();
+    let missing = lines.iter().find(|wanted| !printed.any(|line| line.trim() == **wanted));
+    let verdict = match (missing, &outcome.end) {
+        (None, End::PoweredOff) => Verdict::Passed,
+        (missing, end) => {
+            Verdict::Failed(format!("missing {missing:?}, ended as {end:?}\n{}", outcome.tail()))
+        }
+    };
+    let case = (format!("{program}, {cores} cores"), verdict);
+    show(&case, Some(start));
+    Ok(case)
 }
 
 /// Threads of their own while this machine has a core for each.
@@ -119,6 +154,25 @@ mod tests {
 
     const GOOD: &str = r#"{"seq":0,"record":"test","group":"g","name":"a","ok":true,"detail":""}"#;
     const BAD: &str = r#"{"seq":1,"record":"test","group":"g","name":"b","ok":false,"detail":"why"}"#;
+
+    /// Each code block in Rust is a file of `images/`, whole; and what the page says is printed is what is tested.
+    #[test]
+    fn the_tutorial_shows_the_examples_as_they_are() {
+        let read = |name: &str| std::fs::read_to_string(crate::paths::root().join(name)).unwrap();
+        let page = read("docs/parallel.md");
+        let mut programs: Vec<&str> = EXAMPLES.iter().map(|(program, ..)| *program).collect();
+        programs.dedup();
+        let blocks: Vec<&str> =
+            page.split("```rust\n").skip(1).filter_map(|rest| rest.split("```\n").next()).collect();
+        assert_eq!(blocks.len(), programs.len(), "a block for each example, in the order of EXAMPLES");
+        for (block, program) in blocks.iter().zip(programs) {
+            let file = format!("images/{program}/src/main.rs");
+            assert_eq!(*block, read(&file), "docs/parallel.md: copy {file} into it");
+        }
+        for line in EXAMPLES.iter().flat_map(|(.., lines)| *lines) {
+            assert!(page.contains(&format!("\n{line}\n")), "docs/parallel.md does not show: {line}");
+        }
+    }
 
     #[test]
     fn tests_that_ran_and_passed_pass() {

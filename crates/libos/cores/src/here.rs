@@ -6,10 +6,10 @@ use core::marker::PhantomData;
 use corey_abi::{Id, RUN_SHARES};
 use corey_libos_rt::Process;
 
-/// Pages of a thread's share, when the first thread spawns it.
-const PAGES: u64 = 1024;
-/// Pages of a thread's share, when another thread spawns it and pays from its own.
-const PAGES_BELOW: u64 = 128;
+/// Pages and objects of a thread's share, when the first thread spawns it.
+const QUOTA: (u64, u64) = (1024, 256);
+/// The same, when another thread spawns it and pays from its own.
+const QUOTA_BELOW: (u64, u64) = (128, 16);
 
 /// The running thread: its core, its address space, its shares. Every thread has one, and spawns with it.
 #[derive(Debug)]
@@ -18,8 +18,8 @@ pub struct Here {
     pub(crate) core: u16,
     /// Where the shares of threads are made.
     pub(crate) parent: Id,
-    /// Quota of a thread's share.
-    pub(crate) pages: u64,
+    /// Quota of a thread's share: pages, objects.
+    pub(crate) quota: (u64, u64),
     /// What threads hold beside their own share.
     pub(crate) held: heapless::Vec<Id, RUN_SHARES>,
     /// It changes the tree of the core it is on.
@@ -38,7 +38,7 @@ impl Here {
                 let _ = held.push(share);
             }
         }
-        Self { process, core: 0, parent: process.boot, pages: PAGES, held, local: PhantomData }
+        Self { process, core: 0, parent: process.boot, quota: QUOTA, held, local: PhantomData }
     }
 
     /// The thread on `core` whose own share is the program share of `process`.
@@ -46,7 +46,7 @@ impl Here {
         let mut held = parent.held.clone();
         // `spawn` checked that it fits.
         let _ = held.push(process.program);
-        Self { process, core, parent: process.program, pages: PAGES_BELOW, held, local: PhantomData }
+        Self { process, core, parent: process.program, quota: QUOTA_BELOW, held, local: PhantomData }
     }
 
     /// The number of the core; 0 for the first thread.
@@ -60,10 +60,11 @@ impl Here {
         &mut self.process
     }
 
-    /// Sets the quota that threads spawned from here get, in pages: 1024 from the first thread, 128 from
-    /// others, unless it is changed. A stack takes 16.
-    pub fn set_pages(&mut self, pages: u64) {
-        self.pages = pages;
+    /// Sets the quota of threads that are spawned from here: pages and objects. Without it they get 1024 and
+    /// 256 from the first thread, 128 and 16 from another, which pays from its own. A thread's stack takes 16
+    /// pages; stack, tree and pcore take 3 objects.
+    pub fn set_quota(&mut self, pages: u64, objects: u64) {
+        self.quota = (pages, objects);
     }
 
     /// Runs `work` with a scope to spawn threads in. Returns when `work` and every thread have ended.

@@ -115,7 +115,7 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         if here.held.len() + 1 >= RUN_SHARES {
             return Err(failed(Error::Full));
         }
-        let taken = Core::take(here.parent, core, here.pages, 0).map_err(failed)?;
+        let taken = Core::take_with(here.parent, core, here.quota, 0).map_err(failed)?;
         if let Err(error) = self.start(&here, taken, core, work) {
             taken.release();
             return Err(failed(error));

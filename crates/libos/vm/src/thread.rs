@@ -27,8 +27,18 @@ impl Core {
     ///
     /// As the three calls; nothing stays.
     pub fn take(parent: Id, number: u16, pages: u64, free: u64) -> Result<Self, Error> {
+        Self::take_with(parent, number, (pages, 64), free)
+    }
+
+    /// As [`Core::take`], with a quota of (pages, objects).
+    ///
+    /// # Errors
+    ///
+    /// As the three calls; nothing stays.
+    pub fn take_with(parent: Id, number: u16, quota: (u64, u64), free: u64) -> Result<Self, Error> {
         let name = Name::new("core");
-        let share = sys().share_alloc(parent, Kinds::all(), pages, 64, Home::Any, address(&name))?;
+        let (pages, objects) = quota;
+        let share = sys().share_alloc(parent, Kinds::all(), pages, objects, Home::Any, address(&name))?;
         let made = sys().pcore_alloc(share, u64::from(number), address(&name)).and_then(|object| {
             let space = Space::root(share, free, "core")?;
             Ok(Self { share, parent, pcore: ObjRef { share, object }, space })
