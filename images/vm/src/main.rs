@@ -4,8 +4,8 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
 
 use corey_abi::{
-    AddressTreeCalls, Error, Home, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, SegmentCalls, ShareCalls,
-    copy_mode, mapping_kind,
+    AddressTreeCalls, Error, Home, Kinds, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, SegmentCalls,
+    ShareCalls, copy_mode, mapping_kind,
 };
 use corey_lib_bench::table::{VM_COW, VM_INTERIOR, VM_OBJECT, VM_PRIVATE};
 use corey_libos_bench::{Worker, program, touch};
@@ -116,7 +116,9 @@ fn copied(worker: &mut Worker) -> Result<(), Error> {
 
 /// Makes an object and lets it go.
 fn object(worker: &mut Worker) -> Result<(), Error> {
-    let (share, name) = (worker.share, Name::new("object"));
+    let name = Name::new("object");
+    // The worker's own share is held by who started it, too; this one by nobody else.
+    let share = sys().share_alloc(worker.share, Kinds::SEGMENT, 64, 8, Home::Any, address(&name))?;
     let mut first = First(Ok(()));
     worker.region::<VM_OBJECT>(|_| {
         match sys().segment_alloc(share, PAGE_BYTES, Home::Any, 0, address(&name)) {

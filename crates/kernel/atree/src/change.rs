@@ -96,10 +96,7 @@ pub(crate) fn may_take<P: Platform>(
     let pending = edit.pending.is_some_and(|(at, start, end)| {
         at == index || new.kind != MapKind::Empty && start < new.end && new.start < end
     });
-    let clash = tree.each(platform).any(|(at, other)| {
-        let map = other.peek();
-        at != index && map.kind != MapKind::Empty && map.start < new.end && new.start < map.end
-    });
+    let clash = new.kind != MapKind::Empty && tree.clashes(platform, index, new.start, new.end);
     if changing || pending || clash { Err(Error::Busy) } else { Ok(()) }
 }
 

@@ -55,7 +55,7 @@ fn revoke_as<P: Platform>(
     let mut users = CoreSet::EMPTY;
     let mut asked = CoreSet::EMPTY;
     loop {
-        let (mut targets, again) = sweep(ctx, inside, segment, pages, asked);
+        let (mut targets, again) = sweep(ctx, inside, segment, pages, asked, &mut users);
         users.union(targets);
         if targets.contains(own) {
             forget_segment(&mut ctx.local, inside, pages);
@@ -81,14 +81,15 @@ fn revoke_as<P: Platform>(
     }
 }
 
-/// One pass over the list: clears what this core may clear; says who must be asked, and whether to come
-/// back because a root ran elsewhere and could have moved before its core was asked.
+/// One pass over the list: clears what this core may clear; notes whose mappings went already, says who must be
+/// asked, and whether to come back because a root ran elsewhere and could have moved before its core was asked.
 fn sweep<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     segment: Handle<'_, Segment>,
     Pages { first, count, what, .. }: Pages,
     asked: CoreSet,
+    users: &mut CoreSet,
 ) -> (CoreSet, bool) {
     let platform = ctx.local.platform.clone();
     let own = ctx.core();
@@ -110,7 +111,9 @@ fn sweep<P: Platform>(
             TreeKind::Root => match run::take(&tree, own) {
                 Ok(taken) => {
                     if walk::take(ctx, &tree, start, end, what, false) && !taken {
-                        targets.insert(own);
+                        // This core runs it: no need to look for the mapping again.
+                        users.insert(own);
+                        flush(&platform, start, end);
                     }
                     if taken {
                         run::give_back(&tree);

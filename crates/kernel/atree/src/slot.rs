@@ -132,15 +132,16 @@ const NEXT_SLOT: usize = 7;
 impl<'a> Slot<'a> {
     #[inline(always)]
     fn word(self, index: usize) -> &'a AtomicU64 {
+        // Kind and range, which changes of other slots look at, lie in one line.
         let [a, b, c, d, e, f, g, h, ..] = &self.0.words;
         match index {
-            KIND => a,
-            START => b,
-            END => c,
-            PAGE => d,
-            SHARE => e,
-            FLAGS => f,
-            VERSION => g,
+            SHARE => a,
+            NEXT_SLOT => b,
+            KIND => c,
+            START => d,
+            END => e,
+            PAGE => f,
+            FLAGS => g,
             _ => h,
         }
     }
@@ -159,6 +160,14 @@ impl<'a> Slot<'a> {
     #[inline(always)]
     pub(crate) fn kind(self) -> MapKind {
         MapKind::from_code(self.word(KIND).load(Ordering::Acquire))
+    }
+
+    /// Whether it has part of `start .. end`, for a reader that keeps writers out.
+    #[inline(always)]
+    pub(crate) fn overlaps(self, start: u64, end: u64) -> bool {
+        self.word(START).load(Ordering::Relaxed) < end
+            && start < self.word(END).load(Ordering::Relaxed)
+            && self.kind() != MapKind::Empty
     }
 
     /// Whether it maps `address`.

@@ -248,6 +248,21 @@ impl Tree {
         (0..used).filter_map(move |i| Some((i, self.slot(platform, i)?)))
     }
 
+    /// Whether a slot other than `index` has part of `start .. end`. Under the `Edit` lock.
+    pub(crate) fn clashes<P: Platform>(&self, platform: &P, index: usize, start: u64, end: u64) -> bool {
+        let used = self.used.load(Ordering::Acquire) as usize;
+        self.slots.iter().take(used.div_ceil(RECORDS)).enumerate().any(|(frame, cell)| {
+            let Some(records) = cell.get(platform) else { return false };
+            let first = frame * RECORDS;
+            records
+                .0
+                .iter()
+                .take(used - first)
+                .enumerate()
+                .any(|(at, record)| Slot(record).overlaps(start, end) && first + at != index)
+        })
+    }
+
     /// The slot that maps `address`; the one in `hint` is tried first, and replaced.
     #[inline(always)]
     pub(crate) fn find<'t, P: Platform>(

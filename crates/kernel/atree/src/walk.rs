@@ -58,9 +58,19 @@ pub(crate) fn grain_entry<'t, P: Platform>(
     Some((table_at(platform, root, address, levels)?, index(address, levels)))
 }
 
+/// Whether one table holds all entries of `start .. end`, and is there: most mappings are small.
+#[inline(always)]
+fn has_tables<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, level: u32) -> bool {
+    let span = 12 + 9 * (level + 1);
+    start >> span == (end - 1) >> span && table_at(platform, tree, start, level).is_some()
+}
+
 /// Tables that a mapping of `start .. end` still lacks, down to those whose entries map
 /// `1 << (12 + 9 * level)` bytes.
 pub(crate) fn lacking<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, level: u32) -> u64 {
+    if has_tables(platform, tree, start, end, level) {
+        return 0;
+    }
     let mut lacking = 0;
     for above in level + 1..tree.kind().levels() {
         let span = 1_u64 << (12 + 9 * above);
@@ -84,6 +94,9 @@ pub(crate) fn make<P: Platform>(
     level: u32,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
+    if has_tables(&platform, tree, start, end, level) {
+        return Ok(());
+    }
     for above in (level + 1..tree.kind().levels()).rev() {
         let span = 1_u64 << (12 + 9 * above);
         let mut at = start & !(span - 1);

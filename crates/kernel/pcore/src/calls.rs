@@ -252,7 +252,7 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             return Err(error);
         }
         let words = request.pcore.words();
-        self.requests.put(self.call.ctx, core, request);
+        self.requests.put(self.call.ctx, core, &request);
         let message = Message { kind: MessageKind::Run, object: words, words: [0; 2] };
         let local = &mut self.call.ctx.local;
         if let Some(ticket) = local.post(core, message) {

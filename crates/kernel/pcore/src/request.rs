@@ -64,20 +64,72 @@ pub struct Request {
     pub shares: heapless::Vec<Link, RUN_SHARES>,
 }
 
+/// A request in its place. Only the shares that are passed are written and read: every line of it moves from the
+/// starter's cache to the target's.
+#[derive(Debug, Default)]
+struct Place {
+    full: bool,
+    nshares: u8,
+    pcore: Link,
+    reference: ObjRef,
+    tree: Link,
+    tree_share: Id,
+    context: UserContext,
+    status: Option<StatusPlace>,
+    shares: [Link; RUN_SHARES],
+}
+
+impl Place {
+    fn put(&mut self, from: &Request) {
+        self.full = true;
+        // At most RUN_SHARES.
+        self.nshares = from.shares.len() as u8;
+        self.pcore = from.pcore;
+        self.reference = from.reference;
+        self.tree = from.tree;
+        self.tree_share = from.tree_share;
+        self.context = from.context;
+        self.status = from.status;
+        for (to, from) in self.shares.iter_mut().zip(&from.shares) {
+            *to = *from;
+        }
+    }
+
+    fn take(&mut self) -> Option<Request> {
+        if !core::mem::take(&mut self.full) {
+            return None;
+        }
+        let mut shares = heapless::Vec::new();
+        for share in self.shares.iter().take(self.nshares.into()) {
+            // There is room for RUN_SHARES.
+            let _ = shares.push(*share);
+        }
+        Some(Request {
+            pcore: self.pcore,
+            reference: self.reference,
+            tree: self.tree,
+            tree_share: self.tree_share,
+            context: self.context,
+            status: self.status,
+            shares,
+        })
+    }
+}
+
 /// One place for a request per core.
 #[derive(Debug)]
-pub struct Requests(&'static [Shared<Option<Request>>]);
+pub struct Requests(&'static [Shared<Place>]);
 
 impl Requests {
     /// Places for `cores` cores, from boot memory.
     pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
-        Self(alloc.slice(cores, |i| Shared::new(i as u16, "pcore.request", None)))
+        Self(alloc.slice(cores, |i| Shared::new(i as u16, "pcore.request", Place::default())))
     }
 
     /// Leaves a request for `core`, which is claimed.
-    pub fn put<P: Platform>(&self, ctx: &mut Ctx<P>, core: CoreId, request: Request) {
+    pub fn put<P: Platform>(&self, ctx: &mut Ctx<P>, core: CoreId, request: &Request) {
         if let Some(place) = self.0.get(core.index()) {
-            *place.lock(&mut ctx.local) = Some(request);
+            place.lock(&mut ctx.local).put(request);
         }
     }
 

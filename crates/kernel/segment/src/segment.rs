@@ -83,7 +83,8 @@ impl<P: Platform> Object<P> for Segment {
     const KIND: Kind = Kind::Segment;
 
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
-        self.slots.free(ctx);
+        // Slots above the end are empty: cutting empties them.
+        self.slots.free(ctx, self.npages() / self.size.pages());
     }
 }
 

@@ -85,14 +85,15 @@ impl Slots {
         Ok(())
     }
 
-    /// Frees every page and every slot.
-    pub(crate) fn free<P: Platform>(&mut self, ctx: &mut Ctx<P>) {
+    /// Frees the first `pages` pages, the only ones there are, and every frame of slots.
+    pub(crate) fn free<P: Platform>(&mut self, ctx: &mut Ctx<P>, pages: u64) {
         let platform = ctx.local.platform.clone();
-        free_leaf(ctx, &platform, &mut self.small);
-        free_middle(ctx, &platform, &mut self.middle);
+        let mut left = pages;
+        free_leaf(ctx, &platform, &mut self.small, &mut left);
+        free_middle(ctx, &platform, &mut self.middle, &mut left);
         if let Some(top) = self.top.get_mut(&platform) {
             for middle in top {
-                free_middle(ctx, &platform, middle);
+                free_middle(ctx, &platform, middle, &mut left);
             }
         }
         if let Some(frame) = self.top.take() {
@@ -151,10 +152,11 @@ fn fill<P: Platform, T: Content>(ctx: &mut Ctx<P>, cell: &FrameCell<T>, source: 
     Ok(())
 }
 
-fn free_leaf<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<Leaf>) {
+fn free_leaf<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<Leaf>, left: &mut u64) {
     let home = ctx.core();
     if let Some(leaf) = cell.get_mut(platform) {
-        for (i, slot) in leaf.iter_mut().enumerate() {
+        let here = (*left).min(LEAF) as usize;
+        for (i, slot) in leaf.iter_mut().take(here).enumerate() {
             if let Some(gone) = slot.take() {
                 // The segment is dead and quiescent: nobody uses its pages through it.
                 ctx.give_up(gone, home, CoreSet::EMPTY);
@@ -162,15 +164,19 @@ fn free_leaf<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<L
             ctx.serve_every(i as u64);
         }
     }
+    *left = left.saturating_sub(LEAF);
     if let Some(frame) = cell.take() {
         ctx.free(frame);
     }
 }
 
-fn free_middle<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<Middle>) {
+fn free_middle<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<Middle>, left: &mut u64) {
     if let Some(middle) = cell.get_mut(platform) {
+        // The first leaf of the first middle is elsewhere.
         for leaf in middle {
-            free_leaf(ctx, platform, leaf);
+            if leaf.frame().is_some() {
+                free_leaf(ctx, platform, leaf, left);
+            }
         }
     }
     if let Some(frame) = cell.take() {
