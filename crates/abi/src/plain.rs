@@ -40,6 +40,7 @@ macro_rules! numbers {
     ($($ty:ty),*) => { $(
         impl Plain for $ty {
             const BYTES: usize = size_of::<$ty>();
+            #[inline(always)]
             fn get(bytes: &mut &[u8]) -> Option<Self> {
                 let (head, rest) = bytes.split_first_chunk()?;
                 *bytes = rest;
@@ -69,6 +70,7 @@ impl<T: Plain + Default + Copy, const N: usize> Plain for [T; N] {
 
 impl Plain for Id {
     const BYTES: usize = 8;
+    #[inline(always)]
     fn get(bytes: &mut &[u8]) -> Option<Self> {
         u64::get(bytes).map(Self)
     }
@@ -81,8 +83,13 @@ macro_rules! plain {
     ($($name:ident { $($field:ident: $ty:ty),* $(,)? })*) => { $(
         impl Plain for $name {
             const BYTES: usize = 0 $(+ <$ty as Plain>::BYTES)*;
+            #[inline]
             fn get(bytes: &mut &[u8]) -> Option<Self> {
-                Some(Self { $($field: Plain::get(bytes)?),* })
+                // One check for all fields: what follows cannot be short.
+                let (own, rest) = bytes.split_at_checked(Self::BYTES)?;
+                *bytes = rest;
+                let own = &mut &*own;
+                Some(Self { $($field: Plain::get(own)?),* })
             }
             fn put(&self, bytes: &mut &mut [u8]) {
                 $(self.$field.put(bytes);)*

@@ -66,8 +66,9 @@ impl<K: Boot<X86>> Entries for Ways<K> {
         } else {
             Cause::Read
         };
-        let outcome = kernel::<K>().page_fault(Fault { address, cause, code }, registers);
-        Self::finish(outcome);
+        if let Some(outcome) = kernel::<K>().page_fault(Fault { address, cause, code }, registers) {
+            Self::finish(outcome);
+        }
     }
 
     fn exception(vector: u8, code: u64, registers: &mut Registers) {

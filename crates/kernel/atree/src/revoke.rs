@@ -56,6 +56,9 @@ fn revoke_as<P: Platform>(
     let mut asked = CoreSet::EMPTY;
     loop {
         let (mut targets, again) = sweep(ctx, inside, segment, pages, asked, &mut users);
+        if targets.is_empty() && !again && pages.what == Take::Page {
+            return users;
+        }
         users.union(targets);
         if targets.contains(own) {
             forget_segment(&mut ctx.local, inside, pages);

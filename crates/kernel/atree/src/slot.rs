@@ -201,6 +201,12 @@ impl<'a> Slot<'a> {
         }
     }
 
+    /// The interior tree it maps, and where: what a fault needs, and no more.
+    #[inline(always)]
+    pub(crate) fn interior(self) -> (Link, u64) {
+        (self.object().load(), self.word(START).load(Ordering::Relaxed))
+    }
+
     /// Starts a change: takes the range of `map`, maps nothing. The caller has the tree's `Edit` lock.
     pub(crate) fn begin(self, start: u64, end: u64) {
         let version = self.word(VERSION).load(Ordering::Relaxed);

@@ -94,6 +94,8 @@ pub(crate) const TAKEN: u64 = 1 << 16;
 #[derive(Debug)]
 pub struct Tree {
     kind: TreeKind,
+    /// Of tables: what walks ask for.
+    pub(crate) levels: u32,
     /// A root's core: [`NOBODY`], a core number, or `TAKEN | core number`.
     pub(crate) runner: AtomicU64,
     /// Slots in use, highest + 1.
@@ -182,6 +184,7 @@ impl Tree {
     pub fn new<P: Platform>(platform: &P, home: CoreId, kind: TreeKind, table: Zeroed) -> Self {
         let tree = Self {
             kind,
+            levels: kind.levels(),
             runner: AtomicU64::new(NOBODY),
             used: AtomicU64::new(0),
             attached: SharedCoreSet::default(),

@@ -32,20 +32,27 @@ pub(crate) fn large_entry<'t, P: Platform>(
 /// The table whose entries map `1 << (12 + 9 * level)` bytes each, on `address`'s path.
 #[inline(always)]
 fn table_at<'t, P: Platform>(platform: &P, tree: &'t Tree, address: u64, level: u32) -> Option<TableRef<'t>> {
-    if level >= tree.kind().levels() {
-        return None;
-    }
+    let mut above = tree.levels.checked_sub(1)?;
     let mut table = tree.table(platform);
-    for above in (level + 1..tree.kind().levels()).rev() {
+    while above > level {
         table = table.child(platform, index(address, above))?;
+        above -= 1;
     }
-    Some(table)
+    (above == level).then_some(table)
 }
 
 /// The leaf table of `address`.
 #[inline(always)]
 pub(crate) fn leaf<'t, P: Platform>(platform: &P, tree: &'t Tree, address: u64) -> Option<TableRef<'t>> {
-    table_at(platform, tree, address, 0)
+    let table = tree.table(platform);
+    let below = |table: TableRef<'t>, level| table.child(platform, index(address, level));
+    // Spelled out: every fault comes here.
+    match tree.levels {
+        2 => below(table, 1),
+        4 => below(below(below(table, 3)?, 2)?, 1),
+        1 => Some(table),
+        _ => below(below(table, 2)?, 1),
+    }
 }
 
 /// The root's table that links interior trees of `levels` levels, and the index for `address`.
@@ -72,7 +79,7 @@ pub(crate) fn lacking<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u
         return 0;
     }
     let mut lacking = 0;
-    for above in level + 1..tree.kind().levels() {
+    for above in level + 1..tree.levels {
         let span = 1_u64 << (12 + 9 * above);
         let mut at = start & !(span - 1);
         while at < end {
@@ -97,7 +104,7 @@ pub(crate) fn make<P: Platform>(
     if has_tables(&platform, tree, start, end, level) {
         return Ok(());
     }
-    for above in (level + 1..tree.kind().levels()).rev() {
+    for above in (level + 1..tree.levels).rev() {
         let span = 1_u64 << (12 + 9 * above);
         let mut at = start & !(span - 1);
         while at < end {

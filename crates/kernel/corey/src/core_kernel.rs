@@ -97,16 +97,23 @@ impl<P: Platform> Core<P> {
         cause: Cause,
         code: u64,
         registers: &mut Registers,
-    ) -> Outcome {
+    ) -> Option<Outcome> {
         self.ctx.local.serve_mailbox();
-        if fault(&mut self.ctx, &inside, address, cause) {
-            return self.settle(inside, Some([0; 2]));
-        }
         let event = Event { vector: PAGE_FAULT.into(), error: code, address };
-        if self.upcall(&inside, event, registers) {
-            return self.settle(inside, Some([0; 2]));
+        if fault(&mut self.ctx, &inside, address, cause) || self.upcall(&inside, event, registers) {
+            return self.page_fault_settle(inside);
         }
-        self.fail(inside, PAGE_FAULT, address, registers)
+        Some(self.fail(inside, PAGE_FAULT, address, registers))
+    }
+
+    /// A page fault that is resolved, and something waits for the kernel exit.
+    #[cold]
+    #[inline(never)]
+    fn page_fault_settle(&mut self, inside: Entered<'static>) -> Option<Outcome> {
+        match self.settle(inside, Some([0; 2])) {
+            Outcome::Resume(_) => None,
+            other => Some(other),
+        }
     }
 
     /// Ends what runs here because of an exception.
@@ -145,14 +152,18 @@ impl<P: Platform> Traps for Core<P> {
     }
 
     #[inline(always)]
-    fn page_fault(&mut self, trap: Fault, registers: &mut Registers) -> Outcome {
+    fn page_fault(&mut self, trap: Fault, registers: &mut Registers) -> Option<Outcome> {
         self.ctx.local.counters.faults += 1;
         let inside = self.ctx.enter();
         let waiting = self.ctx.local.own().mailbox.is_pending();
         if waiting || !fault(&mut self.ctx, &inside, trap.address, trap.cause) {
             return self.page_fault_slow(inside, trap.address, trap.cause, trap.code, registers);
         }
-        self.finish(inside, [0; 2])
+        if self.ctx.local.attention || self.ctx.local.own().mailbox.is_pending() {
+            return self.page_fault_settle(inside);
+        }
+        self.ctx.leave(inside);
+        None
     }
 
     fn exception(&mut self, vector: u8, code: u64, registers: &mut Registers) -> Outcome {

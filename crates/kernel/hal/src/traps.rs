@@ -70,8 +70,8 @@ pub trait Traps: 'static {
     /// A `syscall` instruction.
     fn syscall(&mut self, number: u64, args: [u64; 6]) -> Outcome;
 
-    /// A page fault from user mode. `Resume`'s words are ignored.
-    fn page_fault(&mut self, fault: Fault, registers: &mut Registers) -> Outcome;
+    /// A page fault from user mode. `None`: continue the interrupted context, the common case.
+    fn page_fault(&mut self, fault: Fault, registers: &mut Registers) -> Option<Outcome>;
 
     /// Any other exception from user mode.
     fn exception(&mut self, vector: u8, code: u64, registers: &mut Registers) -> Outcome;

@@ -80,12 +80,15 @@ impl CoreSet {
 
     /// Whether no core is in it.
     #[must_use]
+    #[inline(always)]
     pub fn is_empty(&self) -> bool {
-        self.0 == [0; WORDS]
+        // Or-ed: a comparison of arrays would be a call.
+        self.0.iter().fold(0, |all, word| all | word) == 0
     }
 
     /// Whether nobody but `core` is in it.
     #[must_use]
+    #[inline(always)]
     pub fn is_within(&self, core: CoreId) -> bool {
         self.without(core).is_empty()
     }

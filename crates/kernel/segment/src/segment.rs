@@ -156,7 +156,6 @@ impl Segment {
     /// # Errors
     ///
     /// [`Error::OutOfRange`], [`Error::NoMemory`].
-    #[inline(always)]
     pub fn page<'k, P: Platform>(
         handle: Handle<'k, Self>,
         ctx: &mut Ctx<P>,
@@ -164,8 +163,31 @@ impl Segment {
         page: u64,
         want: Want,
     ) -> Result<Page<'k>, Error> {
+        match handle.size {
+            PageSize::Small => Self::page_of::<P, true>(handle, ctx, inside, page, want),
+            PageSize::Large => Self::page_of::<P, false>(handle, ctx, inside, page, want),
+        }
+    }
+
+    /// As [`Segment::page`], for a segment whose page size is known: `SMALL` or not.
+    ///
+    /// # Errors
+    ///
+    /// As [`Segment::page`].
+    #[inline(always)]
+    pub fn page_of<'k, P: Platform, const SMALL: bool>(
+        handle: Handle<'k, Self>,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        page: u64,
+        want: Want,
+    ) -> Result<Page<'k>, Error> {
         let platform = ctx.local.platform.clone();
-        let slot = handle.body().slot(&platform, page).ok_or(Error::OutOfRange)?;
+        if page >= handle.npages() {
+            return Err(Error::OutOfRange);
+        }
+        let number = if SMALL { page } else { page / 512 };
+        let slot = handle.body().slots.get(&platform, number).ok_or(Error::OutOfRange)?;
         loop {
             match slot.load() {
                 PageState::Present(frame) => return Ok(Page { slot, frame, writable: true }),
@@ -175,7 +197,7 @@ impl Segment {
                 PageState::Cow(_) | PageState::Reference(_) => {
                     Self::break_sharing(handle, ctx, inside, page, slot)?;
                 }
-                PageState::Absent if handle.size == PageSize::Small => {
+                PageState::Absent if SMALL => {
                     let frame = ctx.alloc_zeroed(Source::Nearest)?;
                     match slot.install(frame) {
                         Ok(frame) => return Ok(Page { slot, frame, writable: true }),

@@ -113,8 +113,9 @@ impl<'a> User<'a> {
                 Err(UserFault { address }) => {
                     let before = self.registers.rip;
                     let fault = Fault { address, cause, code: 4 };
-                    let outcome = self.core.page_fault(fault, &mut self.registers);
-                    self.follow(outcome)?;
+                    if let Some(outcome) = self.core.page_fault(fault, &mut self.registers) {
+                        self.follow(outcome)?;
+                    }
                     if self.registers.rip != before {
                         // The program is in its handler now.
                         return Err(Left);
