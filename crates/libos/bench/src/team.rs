@@ -148,6 +148,11 @@ impl Team {
                 let _ = shares.push(target.share);
             }
             let thread = spawn(&core, (entry, top), args, &shares, (status, arena, offset))?;
+            // What is the worker's own is nobody else's: this core holds it no longer.
+            sys().self_drop(core.share)?;
+            if let Some((target, _)) = &worker.target {
+                sys().self_drop(target.share)?;
+            }
             // One per core, and there are at most MAX_CORES.
             let _ = self.cores.push((core, u64::from(worker.index)));
             let _ = threads.push(thread);
