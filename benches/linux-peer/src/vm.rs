@@ -48,47 +48,62 @@ pub(crate) fn map<const ID: u32>(place: Place<'_>) -> Result<Span, Failure> {
     if good { Ok(span) } else { Err(Failure::panic("a page was not mapped or unmapped".to_owned())) }
 }
 
-/// Writes pages that a forked process, which waits meanwhile, has too.
-pub(crate) fn copied(place: Place<'_>) -> Result<Span, Failure> {
-    let pages = Mapping::new(place.iters as usize * 4096, Visibility::Private)?;
-    pages.populate()?;
-    let mut ends = [0; 2];
-    // SAFETY: room for two descriptors.
-    if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
-        return Err(Failure::last("pipe"));
-    }
-    // SAFETY: this process has one thread; the child only makes two calls.
-    let child = match unsafe { libc::fork() } {
-        -1 => return Err(Failure::last("fork")),
-        0 => {
-            // It lives, with every page, until it is ended.
-            // SAFETY: one byte of a literal.
-            unsafe { libc::write(ends[1], c"!".as_ptr().cast(), 1) };
-            loop {
-                // SAFETY: only waits.
-                unsafe { libc::pause() };
-            }
+/// Pages, and a forked process that has them too and waits until it is ended.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    pages: Mapping,
+    child: libc::pid_t,
+}
+
+impl Copied {
+    pub(crate) fn new(pages: u64) -> Result<Self, Failure> {
+        let pages = Mapping::new(pages as usize * 4096, Visibility::Private)?;
+        pages.populate()?;
+        let mut ends = [0; 2];
+        // SAFETY: room for two descriptors.
+        if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
+            return Err(Failure::last("pipe"));
         }
-        child => child,
-    };
-    let mut byte = 0_u8;
-    // SAFETY: one byte of room.
-    if unsafe { libc::read(ends[0], (&raw mut byte).cast(), 1) } != 1 {
-        return Err(Failure::last("read"));
+        // SAFETY: this process has one thread; the child only makes two calls.
+        let child = match unsafe { libc::fork() } {
+            -1 => return Err(Failure::last("fork")),
+            0 => {
+                // SAFETY: one byte of a literal.
+                unsafe { libc::write(ends[1], c"!".as_ptr().cast(), 1) };
+                loop {
+                    // SAFETY: only waits.
+                    unsafe { libc::pause() };
+                }
+            }
+            child => child,
+        };
+        let mut byte = 0_u8;
+        // SAFETY: one byte of room.
+        if unsafe { libc::read(ends[0], (&raw mut byte).cast(), 1) } != 1 {
+            return Err(Failure::last("read"));
+        }
+        for end in ends {
+            // SAFETY: ours, and not used any more.
+            unsafe { libc::close(end) };
+        }
+        Ok(Self { pages, child })
     }
-    let span = run_region::<{ table::VM_COW }, _>(&Linux, place, |page| pages.touch(page));
-    // SAFETY: our own child.
-    unsafe { libc::kill(child, libc::SIGKILL) };
-    let mut status = 0;
-    // SAFETY: our own child, and a place for its status.
-    if unsafe { libc::waitpid(child, &raw mut status, 0) } != child {
-        return Err(Failure::last("waitpid"));
+
+    /// Writes a page for the first time since the fork.
+    #[inline(always)]
+    pub(crate) fn touch(&self, page: u64) {
+        self.pages.touch(page);
     }
-    for end in ends {
-        // SAFETY: ours, and not used any more.
-        unsafe { libc::close(end) };
+}
+
+impl Drop for Copied {
+    fn drop(&mut self) {
+        // SAFETY: our own child.
+        unsafe { libc::kill(self.child, libc::SIGKILL) };
+        let mut status = 0;
+        // SAFETY: our own child, and a place for its status.
+        unsafe { libc::waitpid(self.child, &raw mut status, 0) };
     }
-    Ok(span)
 }
 
 /// Makes a descriptor and closes it.

@@ -173,6 +173,7 @@ fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std:
         }
         _ => None,
     };
+    let copied = if job.id == table::VM_COW { Some(vm::Copied::new(job.iters)?) } else { None };
     let file = if job.id == table::NULL_NBYTES { memory_file()? } else { -1 };
     let arena = arena.arena();
     let place =
@@ -199,7 +200,10 @@ fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std:
         table::PAGEPASS_SEPARATE => run_region::<{ table::PAGEPASS_SEPARATE }, _>(&Linux, place, touch),
         table::VM_PRIVATE => vm::map::<{ table::VM_PRIVATE }>(place)?,
         table::VM_INTERIOR => vm::map::<{ table::VM_INTERIOR }>(place)?,
-        table::VM_COW => vm::copied(place)?,
+        table::VM_COW => {
+            let copied = copied.as_ref().expect("this job has a copy");
+            run_region::<{ table::VM_COW }, _>(&Linux, place, |page| copied.touch(page))
+        }
         table::VM_OBJECT => vm::object(place)?,
         table::CFORK_DEFAULT => run::fork(place)?,
         table::RUN_DEFAULT => run::thread(place)?,

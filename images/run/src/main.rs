@@ -36,28 +36,34 @@ extern "C" fn first() -> ! {
     halt(DONE)
 }
 
+/// The same without a word to the instrument.
+extern "C" fn quiet() -> ! {
+    halt(DONE)
+}
+
 fn work(worker: &mut Worker) -> Result<(), Error> {
     let (target, stack) = worker.target.ok_or(Error::NotFound)?;
     let status = segment(worker.share, PAGE_BYTES, "status")?;
     let (va, _) = worker.space.map(status, 1, MapFlags::WRITE)?;
     // SAFETY: just mapped, all zeroes, never unmapped, and nothing else is put there.
     let place = unsafe { shared::<Place>(va) };
-    let entry = first as extern "C" fn() -> ! as usize as u64;
-    let run = || spawn(&target, (entry, stack), [0; 6], &[], (&place.0, status, 0));
+    let run = |entry: extern "C" fn() -> !| {
+        spawn(&target, (entry as usize as u64, stack), [0; 6], &[], (&place.0, status, 0))
+    };
     let wait = |thread: Thread<'_>| match thread.join() {
         Ended::Halted(DONE) => Ok(()),
         _ => Err(Error::CoreLost),
     };
     // Once before, so that the pages are there on both sides.
     worker.meet();
-    wait(run()?)?;
+    wait(run(quiet)?)?;
     let mut result = Ok(());
     let mut thread = Err(Error::NotFound);
     let slot = core::cell::RefCell::new(&mut thread);
     worker.region_between::<RUN_DEFAULT>(
         |_| {
             marker::<RUN_DEFAULT, BEGIN>();
-            **slot.borrow_mut() = run();
+            **slot.borrow_mut() = run(first);
         },
         |_| {
             let ended = core::mem::replace(&mut **slot.borrow_mut(), Err(Error::NotFound)).and_then(wait);

@@ -1,6 +1,6 @@
 //! A benchmark program: every variant at every core count, then the next program.
 
-use crate::team::{Failure, Team};
+use crate::team::{Failure, TARGET_PAGES, Team};
 use crate::worker::Worker;
 use core::sync::atomic::Ordering::Relaxed;
 use corey_abi::{Error, Id, MachineCalls, control};
@@ -118,7 +118,8 @@ fn one(
 ) -> Result<(), Failure> {
     let iters = request.iters(bench);
     let (own_pages, team_pages) = pages(variant, cores, iters);
-    let mut team = Team::new(process, team_pages + 1024)?;
+    let targets = bench.processors(cores) - cores;
+    let mut team = Team::new(process, team_pages + 1024 + u64::from(targets) * TARGET_PAGES)?;
     // The first worker uses a share of its own too.
     let name = corey_abi::Name::new("worker");
     let share = {
@@ -145,7 +146,6 @@ fn one(
         // There are at most MAX_CORES cores.
         let _ = workers.push(worker);
     }
-    let targets = bench.processors(cores) - cores;
     let result = team.run(process, &mut workers, own_pages, targets);
     if result.is_ok() {
         report(process, request, bench, variant, &workers);

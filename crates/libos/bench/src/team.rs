@@ -12,6 +12,8 @@ use corey_libos_rt::{Process, halt};
 const STACK_PAGES: u64 = 16;
 /// Pages each worker's share gets beside those its operations need.
 const SPARE_PAGES: u64 = 512;
+/// Pages of a target's share; the team's share pays for them.
+pub(crate) const TARGET_PAGES: u64 = STACK_PAGES + SPARE_PAGES;
 /// The arena, rounded up.
 const ARENA_PAGES: u64 = (size_of::<Arena>() as u64).div_ceil(PAGE_BYTES);
 
@@ -101,7 +103,7 @@ impl Team {
 
     /// Takes core `number` for a worker that will run something there: this program is mapped, and a stack.
     fn target(&mut self, process: &Process, number: u32) -> Result<(Core, u64), Error> {
-        let mut core = Core::take(self.share, number as u16, STACK_PAGES + SPARE_PAGES, 0)?;
+        let mut core = Core::take(self.share, number as u16, TARGET_PAGES, 0)?;
         core.space.mirror(&process.space, &mut |_| true)?;
         let stack = segment(core.share, STACK_PAGES * PAGE_BYTES, "stack")?;
         let (va, _) = core.space.map(stack, STACK_PAGES, MapFlags::WRITE)?;
@@ -146,6 +148,11 @@ impl Team {
                 let _ = shares.push(target.share);
             }
             let thread = spawn(&core, (entry, top), args, &shares, (status, arena, offset))?;
+            // What is the worker's own is nobody else's: this core holds it no longer.
+            sys().self_drop(core.share)?;
+            if let Some((target, _)) = &worker.target {
+                sys().self_drop(target.share)?;
+            }
             // One per core, and there are at most MAX_CORES.
             let _ = self.cores.push((core, u64::from(worker.index)));
             let _ = threads.push(thread);
