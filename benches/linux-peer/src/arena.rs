@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use corey_lib_bench::{MAX_CORES, Meeting};
+use corey_lib_bench::{Lock, MAX_CORES, Meeting};
 
 use crate::guest::Failure;
 
@@ -23,6 +23,8 @@ pub(crate) struct Outcome {
 pub(crate) struct Arena {
     pub(crate) meeting: Meeting,
     pub(crate) outcomes: [Outcome; MAX_CORES],
+    /// A lock for all workers.
+    pub(crate) lock: Lock,
 }
 
 /// Who else sees what is written to a mapping.
@@ -91,6 +93,17 @@ impl Mapping {
         let byte = unsafe { self.start.add(offset) };
         // SAFETY: as above; a volatile byte write may race with another core's without tearing.
         unsafe { byte.write_volatile(1) };
+    }
+
+    /// The first word of line `line` of page `page`; lines are 128 bytes apart.
+    #[inline(always)]
+    pub(crate) fn word(&self, page: usize, line: usize) -> &AtomicU64 {
+        let offset = page * 4096 + line % 32 * 128;
+        debug_assert!(offset < self.bytes);
+        // SAFETY: callers stay below the pages they asked for.
+        let word = unsafe { self.start.add(offset) };
+        // SAFETY: aligned, all zeroes at the start, and every access is atomic; lives as long as the mapping.
+        unsafe { &*word.cast::<AtomicU64>() }
     }
 
     /// Fills in this process's page-table entries for the whole mapping.

@@ -12,10 +12,14 @@
 #![allow(unsafe_code, reason = "mmap, fork, raw system calls and port output")]
 
 mod arena;
+mod fig1;
 mod figures;
 mod guest;
+mod run;
+mod vm;
 mod work;
 
+use corey_lib_bench::record::emulated;
 use corey_lib_bench::table::{Benchmark, id};
 use corey_lib_bench::{MAX_CORES, Record, Request};
 
@@ -52,7 +56,16 @@ fn run() -> Result<(), Failure> {
     let mut records = Records::open()?;
     for (bench, variant) in request.selection() {
         for &cores in counts.as_slice() {
-            run_one(&machine, &request, bench, variant, cores, &mut records)?;
+            let needed = bench.processors(cores);
+            if needed > processors && request.names_cores() {
+                return Err(Failure::command_line(format!(
+                    "{}: {cores} cores need {needed} processors, here are {processors}",
+                    bench.name
+                )));
+            }
+            if needed <= processors {
+                run_one(&machine, &request, bench, variant, cores, &mut records)?;
+            }
         }
     }
     if kallsyms { guest::dump_kallsyms() } else { Ok(()) }
@@ -69,12 +82,14 @@ fn run_one(
     let job =
         work::Job { id: id(bench.number, variant), cores, iters: request.iters(bench), turn: request.turn };
     figures::check_memory(&job)?;
-    let outcome = work::run(job)?;
+    let outcome = work::go(job)?;
     let extra = [
         ("kernel", machine.kernel.as_str()),
         ("mitigations", machine.mitigations.as_str()),
         ("thp", machine.thp.as_str()),
     ];
+    // An emulator has no caches and no distances.
+    let timed = !(bench.hardware_only() && emulated(&machine.cpu));
     let record = Record {
         system: "linux",
         bench: bench.name,
@@ -82,12 +97,12 @@ fn run_one(
         cores,
         iters: job.iters,
         turn: job.turn,
-        ns: outcome.ns,
-        per_core_ns: &outcome.per_core_ns,
+        ns: timed.then_some(outcome.ns),
+        per_core_ns: if timed { &outcome.per_core_ns } else { &[] },
         faults: Some(outcome.faults),
         ipis: Some(outcome.ipis),
         shootdowns: Some(outcome.shootdowns),
-        syscalls: Some(job.syscalls()),
+        syscalls: job.syscalls(),
         cpu: &machine.cpu,
         tsc_hz: machine.tsc_hz,
         extra: &extra,

@@ -4,11 +4,12 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use corey_arch_x86_64_user::marker;
 use corey_lib_bench::region::Order;
-use corey_lib_bench::{Machine, Place, run_region, table};
+use corey_lib_bench::{Lock, Machine, Place, run_region, table};
 
 use crate::arena::{Arena, Mapping, Visibility};
 use crate::figures::Interrupts;
 use crate::guest::{self, Failure};
+use crate::{fig1, run, vm};
 
 /// One variant at one core count.
 #[derive(Clone, Copy, Debug)]
@@ -29,13 +30,22 @@ impl Job {
         match self.id / 16 {
             2 => self.iters.saturating_mul(u64::from(self.cores)),
             3 => self.iters,
+            // A page and its copy.
+            6 if self.id == table::VM_COW => self.iters.saturating_mul(2 * u64::from(self.cores)),
+            10 => u64::from(self.cores),
             _ => 0,
         }
     }
 
-    /// System calls inside the region: the operation's own.
-    pub(crate) fn syscalls(&self) -> u64 {
-        if self.id / 16 == 1 { self.iters * u64::from(self.cores) } else { 0 }
+    /// System calls inside the region: the operation's own, where the C library makes none for us.
+    pub(crate) fn syscalls(&self) -> Option<u64> {
+        let each = match self.id {
+            table::NULL_CURRENT | table::NULL_NBYTES | table::FIG1_SHOOTDOWN => 1,
+            table::VM_PRIVATE | table::VM_INTERIOR | table::VM_OBJECT => 2,
+            table::RUN_DEFAULT | table::CFORK_DEFAULT => return None,
+            _ => 0,
+        };
+        Some(each * self.iters * u64::from(self.cores))
     }
 
     fn order(&self) -> Order {
@@ -48,7 +58,11 @@ impl Job {
 
     fn workers(&self) -> Workers {
         match self.id {
-            table::MEMCLONE_PRIVATE | table::PAGEPASS_SEPARATE => Workers::Processes,
+            table::MEMCLONE_PRIVATE
+            | table::PAGEPASS_SEPARATE
+            | table::VM_PRIVATE
+            | table::VM_COW
+            | table::CFORK_DEFAULT => Workers::Processes,
             _ => Workers::Threads,
         }
     }
@@ -69,7 +83,7 @@ pub(crate) struct Result {
     pub(crate) shootdowns: u64,
 }
 
-struct Linux;
+pub(crate) struct Linux;
 
 impl Machine for Linux {
     #[inline(always)]
@@ -89,10 +103,10 @@ impl Machine for Linux {
 }
 
 /// Runs a job to its end.
-pub(crate) fn run(job: Job) -> std::result::Result<Result, Failure> {
+pub(crate) fn go(job: Job) -> std::result::Result<Result, Failure> {
     let arena_memory = Mapping::new(size_of::<Arena>(), Visibility::Shared)?;
     let common = match job.id {
-        table::PAGEPASS_INTERIOR | table::MEMCLONE_SHARED => Some(Visibility::Private),
+        table::PAGEPASS_INTERIOR | table::MEMCLONE_SHARED | table::FIG1_LATENCY => Some(Visibility::Private),
         table::PAGEPASS_SEPARATE => Some(Visibility::Shared),
         _ => None,
     };
@@ -183,6 +197,16 @@ fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std:
         table::MEMCLONE_PRIVATE => run_region::<{ table::MEMCLONE_PRIVATE }, _>(&Linux, place, touch),
         table::PAGEPASS_INTERIOR => run_region::<{ table::PAGEPASS_INTERIOR }, _>(&Linux, place, touch),
         table::PAGEPASS_SEPARATE => run_region::<{ table::PAGEPASS_SEPARATE }, _>(&Linux, place, touch),
+        table::VM_PRIVATE => vm::map::<{ table::VM_PRIVATE }>(place)?,
+        table::VM_INTERIOR => vm::map::<{ table::VM_INTERIOR }>(place)?,
+        table::VM_COW => vm::copied(place)?,
+        table::VM_OBJECT => vm::object(place)?,
+        table::CFORK_DEFAULT => run::fork(place)?,
+        table::RUN_DEFAULT => run::thread(place)?,
+        table::FIG1_LATENCY => fig1::latency(place, pages.expect("this job has pages"))?,
+        table::FIG1_LOCK => fig1::lock::<{ table::FIG1_LOCK }>(place, &Lock::default()),
+        table::FIG1_LOCKCONTENDED => fig1::lock::<{ table::FIG1_LOCKCONTENDED }>(place, &arena.lock),
+        table::FIG1_SHOOTDOWN => fig1::shootdown(place)?,
         other => {
             return Err(Failure::panic(format!("benchmark id {other:#x} has no peer")));
         }
@@ -201,8 +225,15 @@ fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std:
 
 /// Binds the calling thread to processor `core`.
 fn pin(core: u32) -> std::result::Result<(), Failure> {
+    bind(&[core])
+}
+
+/// Binds the calling thread to `processors`.
+pub(crate) fn bind(processors: &[u32]) -> std::result::Result<(), Failure> {
     let mut mask = [0_u64; 16];
-    mask[core as usize / 64] = 1 << (core % 64);
+    for processor in processors {
+        mask[*processor as usize / 64] |= 1 << (processor % 64);
+    }
     let size = size_of_val(&mask);
     // SAFETY: the mask is `size` bytes of processor bits.
     match unsafe { libc::sched_setaffinity(0, size, mask.as_ptr().cast()) } {
@@ -212,7 +243,7 @@ fn pin(core: u32) -> std::result::Result<(), Failure> {
 }
 
 /// Makes a file in memory, 4,096 bytes long.
-fn memory_file() -> std::result::Result<i32, Failure> {
+pub(crate) fn memory_file() -> std::result::Result<i32, Failure> {
     // SAFETY: a zero-terminated name and no flags.
     let file = unsafe { libc::memfd_create(c"nbytes".as_ptr(), 0) };
     // SAFETY: only changes the length of the file just made; a bad descriptor is an error.
@@ -235,7 +266,7 @@ fn faults_so_far() -> std::result::Result<u64, Failure> {
 
 /// A system call without the C library around it, as lean as our own stub.
 #[inline(always)]
-fn call3(number: i64, a: u64, b: u64, c: u64) -> i64 {
+pub(crate) fn call3(number: i64, a: u64, b: u64, c: u64) -> i64 {
     let result;
     // SAFETY: callers pass only calls that touch no memory of this program.
     unsafe {

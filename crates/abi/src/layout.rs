@@ -412,8 +412,8 @@ pub struct AuditReport {
     pub dying: u64,
     /// Broken invariants found.
     pub errors: u64,
-    /// Zero.
-    pub reserved: u64,
+    /// Frames of object slots, used or free: they are among `owned`, and never go back.
+    pub slots: u64,
 }
 
 /// Magic number of [`BootHeader`]: `COREYBI1`.

@@ -121,7 +121,7 @@ plain! {
         reserved: [u64; 3], command_line: [u8; 1024],
     }
     AuditReport {
-        frames: u64, owned: u64, free: u64, limbo: u64, objects: u64, dying: u64, errors: u64, reserved: u64,
+        frames: u64, owned: u64, free: u64, limbo: u64, objects: u64, dying: u64, errors: u64, slots: u64,
     }
     BootHeader {
         magic: u64, bytes: u64, cores: u64, tsc_hz: u64, share: Id, program: Id, previous: Id, pcore: Id, tree: Id, segment: Id,

@@ -6,7 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
     AddressTreeCalls, Error, Home, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, ShareCalls, TreeTable,
-    UserPtr, mapping_kind,
+    UserPtr, grain, mapping_kind,
 };
 use corey_libos_rt::sys::{address, address_mut, pause, segment, sys};
 use corey_libos_rt::vm::{Ended, interior, map_in};
@@ -102,8 +102,22 @@ fn tables(suite: &mut Suite, process: &mut Process) {
     let name = Name::new("other");
     let alloc = |kind, grain| sys().at_alloc(process.program, kind, grain, Home::Any, address(&name));
     suite.refused("no third kind of tree", alloc(2, 0), Error::BadArgument);
-    suite.refused("2 MiB interior trees are not there yet", alloc(1, 21), Error::Unsupported);
-    suite.refused("512 GiB neither", alloc(1, 39), Error::Unsupported);
+    for grain in [grain::MIB2, grain::GIB1, grain::GIB512] {
+        let Some(object) = suite.works("an interior tree of each grain", alloc(1, grain)) else { return };
+        let tree = ObjRef { share: process.program, object };
+        let at = 1 << grain;
+        let outer = Mapping {
+            kind: mapping_kind::INTERIOR,
+            object: tree,
+            va: 16 * at.max(1 << 30),
+            ..Mapping::default()
+        };
+        suite.works("linked", set(process.space.tree, 300, &outer));
+        let page = Mapping { va: outer.va + at / 2, ..outer };
+        suite.refused("not in the middle of a grain", set(process.space.tree, 301, &page), Error::Misaligned);
+        suite.works("unlinked", set(process.space.tree, 300, &Mapping::default()));
+        suite.works("gone", sys().share_delobj(tree));
+    }
     suite.refused("no other grain", alloc(1, 25), Error::BadArgument);
     let Some(object) = suite.works("another root", alloc(0, 0)) else { return };
     let other = ObjRef { share: process.program, object };
@@ -123,12 +137,12 @@ fn tables(suite: &mut Suite, process: &mut Process) {
     suite.equal("as it went", (table.count, got), (3, wanted));
     table.count = 2;
     suite.refused("room for all is needed", sys().at_get(other, address_mut(&mut table)), Error::OutOfRange);
-    table.handler = 0x1000;
-    suite.refused(
-        "handlers are not there yet",
-        sys().at_set(other, address_mut(&mut table)),
-        Error::Unsupported,
-    );
+    let Some(object) = suite.works("an interior tree", alloc(1, grain::GIB1)) else { return };
+    let inner = ObjRef { share: process.program, object };
+    let mut handled = TreeTable { handler: 0x1000, stack: 0x2000, ..TreeTable::default() };
+    let set_handler = sys().at_set(inner, address_mut(&mut handled));
+    suite.refused("interior trees have no handlers", set_handler, Error::NotPermitted);
+    suite.works("gone", sys().share_delobj(inner));
     suite.refused(
         "a table of hostile size",
         {

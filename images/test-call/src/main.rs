@@ -4,8 +4,8 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
 use corey_abi::{
-    AddressTreeCalls, DeviceCalls, Error, Home, Id, Kinds, MachineCalls, MachineInfo, Name, ObjRef,
-    ObjectCalls, PcoreCalls, SYSCALLS, SegmentCalls, ShareCalls, ShareEntry, UserPtr,
+    AddressTreeCalls, CoreStat, DeviceCalls, Error, Home, Id, Kinds, MachineCalls, MachineInfo, Name, ObjRef,
+    ObjectCalls, PcoreCalls, SYSCALLS, SegmentCalls, ShareCalls, ShareEntry, UserPtr, core_mode,
 };
 use corey_libos_rt::sys::{address, address_mut, raw, segment, sys};
 use corey_libos_rt::{Process, Status, entry};
@@ -35,6 +35,7 @@ fn main(process: Process) -> Status {
     quotas(&mut suite, &process);
     names(&mut suite, &process);
     machine(&mut suite, &process);
+    extensions(&mut suite, &process);
     unsupported(&mut suite, &process);
     suite.finish()
 }
@@ -220,22 +221,22 @@ fn machine(suite: &mut Suite, process: &Process) {
     );
 }
 
+fn extensions(suite: &mut Suite, process: &Process) {
+    let mut stat = core::mem::MaybeUninit::<CoreStat>::zeroed();
+    let at = UserPtr(stat.as_mut_ptr() as u64);
+    suite.works("core_stat of oneself", sys().core_stat(process.pcore, at));
+    // SAFETY: all numbers: any bytes are valid, and the kernel wrote them.
+    let stat = unsafe { stat.assume_init() };
+    suite.equal("runs user code on core 0", (stat.core, stat.mode), (0, core_mode::USER));
+    suite.check("holds the boot share", stat.shares.iter().any(|s| s.id == process.boot), stat.nshares);
+    suite.check("counts system calls", stat.syscalls > 0, stat.syscalls);
+    suite.refused("no pcore", sys().core_stat(ObjRef::default(), at), Error::NotFound);
+    suite.refused("nowhere to write", sys().core_stat(process.pcore, UserPtr(8)), Error::BadAddress);
+    suite.works("a fence on all holders", sys().core_fence(process.boot));
+    suite.refused("of no share", sys().core_fence(Id(77)), Error::NotFound);
+}
+
 fn unsupported(suite: &mut Suite, process: &Process) {
-    let page = ObjRef { share: process.program, object: process.info.header.segment };
-    let at = UserPtr(0);
-    for (name, answer) in [
-        ("core_wait", sys().core_wait(page, 0, 0, 0).err()),
-        ("core_wake", sys().core_wake(page, 0).err()),
-        ("core_stat", sys().core_stat(process.pcore, at).err()),
-        ("core_fence", sys().core_fence(process.boot).err()),
-        ("locality_get", sys().locality_get(0, at).err()),
-        ("pcore_set_interval", sys().pcore_set_interval(process.pcore, 1).err()),
-        ("pcore_add_device", sys().pcore_add_device(process.pcore, process.pcore).err()),
-    ] {
-        suite.check(
-            name,
-            answer == Some(Error::Unsupported),
-            format_args!("not there yet, and says so: {answer:?}"),
-        );
-    }
+    let answer = sys().pcore_add_device(process.pcore, process.pcore);
+    suite.refused("pcore_add_device is not there yet, and says so", answer, Error::Unsupported);
 }

@@ -4,7 +4,10 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::{Error, Home, MapFlags, Name, ObjRef, PAGE_BYTES, SegmentCalls, ShareCalls};
+use corey_abi::{
+    Error, Home, LARGE_PAGE_BYTES, MachineCalls, MapFlags, Name, ObjRef, PAGE_BYTES, SegmentCalls,
+    ShareCalls, copy_mode, counter, segment_flag,
+};
 use corey_libos_rt::sys::{address, pause, segment, sys};
 use corey_libos_rt::vm::{Ended, interior, map_in};
 use corey_libos_rt::{Process, Status, entry, halt};
@@ -30,6 +33,7 @@ fn main(mut process: Process) -> Status {
     touch(&mut suite, &mut process);
     copies(&mut suite, &mut process);
     sizes(&mut suite, &mut process);
+    large_pages(&mut suite, &mut process);
     large(&mut suite, &mut process);
     same_page(&mut suite, &mut process);
     shrinks_under_a_reader(&mut suite, &mut process);
@@ -72,21 +76,31 @@ fn touch(suite: &mut Suite, process: &mut Process) {
 }
 
 fn copies(suite: &mut Suite, process: &mut Process) {
-    let Some(from) = suite.works("a source", segment(process.program, 3 * PAGE_BYTES, "from")) else {
+    let modes = [copy_mode::NOW, copy_mode::ON_WRITE, copy_mode::ON_REFERENCE];
+    for (mode, what) in modes.into_iter().zip(["now", "on write", "on reference"]) {
+        copies_in(suite, process, mode, what);
+    }
+    let name = Name::new("to");
+    let Some(from) = suite.works("a source", segment(process.program, PAGE_BYTES, "from")) else { return };
+    let copy = |mode| sys().segment_copy(from, process.program, mode, Home::Any, address(&name));
+    suite.refused("there is no fourth mode", copy(3), Error::BadArgument);
+    suite.works("gone", sys().share_delobj(from));
+}
+
+fn copies_in(suite: &mut Suite, process: &mut Process, mode: u64, what: &str) {
+    let Some(from) = suite.works("a source", segment(process.program, 4 * PAGE_BYTES, "from")) else {
         return;
     };
-    let Some((va, slot)) = suite.works("mapped", process.space.map(from, 3, MapFlags::WRITE)) else { return };
+    let Some((va, slot)) = suite.works("mapped", process.space.map(from, 4, MapFlags::WRITE)) else { return };
     poke(va, 11);
     poke(va + 2 * PAGE_BYTES, 33);
+    poke(va + 3 * PAGE_BYTES, 44);
     let name = Name::new("to");
-    let copy = |mode| sys().segment_copy(from, process.program, mode, Home::Any, address(&name));
-    suite.refused("copy-on-write is not there yet", copy(1), Error::Unsupported);
-    suite.refused("copy-on-reference neither", copy(2), Error::Unsupported);
-    suite.refused("there is no fourth mode", copy(3), Error::BadArgument);
-    let Some(object) = suite.works("a copy", copy(0)) else { return };
+    let copied = sys().segment_copy(from, process.program, mode, Home::Any, address(&name));
+    let Some(object) = suite.works(what, copied) else { return };
     let to = ObjRef { share: process.program, object };
     poke(va, 12);
-    let Some((other, second)) = suite.works("mapped", process.space.map(to, 3, MapFlags::WRITE)) else {
+    let Some((other, second)) = suite.works("mapped", process.space.map(to, 4, MapFlags::WRITE)) else {
         return;
     };
     suite.equal(
@@ -95,13 +109,50 @@ fn copies(suite: &mut Suite, process: &mut Process) {
         (11, 0, 33),
     );
     poke(other + 2 * PAGE_BYTES, 34);
-    suite.equal("and goes its own way", peek(va + 2 * PAGE_BYTES), 33);
+    suite.equal("and goes its own way", (peek(va), peek(va + 2 * PAGE_BYTES)), (12, 33));
+    poke(other + 3 * PAGE_BYTES, 45);
+    suite.equal("also where it was not read before", peek(va + 3 * PAGE_BYTES), 44);
+    // A copy of the copy outlives both.
+    let again = sys().segment_copy(to, process.program, mode, Home::Any, address(&name));
+    let Some(third) = suite.works("a copy of it", again) else { return };
+    let third = ObjRef { share: process.program, object: third };
     for slot in [slot, second] {
         suite.works("unmapped", process.space.unmap(slot));
     }
     for object in [from, to] {
         suite.works("gone", sys().share_delobj(object));
     }
+    let Some((last, slot)) = suite.works("mapped", process.space.map(third, 4, MapFlags::empty())) else {
+        return;
+    };
+    let words = [0, 1, 2, 3].map(|page| peek(last + page * PAGE_BYTES));
+    suite.equal("it has what that had", words, [11, 0, 34, 45]);
+    suite.works("unmapped", process.space.unmap(slot));
+    suite.works("gone", sys().share_delobj(third));
+}
+
+/// 2 MiB pages, in a machine that may have too few.
+fn large_pages(suite: &mut Suite, process: &mut Process) {
+    let name = Name::new("2 MiB");
+    let bytes = 2 * LARGE_PAGE_BYTES;
+    let made =
+        sys().segment_alloc(process.program, bytes - 1, Home::Any, segment_flag::LARGE, address(&name));
+    let Some(object) = suite.works("two pages of 2 MiB", made) else { return };
+    let object = ObjRef { share: process.program, object };
+    suite.equal("the size is rounded up", sys().segment_get_nbytes(object), Ok(bytes));
+    let Some((va, slot)) = suite.works("mapped", process.space.map(object, 1024, MapFlags::WRITE)) else {
+        return;
+    };
+    let before = sys().counter_read(counter::FAULTS).unwrap_or(0);
+    let dirty = (0..bytes / 64).filter(|at| peek(va + at * 64) != 0).count();
+    suite.equal("they read zero", dirty, 0);
+    suite.equal("two faults", sys().counter_read(counter::FAULTS).unwrap_or(0) - before, 2);
+    poke(va + bytes - 8, 7);
+    suite.works("cut", sys().segment_set_nbytes(object, LARGE_PAGE_BYTES));
+    suite.works("grown", sys().segment_set_nbytes(object, bytes));
+    suite.equal("cut pages come back as zero", peek(va + bytes - 8), 0);
+    suite.works("unmapped", process.space.unmap(slot));
+    suite.works("gone", sys().share_delobj(object));
 }
 
 fn sizes(suite: &mut Suite, process: &mut Process) {

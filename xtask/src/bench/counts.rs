@@ -27,12 +27,13 @@ struct Figures {
 type Rows = BTreeMap<Row, BTreeMap<System, Figures>>;
 
 /// Counts in each guest, prints table and hot list; returns every record and whether all is there.
-pub(super) fn measure(guests: &Guests, plan: &Plan) -> Result<(Vec<String>, bool)> {
+pub(super) fn measure(guests: &Guests, plans: &[Plan]) -> Result<(Vec<String>, bool)> {
     let library = build_meter()?;
     let (mut all, mut rows, mut complete) = (Vec::new(), Rows::new(), true);
     let mut lists = Vec::new();
     let stamp = Stamp::new(Execution::Counted);
-    for system in guests.systems() {
+    let runs = guests.systems().into_iter().flat_map(|system| plans.iter().map(move |plan| (system, plan)));
+    for (system, plan) in runs {
         let out = folder()?.join(format!("count-{}.jsonl", system.name()));
         let kallsyms = folder()?.join("kallsyms");
         let mode = Mode {
@@ -60,7 +61,9 @@ pub(super) fn measure(guests: &Guests, plan: &Plan) -> Result<(Vec<String>, bool
     println!(
         "Per operation. insn = instructions, median, user and kernel, a rep instruction as one; \
          rep = its iterations; events = cache lines that moved: mean of the cores' means (highest \
-         operation, highest of rep instructions alone); ratio = Linux / ours of insn."
+         operation, highest of rep instructions alone); ratio = Linux / ours of insn.\n\
+         (both ends) = of machine-wide operations, the cores that began and ended each; (machine) = of all \
+         cores, those included that only wait meanwhile."
     );
     for (system, list) in &lists {
         println!("\nWhere lines move in {}, most events first:", system.name());
@@ -108,9 +111,9 @@ fn join(rows: &mut Rows, system: System, said: &Said, metered: &str) -> bool {
         let report = line["report"].as_u64().unwrap_or(u64::MAX);
         let record = usize::try_from(report).ok().and_then(|n| records.get(n));
         let Some((record, row)) = record.and_then(|r| Some((r, Row::of(r)?))) else { continue };
-        let figures = rows.entry(row).or_default().entry(system).or_default();
+        let figures = rows.entry(row.for_line(&line)).or_default().entry(system).or_default();
         match line["record"].as_str() {
-            Some("count") if line["machine"].is_null() => {
+            Some("count") => {
                 let same = line["bench"] == record["bench"] && line["variant"] == record["variant"];
                 if !same {
                     eprintln!("{}: report {report} is not of its record", system.name());
@@ -203,6 +206,25 @@ fn table(rows: &Rows) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn machine_wide_figures_are_rows_of_their_own() {
+        let record = "{\"record\":\"bench\",\"bench\":\"run\",\"variant\":\"default\",\"cores\":1}";
+        let said = Said { lines: vec![record.to_owned()], failure: None };
+        let count = |who: &str, insn: u32| {
+            format!(
+                "{{\"record\":\"count\",\"bench\":\"run\",\"variant\":\"default\",\"report\":0,{who},\"insn_user\":{insn},\"insn_kernel\":0}}\n"
+            )
+        };
+        let metered = count("\"core\":0", 5)
+            + &count("\"machine\":true", 90)
+            + &count("\"machine\":\"ends\"", 9)
+            + "{\"record\":\"meter\",\"report\":0,\"markers_misplaced\":0}\n";
+        let mut rows = Rows::new();
+        assert!(join(&mut rows, System::Corey, &said, &metered));
+        let found: Vec<_> = rows.values().map(|row| row[&System::Corey].instructions()).collect();
+        assert_eq!(found, [Some(5.0), Some(9.0), Some(90.0)]);
+    }
 
     #[test]
     fn reports_join_records_by_position() {

@@ -80,7 +80,7 @@ impl Guests {
     pub(super) fn run(&self, system: System, plan: &Plan, mode: Mode<'_>) -> Result<Said> {
         let list: Vec<String> = mode.cores.iter().map(u32::to_string).collect();
         let words = format!("{} cores={}", plan.words, list.join(","));
-        let most = mode.cores.iter().copied().max().unwrap_or(1);
+        let most = plan.factor * mode.cores.iter().copied().max().unwrap_or(1);
         let mut machine = Machine::new(most, &memory(plan, most), self.boot(system, &words, &mode)?);
         machine.execution = mode.execution;
         if let Some((library, out)) = mode.meter {

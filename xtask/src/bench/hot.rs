@@ -45,6 +45,7 @@ impl List {
             }
             let Some(report) = report else { continue };
             let Some(row) = records.get(report).and_then(Row::of) else { continue };
+            let row = row.for_line(&value);
             let number = |key: &str| hexadecimal(&value[key]).unwrap_or(0);
             let function = symbols.name(number("symbol_pc")).unwrap_or("?").to_owned();
             // A map is printed beside its record, before or after it.

@@ -2,6 +2,7 @@
 
 mod counts;
 mod guest;
+mod hosted;
 mod hot;
 mod linux;
 mod records;
@@ -11,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::thread::available_parallelism;
 
-use corey_lib_bench::{CoreList, Request};
+use corey_lib_bench::{Benchmark, CoreList, Request};
 
 use crate::build::{self, Size};
 use crate::setup::{self, Need};
@@ -37,6 +38,9 @@ pub(crate) struct Options {
     /// Count instructions and cache-line movements, cores taking turns, instead of timing.
     #[arg(long)]
     count: bool,
+    /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: fig1.
+    #[arg(long, conflicts_with = "count")]
+    hosted: bool,
     /// Words for the Linux kernel in place of ours with the same key, as in
     /// "transparent_hugepage=always mitigations=auto"; its records say what was in force.
     #[arg(long, default_value = "")]
@@ -69,12 +73,17 @@ pub(crate) struct Plan {
     rows: usize,
     /// The most pages one core touches.
     pages: u64,
+    /// Processors for each core: benchmarks that run something on another one need two.
+    factor: u32,
 }
 
 /// Measures and prints.
 pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode> {
-    let plan = match plan(options) {
-        Ok(plan) => plan,
+    if options.hosted {
+        return hosted::command(options);
+    }
+    let plans = match plans(options) {
+        Ok(plans) => plans,
         Err(text) => {
             eprintln!("xtask: {text}");
             return Ok(ExitCode::from(2));
@@ -90,49 +99,60 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     let words = linux::words(&options.linux_words);
     let guests = Guests { images, medium, peer, words };
     let (all, complete) = if options.count {
-        counts::measure(&guests, &plan)?
+        counts::measure(&guests, &plans)?
     } else {
-        times::measure(&guests, &plan, options.pairs.max(1))?
+        times::measure(&guests, &plans, options.pairs.max(1))?
     };
+    keep(options, &all)?;
+    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Writes the records where they are wanted.
+fn keep(options: &Options, all: &[String]) -> Result<()> {
     if let Some(path) = &options.json {
         let text: String = all.iter().flat_map(|line| [line.as_str(), "\n"]).collect();
         std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("{} records in {}", all.len(), path.display());
     }
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(())
 }
 
 /// A short run of every benchmark in both guests, as times and as counts; with `full` the run the
 /// README shows.
 pub(crate) fn smoke(core: Option<Core>, full: bool) -> Result<()> {
-    let (iters, pairs) = if full { (None, 5) } else { (Some(1000), 1) };
+    let (iters, pairs) = if full { (None, 5) } else { (Some(300), 1) };
     let given = Options {
         names: Vec::new(),
         cores: None,
         vs: Peer::Linux,
         json: None,
         count: false,
+        hosted: false,
         linux_words: String::new(),
         iters,
         pairs,
     };
+    let hosted = Options { hosted: true, ..given.clone() };
     // All names again, but counted on fewer processors: the meter makes both guests slow.
     let cores = (!full).then(|| "1,2".to_owned());
-    for options in [given.clone(), Options { count: true, cores, ..given }] {
+    for options in [hosted, given.clone(), Options { count: true, cores, ..given }] {
         if command(core, &options)? != ExitCode::SUCCESS {
-            return Err("a guest did not give every record".into());
+            return Err("not every record was given".into());
         }
     }
     Ok(())
 }
 
-/// Checks the words the way both guests would, before anything is built.
-fn plan(options: &Options) -> std::result::Result<Plan, String> {
+/// Checks the words the way both guests would, before anything is built. One plan for each number of processors
+/// that a core needs: idle ones would disturb the times of the others.
+fn plans(options: &Options) -> std::result::Result<Vec<Plan>, String> {
     let mut request = Request::default();
     let mut words = Vec::new();
     let mut take = |key: &str, value: String| {
         request.take(key, &value).map_err(|bad| bad.to_string())?;
-        words.push(format!("{key}={value}"));
+        if key != "bench" {
+            words.push(format!("{key}={value}"));
+        }
         Ok::<(), String>(())
     };
     if !options.names.is_empty() {
@@ -150,18 +170,26 @@ fn plan(options: &Options) -> std::result::Result<Plan, String> {
         request.take("cores", &list).map_err(|bad| bad.to_string())?;
         cores = request.cores(256).map_err(|bad| bad.to_string())?;
     }
-    // Benchmarks are all named, so that both guests run the same ones whatever else they know.
-    if options.names.is_empty() {
-        let mut names: Vec<&str> = request.selection().map(|(bench, _)| bench.name).collect();
+    let of = |factor: u32| {
+        let selected: Vec<_> = request.selection().filter(|(b, _)| b.processors(1) == factor).collect();
+        // Benchmarks are all named, so that both guests run the same ones whatever else they know.
+        let name = |(bench, variant): &(&Benchmark, u32)| {
+            let all =
+                selected.iter().filter(|(b, _)| b.number == bench.number).count() == bench.variants.len();
+            let variant = if all { None } else { bench.variants.get(*variant as usize) };
+            variant.map_or_else(|| bench.name.to_owned(), |variant| format!("{}/{variant}", bench.name))
+        };
+        let mut names: Vec<String> = selected.iter().map(name).collect();
         names.dedup();
-        words.insert(0, format!("bench={}", names.join(",")));
-    }
-    Ok(Plan {
-        words: words.join(" "),
-        cores: cores.as_slice().to_vec(),
-        rows: request.selection().count(),
-        pages: request.selection().map(|(bench, _)| request.iters(bench)).max().unwrap_or(0),
-    })
+        Plan {
+            words: [vec![format!("bench={}", names.join(","))], words.clone()].concat().join(" "),
+            cores: cores.as_slice().to_vec(),
+            rows: selected.len(),
+            pages: selected.iter().map(|(bench, _)| 2 * request.iters(bench)).max().unwrap_or(0),
+            factor,
+        }
+    };
+    Ok([1, 2].map(of).into_iter().filter(|plan| plan.rows != 0).collect())
 }
 
 /// Processors of this machine.
@@ -194,6 +222,7 @@ mod tests {
             vs: Peer::None,
             json: None,
             count,
+            hosted: false,
             linux_words: String::new(),
             iters: None,
             pairs: 5,
@@ -202,21 +231,44 @@ mod tests {
 
     #[test]
     fn everything_that_exists_is_named() {
-        let plan = plan(&options(&[], Some("1,2"), false)).unwrap();
-        assert_eq!(plan.words, "bench=null,memclone,pagepass");
-        assert_eq!((plan.cores, plan.rows), (vec![1, 2], 7));
+        let plans = plans(&options(&[], Some("1,2"), false)).unwrap();
+        let existing: Vec<&Benchmark> = corey_lib_bench::BENCHMARKS.iter().filter(|b| b.exists()).collect();
+        let words: Vec<&str> = plans.iter().map(|plan| plan.words.as_str()).collect();
+        for bench in &existing {
+            assert!(words.iter().any(|w| w.contains(bench.name)), "{}", bench.name);
+        }
+        assert!(words[0].starts_with("bench=null,memclone,pagepass,vm"), "{}", words[0]);
+        assert_eq!(plans[0].cores, [1, 2]);
+        let rows: usize = plans.iter().map(|plan| plan.rows).sum();
+        assert_eq!(rows, existing.iter().map(|b| b.variants.len()).sum::<usize>());
+    }
+
+    #[test]
+    fn targets_get_processors_of_their_own() {
+        let plans = plans(&options(&["run", "null/current"], None, true)).unwrap();
+        let found: Vec<_> = plans.iter().map(|plan| (plan.words.as_str(), plan.factor)).collect();
+        assert_eq!(found, [("bench=null/current turn=1", 1), ("bench=run turn=1", 2)]);
     }
 
     #[test]
     fn counting_takes_turns_at_four_core_counts() {
-        let plan = plan(&options(&["null/nbytes"], None, true)).unwrap();
-        assert_eq!(plan.words, "bench=null/nbytes turn=1");
-        assert_eq!((plan.cores, plan.rows), (vec![1, 2, 4, 16], 1));
+        let plans = plans(&options(&["null/nbytes"], None, true)).unwrap();
+        assert_eq!(plans[0].words, "bench=null/nbytes turn=1");
+        assert_eq!((plans[0].cores.as_slice(), plans[0].rows), (&[1, 2, 4, 16][..], 1));
     }
 
     #[test]
     fn unknown_names_list_the_valid_ones() {
-        let text = plan(&options(&["nul"], None, false)).unwrap_err();
+        let text = plans(&options(&["nul"], None, false)).unwrap_err();
         assert!(text.contains("valid: null"));
+    }
+
+    #[test]
+    fn only_some_benchmarks_have_a_hosted_form() {
+        let text = hosted::words(&options(&["fig1/lock", "null"], None, false)).unwrap_err();
+        assert_eq!(text, "null has no hosted form; valid with --hosted: fig1");
+        let given = Options { iters: Some(9), ..options(&["fig1/lock"], Some("1,2"), false) };
+        assert_eq!(hosted::words(&given).unwrap(), ["bench=fig1/lock", "cores=1,2", "iters=9"]);
+        assert_eq!(hosted::words(&options(&[], None, false)).unwrap(), ["bench=fig1"]);
     }
 }

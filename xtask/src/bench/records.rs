@@ -36,6 +36,23 @@ impl Row {
     }
 }
 
+impl Row {
+    /// Whether its times mean nothing under an emulator.
+    pub(super) fn hardware_only(&self) -> bool {
+        corey_lib_bench::BENCHMARKS.iter().any(|b| b.number == self.number && b.hardware_only())
+    }
+
+    /// The row of machine-wide operations beside this one; `line` is a line of the meter.
+    pub(super) fn for_line(mut self, line: &Value) -> Self {
+        match &line["machine"] {
+            Value::Null => {}
+            Value::String(ends) if ends == "ends" => self.name += " (both ends)",
+            _ => self.name += " (machine)",
+        }
+        self
+    }
+}
+
 /// What every record gets: accelerator, mode, versions.
 #[derive(Debug)]
 pub(super) struct Stamp(String);
@@ -48,16 +65,17 @@ impl Stamp {
             Execution::Single | Execution::Counted => "single",
         };
         let icount = u8::from(execution == Execution::Counted);
-        let mut git = Command::new("git");
-        git.args(["describe", "--always", "--dirty"]).current_dir(paths::root());
-        let git = quiet("", &mut git).map_or_else(|_| "unknown".into(), |text| text.trim().to_owned());
         let text = |s: String| Value::String(s).to_string();
         Self(format!(
-            ",\"accel\":\"tcg\",\"thread\":\"{thread}\",\"icount\":{icount},\"qemu\":{},\"git\":{},\"toolchain\":{}}}",
+            ",\"accel\":\"tcg\",\"thread\":\"{thread}\",\"icount\":{icount},\"qemu\":{}{}}}",
             text(qemu::version()),
-            text(git),
-            text(toolchain::version()),
+            versions(),
         ))
+    }
+
+    /// For a record of this machine's own processors.
+    pub(super) fn hosted() -> Self {
+        Self(format!(",\"accel\":\"hosted\"{}}}", versions()))
     }
 
     /// `line`, a JSON object, with `more` fields (each as `,"key":value`) and the stamp at its end.
@@ -67,6 +85,15 @@ impl Stamp {
             None => line.to_owned(),
         }
     }
+}
+
+/// The fields `git` and `toolchain`.
+fn versions() -> String {
+    let mut git = Command::new("git");
+    git.args(["describe", "--always", "--dirty"]).current_dir(paths::root());
+    let git = quiet("", &mut git).map_or_else(|_| "unknown".into(), |text| text.trim().to_owned());
+    let text = |s: String| Value::String(s).to_string();
+    format!(",\"git\":{},\"toolchain\":{}", text(git), text(toolchain::version()))
 }
 
 /// The middle value; of an even number the mean of both.
@@ -104,6 +131,20 @@ mod tests {
         let line = stamp.add("{\"seq\":0}\r", ",\"system\":\"corey\"");
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!((&value["system"], &value["accel"]), (&"corey".into(), &"tcg".into()));
+    }
+
+    #[test]
+    fn machine_wide_operations_have_rows_behind_their_benchmark() {
+        let record = serde_json::json!({"bench": "run", "variant": "default", "cores": 2});
+        let row = |line: Value| Row::of(&record).unwrap().for_line(&line);
+        let rows = [
+            row(serde_json::json!({"core": 1})),
+            row(serde_json::json!({"machine": "ends"})),
+            row(serde_json::json!({"machine": true})),
+        ];
+        assert!(rows.is_sorted());
+        let names = rows.map(|row| row.name);
+        assert_eq!(names, ["run/default", "run/default (both ends)", "run/default (machine)"]);
     }
 
     #[test]

@@ -21,14 +21,17 @@ struct Sample {
     ipis: Option<u64>,
 }
 
+/// Said where a benchmark's times are missing because they would mean nothing.
+const HARDWARE_ONLY: &str = "fig1 has no times under an emulator, which has no caches and no distances: its ns is null. \
+                             Times of this machine: cargo xtask bench --hosted fig1; counts: --count.";
+
 type Samples = BTreeMap<Row, BTreeMap<System, Vec<Sample>>>;
 
 /// Runs the pairs, prints the table, and returns every record and whether all was complete.
-pub(super) fn measure(guests: &Guests, plan: &Plan, pairs: u32) -> Result<(Vec<String>, bool)> {
+pub(super) fn measure(guests: &Guests, plans: &[Plan], pairs: u32) -> Result<(Vec<String>, bool)> {
     let host = host_cores();
-    let (timed, volume): (Vec<u32>, Vec<u32>) = plan.cores.iter().partition(|n| **n <= host);
     let (mut all, mut samples, mut complete) = (Vec::new(), Samples::new(), true);
-    let mut run = |system, cores: &[u32], execution, title: &str| -> Result<()> {
+    let mut run = |plan: &Plan, system, cores: &[u32], execution, title: &str| -> Result<()> {
         let mode = Mode { cores, execution, meter: None, kallsyms: None, title };
         let said = guests.run(system, plan, mode)?;
         if let Some(failure) = &said.failure {
@@ -42,17 +45,21 @@ pub(super) fn measure(guests: &Guests, plan: &Plan, pairs: u32) -> Result<(Vec<S
         }
         Ok(())
     };
-    if !timed.is_empty() {
-        for pair in 1..=pairs {
-            for system in guests.systems() {
-                run(system, &timed, Execution::Multi, &format!("run {pair} of {pairs}"))?;
+    for plan in plans {
+        let (timed, volume): (Vec<u32>, Vec<u32>) =
+            plan.cores.iter().partition(|n| **n * plan.factor <= host);
+        if !timed.is_empty() {
+            for pair in 1..=pairs {
+                for system in guests.systems() {
+                    run(plan, system, &timed, Execution::Multi, &format!("run {pair} of {pairs}"))?;
+                }
             }
         }
-    }
-    if !volume.is_empty() {
-        let title = format!("more processors than this machine's {host}, without times");
-        for system in guests.systems() {
-            run(system, &volume, Execution::Single, &title)?;
+        if !volume.is_empty() {
+            let title = format!("more processors than this machine's {host}, without times");
+            for system in guests.systems() {
+                run(plan, system, &volume, Execution::Single, &title)?;
+            }
         }
     }
     println!("{}", table(&samples));
@@ -61,6 +68,9 @@ pub(super) fn measure(guests: &Guests, plan: &Plan, pairs: u32) -> Result<(Vec<S
          spread; ratio = Linux / ours.\n– = not measured: more virtual processors than this \
          machine has."
     );
+    if samples.keys().any(Row::hardware_only) {
+        println!("{HARDWARE_ONLY}");
+    }
     caveats();
     Ok((all, complete))
 }

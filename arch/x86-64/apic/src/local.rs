@@ -126,7 +126,7 @@ impl LocalApic {
     }
 
     /// Counts `count` ticks down once, then interrupts with [`TIMER`].
-    pub(crate) fn one_shot(self, count: u32) {
+    pub fn one_shot(self, count: u32) {
         self.write(DIVIDE, 0b1011);
         self.write(LVT_TIMER, u32::from(TIMER));
         self.write(INITIAL_COUNT, count);
@@ -136,7 +136,8 @@ impl LocalApic {
         self.read(CURRENT_COUNT)
     }
 
-    pub(crate) fn stop_timer(self) {
+    /// Stops the timer. One interrupt may be on its way already.
+    pub fn stop_timer(self) {
         self.write(LVT_TIMER, MASKED);
         self.write(INITIAL_COUNT, 0);
     }

@@ -52,8 +52,39 @@ extern "C" fn on_bad_return<E: Entries>(rip: u64, rflags: u64, rsp: u64) -> ! {
         ..Registers::default()
     };
     E::exception(Vectors::PROTECTION, 0, &mut registers);
-    // Only a resolved exception comes back, and nobody resolves this one.
-    E::fatal(Vectors::PROTECTION, 0, rip, &registers)
+    // It went to the program's handler.
+    // SAFETY: GS is the kernel's, interrupts are off; the kernel set code, stack and flags for the handler.
+    unsafe { resume_user(&registers) }
+}
+
+/// Enters user mode with exactly these registers.
+///
+/// # Safety
+///
+/// Interrupts are off, GS is the kernel's; code and stack segment are the user's. What is on the kernel stack is
+/// given up.
+#[unsafe(naked)]
+unsafe extern "C" fn resume_user(registers: &Registers) -> ! {
+    naked_asm!(
+        "mov rsp, rdi",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop r11",
+        "pop r10",
+        "pop r9",
+        "pop r8",
+        "pop rbp",
+        "pop rdi",
+        "pop rsi",
+        "pop rdx",
+        "pop rcx",
+        "pop rbx",
+        "pop rax",
+        "swapgs",
+        "iretq",
+    );
 }
 
 /// `syscall` lands here with rcx = rip, r11 = rflags, and the user's stack.

@@ -25,6 +25,8 @@ pub struct Vectors;
 impl Vectors {
     /// Non-maskable interrupt.
     pub const NMI: u8 = 2;
+    /// Breakpoint.
+    pub const BREAKPOINT: u8 = 3;
     /// Double fault.
     pub const DOUBLE_FAULT: u8 = 8;
     /// General protection.
@@ -103,7 +105,9 @@ pub fn interrupt_table<E: Entries>(table: &mut [[u64; 2]; 256]) {
     let stubs = stub_addresses::<E>();
     for (vector, entry) in table.iter_mut().enumerate() {
         let address = stubs(vector as u8);
-        let gate = 0x8e00 | Vectors::stack(vector as u8);
+        // A program may execute `int3`: a breakpoint, reported as such.
+        let user = if vector as u8 == Vectors::BREAKPOINT { 3 << 13 } else { 0 };
+        let gate = 0x8e00 | user | Vectors::stack(vector as u8);
         *entry = [
             address & 0xffff | u64::from(KERNEL_CODE) << 16 | gate << 32 | (address >> 16 & 0xffff) << 48,
             address >> 32,

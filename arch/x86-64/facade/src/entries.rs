@@ -4,7 +4,7 @@ use crate::console::println;
 use crate::panic;
 use crate::platform::{X86, end_of_interrupt};
 use core::marker::PhantomData;
-use corey_arch_x86_64_apic::{IPI, SPURIOUS};
+use corey_arch_x86_64_apic::{IPI, SPURIOUS, TIMER};
 use corey_arch_x86_64_asm::{read_gs, wait_for_interrupt};
 use corey_arch_x86_64_cpu::{Block, Entries, Vectors, Words, enter_user};
 use corey_kernel_hal::{Boot, Cause, Fault, Outcome, Registers, Traps};
@@ -78,9 +78,12 @@ impl<K: Boot<X86>> Entries for Ways<K> {
         if vector != SPURIOUS {
             end_of_interrupt();
         }
-        // In the kernel only an idle core takes interrupts, and it looks at its mailbox when it wakes.
+        // In the kernel only a sleeping core takes interrupts, and it looks at mailbox and clock when it wakes.
         if user && vector == IPI {
             Self::finish(kernel::<K>().interrupt(registers));
+        }
+        if user && vector == TIMER {
+            Self::finish(kernel::<K>().tick(registers));
         }
     }
 

@@ -2,8 +2,10 @@
 
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use corey_arch_x86_64_apic::{IPI, LocalApic};
-use corey_arch_x86_64_asm::{copy_words, invlpg, pause, rdtsc, read_cr3, read_gs, write_cr3, zero_words};
+use corey_arch_x86_64_apic::{Frequencies, IPI, LocalApic};
+use corey_arch_x86_64_asm::{
+    copy_words, invlpg, pause, rdtsc, read_cr3, read_gs, wait_for_interrupt, write_cr3, zero_words,
+};
 use corey_arch_x86_64_cpu::{Block, copy_from_user, copy_to_user};
 use corey_arch_x86_64_paging::{self as paging, direct};
 use corey_kernel_hal::{Access, CoreId, Entry, Frame, MAX_CORES, Platform, USER_END, UserFault};
@@ -14,6 +16,15 @@ static APIC_IDS: [AtomicU8; MAX_CORES] = [const { AtomicU8::new(0) }; MAX_CORES]
 static KERNEL_ROOT: AtomicU64 = AtomicU64::new(0);
 /// Where the local APIC appears. Written at boot.
 static APIC_BASE: AtomicU64 = AtomicU64::new(0);
+
+/// Ticks per second of the time-stamp counter and of the APIC timer. Written at boot.
+static TSC_HZ: AtomicU64 = AtomicU64::new(0);
+static TIMER_HZ: AtomicU64 = AtomicU64::new(0);
+
+pub(crate) fn set_frequencies(frequencies: Frequencies) {
+    TSC_HZ.store(frequencies.tsc, Ordering::Relaxed);
+    TIMER_HZ.store(frequencies.apic, Ordering::Relaxed);
+}
 
 /// The machine as one core sees it. Zero-sized: everything is in GS or constant.
 #[derive(Clone, Copy, Debug)]
@@ -109,6 +120,16 @@ impl Platform for X86 {
     }
 
     #[inline(always)]
+    fn large_leaf(frame: Frame, access: Access) -> u64 {
+        paging::large_leaf(frame, access)
+    }
+
+    #[inline(always)]
+    fn protect(entry: u64) -> u64 {
+        paging::protect(entry)
+    }
+
+    #[inline(always)]
     fn table(frame: Frame) -> u64 {
         paging::table(frame)
     }
@@ -143,6 +164,20 @@ impl Platform for X86 {
         if let (Some(apic), Some(id)) = (apic(), APIC_IDS.get(target.index())) {
             apic.send(id.load(Ordering::Relaxed), IPI);
         }
+    }
+
+    fn set_timer(&self, at: Option<u64>) {
+        let Some(apic) = apic() else { return };
+        let Some(at) = at else { return apic.stop_timer() };
+        let ticks = at.saturating_sub(rdtsc());
+        let [tsc, timer] = [&TSC_HZ, &TIMER_HZ].map(|hz| u128::from(hz.load(Ordering::Relaxed)));
+        // One more: late by a tick rather than early.
+        let count = u128::from(ticks) * timer / tsc.max(1) + 1;
+        apic.one_shot(u32::try_from(count).unwrap_or(u32::MAX));
+    }
+
+    fn sleep(&self) {
+        wait_for_interrupt();
     }
 
     fn tsc(&self) -> u64 {

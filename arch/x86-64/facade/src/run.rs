@@ -4,7 +4,7 @@ use crate::console::{self, println};
 use crate::entries::{Ways, leave};
 use crate::exit::{X86Machine, set_control};
 use crate::panic::{set_symbols, stage};
-use crate::platform::{X86, apic, kernel_root, set_apic, set_apic_id, set_kernel_root};
+use crate::platform::{X86, apic, kernel_root, set_apic, set_apic_id, set_frequencies, set_kernel_root};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -136,6 +136,7 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
     apic.enable();
     let clock = machine.timer.map_or(Clock::Interval, Clock::PowerManagement);
     let frequencies = calibrate(apic, clock);
+    set_frequencies(frequencies);
     let started = match page {
         Some(page) if !others.is_empty() => {
             let mut rest = waiting;

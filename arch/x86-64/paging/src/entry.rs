@@ -20,12 +20,12 @@ pub mod flags {
     pub const LARGE: u64 = 1 << 7;
     /// Survives a CR3 write.
     pub const GLOBAL: u64 = 1 << 8;
-    /// Software: a 4 KiB page of user code, not a table.
+    /// Software: a page of user code, not a table.
     pub const LEAF: u64 = 1 << 9;
     /// No execution.
     pub const NO_EXECUTE: u64 = 1 << 63;
 }
-use flags::{ACCESSED, DIRTY, LEAF, NO_EXECUTE, PRESENT, USER, WRITE};
+use flags::{ACCESSED, DIRTY, LARGE, LEAF, NO_EXECUTE, PRESENT, USER, WRITE};
 
 /// Bits of the physical address.
 const ADDRESS: u64 = 0x000f_ffff_ffff_f000;
@@ -40,6 +40,20 @@ pub fn leaf(frame: Frame, access: Access) -> u64 {
         Access::Execute => 0,
     };
     frame.address() | PRESENT | USER | ACCESSED | DIRTY | LEAF | rights
+}
+
+/// A user page of 2 MiB, for the table above leaf tables.
+#[inline(always)]
+#[must_use]
+pub fn large_leaf(frame: Frame, access: Access) -> u64 {
+    leaf(frame, access) | LARGE
+}
+
+/// The entry without write permission, if it maps a page.
+#[inline(always)]
+#[must_use]
+pub fn protect(entry: u64) -> u64 {
+    if entry & (PRESENT | LEAF) == PRESENT | LEAF { entry & !WRITE } else { entry }
 }
 
 /// A link to a lower table of the user half.
@@ -73,6 +87,9 @@ mod tests {
         for access in [Access::Read, Access::Write, Access::Execute] {
             let entry = leaf(frame, access);
             assert_eq!(decode(entry), Entry::Leaf(frame));
+            assert_eq!(decode(large_leaf(frame, access)), Entry::Leaf(frame));
+            assert_eq!(protect(leaf(frame, Access::Write)), leaf(frame, Access::Read));
+            assert_eq!(protect(table(frame)), table(frame));
             assert!(entry & WRITE == 0 || entry & NO_EXECUTE != 0, "writable and executable");
         }
         assert_eq!(decode(table(frame)), Entry::Table(frame));

@@ -16,5 +16,5 @@
 mod entry;
 mod space;
 
-pub use entry::{decode, flags, leaf, table};
+pub use entry::{decode, flags, large_leaf, leaf, protect, table};
 pub use space::{DIRECT_BASE, KERNEL_BASE, STACK_WINDOW, Space, TableSource, direct};

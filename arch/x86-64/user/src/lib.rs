@@ -12,9 +12,11 @@
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code, reason = "instructions that only assembly can name")]
 
+pub mod fork;
 pub mod marker;
 pub mod memory;
 mod syscall;
+pub mod upcall;
 
 pub use syscall::syscall;
 

@@ -2,13 +2,13 @@
 
 use crate::change;
 use crate::slot::{Map, MapKind};
-use crate::tree::{Tree, TreeKind};
-use crate::walk::GRAIN;
+use crate::tree::{Grain, Handler, Tree, TreeKind};
+use core::sync::atomic::Ordering;
 use corey_abi::{
     AddressTreeCalls, Error, Home, Id, Kind, MapFlags, Mapping, ObjRef, Plain, TREE_SLOTS, TreeTable,
     UserPtr, grain, mapping_kind, tree_kind,
 };
-use corey_kernel_hal::{PAGE_SIZE, Platform};
+use corey_kernel_hal::{PAGE_SIZE, Platform, USER_END};
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Call;
@@ -36,14 +36,22 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
                 if from.npages == 0 || end > 1 << 27 {
                     return Err(Error::OutOfRange);
                 }
-                (MapKind::Segment, segment.link(), from.npages * PAGE_SIZE, PAGE_SIZE)
+                let unit = segment.page_size().pages();
+                if unit > 1 && tree.kind() == TreeKind::Interior(Grain::Mib2) {
+                    return Err(Error::NotPermitted);
+                }
+                if !from.start_page.is_multiple_of(unit) || !from.npages.is_multiple_of(unit) {
+                    return Err(Error::Misaligned);
+                }
+                (MapKind::Segment, segment.link(), from.npages * PAGE_SIZE, unit * PAGE_SIZE)
             }
             mapping_kind::INTERIOR => {
                 let interior = self.0.object::<Tree>(from.object)?;
-                if tree.kind() == TreeKind::Interior || interior.kind() != TreeKind::Interior {
+                if tree.kind().is_interior() || !interior.kind().is_interior() {
                     return Err(Error::NotPermitted);
                 }
-                (MapKind::Interior, interior.link(), GRAIN, GRAIN)
+                let grain = interior.kind().span();
+                (MapKind::Interior, interior.link(), grain, grain)
             }
             _ => return Err(Error::BadArgument),
         };
@@ -98,8 +106,9 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let share = self.0.share_for(share, Kind::AddressTree)?;
         let kind = match (kind, grain) {
             (tree_kind::ROOT, 0) => TreeKind::Root,
-            (tree_kind::INTERIOR, grain::GIB1) => TreeKind::Interior,
-            (tree_kind::INTERIOR, grain::MIB2 | grain::GIB512) => return Err(Error::Unsupported),
+            (tree_kind::INTERIOR, grain::MIB2) => TreeKind::Interior(Grain::Mib2),
+            (tree_kind::INTERIOR, grain::GIB1) => TreeKind::Interior(Grain::Gib1),
+            (tree_kind::INTERIOR, grain::GIB512) => TreeKind::Interior(Grain::Gib512),
             _ => return Err(Error::BadArgument),
         };
         let call = &mut self.0;
@@ -155,22 +164,23 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
             index += 1;
         }
         header.count = used;
-        header.handler = 0;
-        header.stack = 0;
-        header.masked = 0;
+        let handler = tree.handler(&mut self.0.ctx.local);
+        header.handler = handler.entry;
+        header.stack = handler.stack;
+        header.masked = handler.masked;
         self.write_table(table, &header)
     }
 
     fn at_set(&mut self, at: ObjRef, table: UserPtr) -> Result<(), Error> {
         let tree = self.0.object::<Tree>(at)?;
         let mut header = self.read_table(table)?;
-        if header.handler != 0 {
-            return Err(Error::Unsupported);
-        }
+        let handler = check_handler(tree.kind(), &header)?;
         if header.count > TREE_SLOTS as u64 {
             return Err(Error::Full);
         }
-        for index in 0..TREE_SLOTS as u64 {
+        tree.set_handler(&mut self.0.ctx.local, handler);
+        let used = tree.used.load(Ordering::SeqCst);
+        for index in 0..header.count.max(used) {
             let mut mapping = Mapping::default();
             if index < header.count {
                 let mut bytes = [0; Mapping::BYTES];
@@ -197,6 +207,25 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         }
         self.set(at, tree, slot as usize, &mapping)
     }
+}
+
+/// Checks handler, stack and masked word of a table.
+fn check_handler(kind: TreeKind, from: &TreeTable) -> Result<Handler, Error> {
+    let handler = Handler { entry: from.handler, stack: from.stack, masked: from.masked };
+    if handler == Handler::default() {
+        return Ok(handler);
+    }
+    if kind != TreeKind::Root {
+        return Err(Error::NotPermitted);
+    }
+    if !handler.stack.is_multiple_of(16) || !handler.masked.is_multiple_of(8) {
+        return Err(Error::Misaligned);
+    }
+    let inside = |address: u64| address < USER_END;
+    if !inside(handler.entry) || handler.stack > USER_END || !inside(handler.masked) {
+        return Err(Error::OutOfRange);
+    }
+    Ok(handler)
 }
 
 fn to_mapping(map: &Map) -> Mapping {

@@ -1,15 +1,16 @@
 //! Changing one slot of a tree.
 
+use crate::foreign;
 use crate::revoke;
 use crate::run;
 use crate::slot::{Map, MapKind};
-use crate::tree::{Tree, TreeKind};
+use crate::tree::{Edit, Tree, take_tables};
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, MapFlags};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
-use corey_kernel_object::{Ctx, Entered, Handle, Link};
-use corey_kernel_percore::{Message, MessageKind};
+use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
+use corey_kernel_percore::{Local, Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
 use corey_kernel_share::Share;
 use corey_lib_sync::Relax;
@@ -31,21 +32,75 @@ pub(crate) fn change<P: Platform>(
     new: &Map,
     payer: Option<&Share>,
 ) -> Result<(), Error> {
-    if tree.kind() == TreeKind::Interior {
+    if tree.kind().is_interior() {
         return change_taken(ctx, inside, tree, index, new, payer);
     }
-    let taken = loop {
+    loop {
         match run::take(&tree, ctx.core()) {
-            Ok(taken) => break taken,
-            Err(Some(_)) => return Err(Error::Busy),
+            Ok(taken) => {
+                let result = change_taken(ctx, inside, tree, index, new, payer);
+                if taken {
+                    run::give_back(&tree);
+                }
+                return result;
+            }
+            Err(Some(_)) => return foreign::change(ctx, inside, tree, index, new, payer),
             Err(None) => ctx.relax(),
         }
-    };
-    let result = change_taken(ctx, inside, tree, index, new, payer);
-    if taken {
-        run::give_back(&tree);
     }
-    result
+}
+
+/// Charges and makes the tables and the slot that a new mapping needs.
+pub(crate) fn pay<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &Map,
+    level: u32,
+    payer: Option<&Share>,
+) -> Result<(), Error> {
+    if new.kind == MapKind::Empty {
+        return Ok(());
+    }
+    let platform = ctx.local.platform.clone();
+    let tables = walk::lacking(&platform, &tree, new.start, new.end, level);
+    let need = tables + u64::from(tree.lacks_slot(index));
+    if need > 0 {
+        payer.ok_or(Error::NotPermitted)?.reprice(ctx, tree.header(), |pages| pages + need)?;
+    }
+    tree.make_slot(ctx, index)
+}
+
+/// Level of the tables whose entries the mapping is: 0 for pages, 1 for 2 MiB pages, that of the linking table
+/// for an interior tree.
+pub(crate) fn level_of(inside: &Entered<'_>, map: &Map) -> u32 {
+    match map.kind {
+        MapKind::Interior => map.levels(),
+        _ if map.is_large(inside) => 1,
+        _ => 0,
+    }
+}
+
+/// Whether slot `index` may take `start .. end` now. Under the `Edit` lock.
+pub(crate) fn may_take<P: Platform>(
+    platform: &P,
+    tree: &Tree,
+    edit: &Edit,
+    index: usize,
+    new: &Map,
+) -> Result<(), Error> {
+    if tree.is_dead() && new.kind != MapKind::Empty {
+        return Err(Error::NotFound);
+    }
+    let changing = tree.slot(platform, index).is_some_and(|slot| slot.kind() == MapKind::Changing);
+    let pending = edit.pending.is_some_and(|(at, start, end)| {
+        at == index || new.kind != MapKind::Empty && start < new.end && new.start < end
+    });
+    let clash = tree.each(platform).any(|(at, other)| {
+        let map = other.peek();
+        at != index && map.kind != MapKind::Empty && map.start < new.end && new.start < map.end
+    });
+    if changing || pending || clash { Err(Error::Busy) } else { Ok(()) }
 }
 
 fn change_taken<P: Platform>(
@@ -57,40 +112,23 @@ fn change_taken<P: Platform>(
     payer: Option<&Share>,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
-    // Tables end where leaves go for a segment, at the linking table for an interior tree.
-    let level = if new.kind == MapKind::Interior { 2 } else { 0 };
-    if new.kind != MapKind::Empty {
-        let need =
-            walk::lacking(&platform, &tree, new.start, new.end, level) + u64::from(tree.lacks_slot(index));
-        if need > 0 {
-            let payer = payer.ok_or(Error::NotPermitted)?;
-            payer.recharge(ctx, tree.header(), tree.header().pages() + need)?;
-        }
-        tree.make_slot(ctx, index)?;
-    }
+    let level = level_of(inside, new);
+    pay(ctx, tree, index, new, level, payer)?;
     let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
     let old = {
         let edit = tree.edit.lock(&mut ctx.local);
-        if edit.dead && new.kind != MapKind::Empty {
-            return Err(Error::NotFound);
-        }
-        if slot.kind() == MapKind::Changing {
-            return Err(Error::Busy);
-        }
-        let clash = tree.each(&platform).any(|(at, other)| {
-            let map = other.peek();
-            at != index && map.kind != MapKind::Empty && map.start < new.end && new.start < map.end
-        });
-        if clash {
-            return Err(Error::Busy);
-        }
+        may_take(&platform, &tree, &edit, index, new)?;
         let old = slot.peek();
+        if old == *new {
+            // As `at_set` finds most slots.
+            return Ok(());
+        }
         slot.begin(new.start, new.end);
         tree.used.fetch_max(index as u64 + 1, Ordering::SeqCst);
         old
     };
     remove(ctx, inside, tree, index, &old);
-    let added = add(ctx, inside, tree, index, new, level);
+    let added = add(ctx, inside, tree, index, new, level, payer);
     let edit = tree.edit.lock(&mut ctx.local);
     slot.finish(if added.is_ok() { new } else { &Map::EMPTY });
     drop(edit);
@@ -113,8 +151,8 @@ fn remove<P: Platform>(
     let platform = ctx.local.platform.clone();
     match old.kind {
         MapKind::Segment => {
-            let locked = tree.kind() == TreeKind::Interior;
-            walk::clear(ctx, &tree, old.start, old.end, locked);
+            let locked = tree.kind().is_interior();
+            walk::take(ctx, &tree, old.start, old.end, Take::Page, locked);
             if locked {
                 let words = tree.link().words();
                 let range = [old.start / PAGE_SIZE, (old.end - old.start) / PAGE_SIZE];
@@ -135,24 +173,36 @@ fn remove<P: Platform>(
                 unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 });
             }
         }
-        MapKind::Interior if runs_here(ctx, tree) => {
-            if let Some((table, at)) = walk::grain_entry(&platform, &tree, old.start) {
-                table.clear(at);
-            }
-            platform.flush_all();
-            let still = tree.each(&platform).any(|(at, slot)| {
-                let map = slot.peek();
-                at != index && map.kind == MapKind::Interior && map.object == old.object
-            });
-            if !still && let Some(interior) = old.object.resolve::<Tree>(inside) {
-                interior.attached.remove(ctx.core());
-            }
-        }
+        MapKind::Interior if runs_here(ctx, tree) => unlink(&ctx.local, inside, &tree, index, old),
         MapKind::Interior | MapKind::Empty | MapKind::Changing => {}
     }
 }
 
+/// Unlinks the interior tree that slot `index` of the running root mapped, and detaches it if that was its only
+/// place.
+pub(crate) fn unlink<P: Platform>(
+    local: &Local<P>,
+    inside: &Entered<'_>,
+    root: &Tree,
+    index: usize,
+    old: &Map,
+) {
+    let platform = local.platform.clone();
+    if let Some((table, at)) = walk::grain_entry(&platform, root, old.start, old.levels()) {
+        table.clear(at);
+    }
+    platform.flush_all();
+    let still = root.each(&platform).any(|(at, slot)| {
+        let map = slot.peek();
+        at != index && map.kind == MapKind::Interior && map.object == old.object
+    });
+    if !still && let Some(interior) = old.object.resolve::<Tree>(inside) {
+        interior.attached.remove(local.id);
+    }
+}
+
 /// Prepares the new mapping of slot `index`.
+#[allow(clippy::too_many_arguments, reason = "one step of `change_taken`, cut out")]
 fn add<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -160,22 +210,29 @@ fn add<P: Platform>(
     index: usize,
     new: &Map,
     level: u32,
+    payer: Option<&Share>,
 ) -> Result<(), Error> {
-    let platform = ctx.local.platform.clone();
     match new.kind {
         MapKind::Segment => {
             walk::make(ctx, &tree, new.start, new.end, level)?;
-            let segment = new.object.resolve::<Segment>(inside).ok_or(Error::NotFound)?;
-            let mut list = segment.mappings(&mut ctx.local);
-            if let Some(slot) = tree.slot(&platform, index) {
-                slot.set_next(list.first);
-                list.first = MapRef { tree: tree.link(), slot: index as u16 };
-            }
+            enlist(ctx, inside, tree, index, new)?;
         }
         MapKind::Interior => {
             walk::make(ctx, &tree, new.start, new.end, level)?;
+            let running = runs_here(ctx, tree);
+            let pruned = take_tables(ctx, tree.body(), new.start, new.levels(), &mut |ctx| {
+                if running {
+                    ctx.local.platform.flush_all();
+                }
+            });
+            if pruned > 0
+                && let Some(payer) = payer
+            {
+                // Lowering a price cannot fail.
+                let _ = payer.reprice(ctx, tree.header(), |pages| pages.saturating_sub(pruned));
+            }
             if runs_here(ctx, tree) {
-                run::attach(ctx, inside, &tree, new.object, new.start);
+                run::attach(&ctx.local, inside, &tree, new.object, new.start);
             }
         }
         MapKind::Empty | MapKind::Changing => {}
@@ -183,8 +240,26 @@ fn add<P: Platform>(
     Ok(())
 }
 
+/// Puts slot `index` on the list of the segment it is about to map.
+pub(crate) fn enlist<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &Map,
+) -> Result<(), Error> {
+    let platform = ctx.local.platform.clone();
+    let segment = new.object.resolve::<Segment>(inside).ok_or(Error::NotFound)?;
+    let mut list = segment.mappings(&mut ctx.local);
+    if let Some(slot) = tree.slot(&platform, index) {
+        slot.set_next(list.first);
+        list.first = MapRef { tree: tree.link(), slot: index as u16 };
+    }
+    Ok(())
+}
+
 /// Takes a mapping off its segment's list.
-fn unlist<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: &Segment, gone: MapRef) {
+pub(crate) fn unlist<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: &Segment, gone: MapRef) {
     let platform = ctx.local.platform.clone();
     let next_of = |at: MapRef| -> Option<MapRef> {
         Some(at.tree.resolve::<Tree>(inside)?.slot(&platform, usize::from(at.slot))?.next())

@@ -6,7 +6,7 @@ use crate::walk;
 use corey_kernel_hal::{Cause, PAGE_SIZE, Platform, USER_END};
 use corey_kernel_mem::PageState;
 use corey_kernel_object::{Ctx, Entered, Link};
-use corey_kernel_segment::Segment;
+use corey_kernel_segment::{PageSize, Segment, Want};
 
 /// Resolves a fault of the running root tree at `address`; false when nothing there allows `cause`.
 ///
@@ -22,10 +22,10 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
     let [mut outer, mut inner] = ctx.local.paging.hints;
     let done = 'found: {
         let Some(slot) = root.find(&platform, address, &mut outer) else { break 'found false };
-        // The root's slots are changed by this core only, and it is here.
-        let map = slot.peek();
+        // The root's slots are changed by this core only, here or in its mailbox service.
+        let (map, version) = (slot.peek(), slot.version());
         if map.kind == MapKind::Segment {
-            break 'found fill(ctx, inside, root.body(), slot, &map, None, address, cause);
+            break 'found fill::<P, false>(ctx, inside, root.body(), slot, &map, version, address, cause);
         }
         let Some(tree) = map.object.resolve::<Tree>(inside) else { break 'found false };
         let relative = address - map.start;
@@ -36,7 +36,7 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
                 && map.start <= relative
                 && relative < map.end
             {
-                break fill(ctx, inside, tree.body(), slot, &map, Some(version), relative, cause);
+                break fill::<P, true>(ctx, inside, tree.body(), slot, &map, version, relative, cause);
             }
             // It changes under us: look again, and let the change go on.
             ctx.local.platform.pause();
@@ -47,17 +47,17 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
     done
 }
 
-/// Makes the entry of `address` in `tree`. `version` is that of an interior tree's slot: its leaf table is
-/// locked while mapping, segment and page are checked and the entry is stored.
+/// Makes the entry of `address` in `tree`. `version` is the slot's. In an interior tree (`LOCKED`) the leaf table
+/// is locked while mapping, segment and page are checked and the entry is stored.
 #[inline(always)]
 #[allow(clippy::too_many_arguments, reason = "one inlined step of `fault`, cut out for its two callers")]
-fn fill<P: Platform>(
+fn fill<P: Platform, const LOCKED: bool>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     tree: &Tree,
     slot: Slot<'_>,
     map: &Map,
-    version: Option<u64>,
+    version: u64,
     address: u64,
     cause: Cause,
 ) -> bool {
@@ -66,19 +66,34 @@ fn fill<P: Platform>(
     }
     let platform = ctx.local.platform.clone();
     let Some(segment) = map.object.resolve::<Segment>(inside) else { return false };
-    let Some(table) = walk::leaf(&platform, tree, address) else { return false };
+    let large = segment.page_size() == PageSize::Large;
+    let entry = if large {
+        walk::large_entry(&platform, tree, address)
+    } else {
+        walk::leaf(&platform, tree, address).map(|table| (table, walk::leaf_index(address)))
+    };
+    let Some((table, index)) = entry else { return false };
     let page = map.page + (address - map.start) / PAGE_SIZE;
+    let want = if cause == Cause::Write { Want::Write } else { Want::Read };
     loop {
-        let Ok((page_slot, frame)) = segment.page(ctx, page) else { return false };
-        let guard = version.map(|_| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
+        let Ok(found) = Segment::page(segment, ctx, inside, page, want) else { return false };
+        let guard = LOCKED.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
         // What was checked may have changed while this core waited for memory or for the lock. From here to
         // the store nothing waits.
-        let same_page =
-            matches!(page_slot.load(), PageState::Present(now) | PageState::Cow(now) if now == frame);
+        let same_page = match found.slot.load() {
+            PageState::Present(now) => now == found.frame,
+            PageState::Cow(now) => now == found.frame && !found.writable,
+            PageState::Absent | PageState::Reference(_) | PageState::Revoking => false,
+        };
         let alive = segment.id() == map.object.id() && page < segment.npages();
-        let same_map = version.is_none_or(|v| slot.version() == v);
+        let same_map = slot.version() == version;
         if same_page && alive && same_map {
-            table.set_leaf::<P>(walk::leaf_index(address), frame, map.access());
+            let access = if found.writable { map.access() } else { map.access().without_write() };
+            if large {
+                table.set_large_leaf::<P>(index, found.frame, access);
+            } else {
+                table.set_leaf::<P>(index, found.frame, access);
+            }
             return true;
         }
         drop(guard);

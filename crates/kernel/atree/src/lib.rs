@@ -32,6 +32,7 @@
 mod calls;
 mod change;
 mod fault;
+mod foreign;
 mod revoke;
 mod run;
 mod slot;
@@ -41,7 +42,8 @@ mod walk;
 pub use calls::AddressTreeApi;
 pub use change::{map_segment, unmap_share};
 pub use fault::fault;
+pub use foreign::serve as serve_change;
 pub use revoke::{end, forget, revoke};
 pub use run::{load, reserve, unload, unreserve};
 pub use slot::{Map, MapKind};
-pub use tree::{Tree, TreeKind};
+pub use tree::{Grain, Handler, Tree, TreeKind};

@@ -7,7 +7,7 @@ use crate::tree::{NOBODY, TAKEN, Tree, TreeKind};
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
-use corey_kernel_object::{Ctx, Entered, Handle, Header, Link};
+use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, Take};
 use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::Segment;
 use corey_lib_sync::Relax;
@@ -15,9 +15,12 @@ use corey_lib_sync::Relax;
 /// Above this many pages, a core forgets everything instead of page by page.
 const FLUSH_SINGLY: u64 = 64;
 
-/// Clears every mapping of pages `first .. +count` of `header`'s segment, on every core, acknowledged.
-/// The caller marked the pages (or the segment) first, so that none comes back. Returns the cores that
-/// could have reached them by a mapping.
+/// Takes pages `first .. +count` of `header`'s segment, or permission to write them, from every mapping on
+/// every core, acknowledged. The caller marked the pages (or the segment) first, so that none comes back.
+/// Returns the cores that could have reached them by a mapping.
+///
+/// Permission to write is also taken from cores that write through the direct map: they answer between two
+/// writes, so what they began is there when this returns.
 ///
 /// Takes the segment's list lock, and the leaf locks of interior trees; holds neither while it waits.
 pub fn revoke<P: Platform>(
@@ -26,35 +29,48 @@ pub fn revoke<P: Platform>(
     header: &Header,
     first: u64,
     count: u64,
+    what: Take,
 ) -> CoreSet {
-    let words = header.link().words();
-    header
-        .handle::<Segment>()
-        .map_or(CoreSet::EMPTY, |segment| revoke_as(ctx, inside, segment, words, first, count))
+    let pages = Pages { segment: header.link().words(), first, count, what };
+    header.handle::<Segment>().map_or(CoreSet::EMPTY, |segment| revoke_as(ctx, inside, segment, pages))
 }
 
-/// As [`revoke`], for a segment that may have been killed: `words` is what mappings know it by.
+/// What is taken: `segment` is what mappings know it by, also when it was killed meanwhile.
+#[derive(Clone, Copy)]
+pub(crate) struct Pages {
+    segment: ObjectWords,
+    first: u64,
+    count: u64,
+    what: Take,
+}
+
+/// As [`revoke`], for a segment that may have been killed.
 fn revoke_as<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     segment: Handle<'_, Segment>,
-    words: ObjectWords,
-    first: u64,
-    count: u64,
+    pages: Pages,
 ) -> CoreSet {
     let own = ctx.core();
     let mut users = CoreSet::EMPTY;
     let mut asked = CoreSet::EMPTY;
     loop {
-        let (targets, again) = sweep(ctx, inside, segment, first, count, asked);
+        let (mut targets, again) = sweep(ctx, inside, segment, pages, asked);
         users.union(targets);
         if targets.contains(own) {
-            forget_segment(&mut ctx.local, inside, words, first, count);
+            forget_segment(&mut ctx.local, inside, pages);
+        }
+        if pages.what == Take::Write {
+            targets.union(segment.header().seen().load().without_all(asked));
         }
         let others = targets.without(own);
         if !others.is_empty() {
             ctx.local.counters.shootdowns += 1;
-            let message = Message { kind: MessageKind::ForgetSegment, object: words, words: [first, count] };
+            let kind = match pages.what {
+                Take::Page => MessageKind::ForgetSegment,
+                Take::Write => MessageKind::ProtectSegment,
+            };
+            let message = Message { kind, object: pages.segment, words: [pages.first, pages.count] };
             ctx.local.broadcast(others, message);
             asked.union(others);
         }
@@ -71,8 +87,7 @@ fn sweep<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     segment: Handle<'_, Segment>,
-    first: u64,
-    count: u64,
+    Pages { first, count, what, .. }: Pages,
     asked: CoreSet,
 ) -> (CoreSet, bool) {
     let platform = ctx.local.platform.clone();
@@ -88,13 +103,13 @@ fn sweep<P: Platform>(
             continue;
         }
         match tree.kind() {
-            TreeKind::Interior => {
-                walk::clear(ctx, &tree, start, end, true);
+            TreeKind::Interior(_) => {
+                walk::take(ctx, &tree, start, end, what, true);
                 targets.union(tree.attached.load().without_all(asked));
             }
             TreeKind::Root => match run::take(&tree, own) {
                 Ok(taken) => {
-                    if walk::clear(ctx, &tree, start, end, false) && !taken {
+                    if walk::take(ctx, &tree, start, end, what, false) && !taken {
                         targets.insert(own);
                     }
                     if taken {
@@ -103,7 +118,7 @@ fn sweep<P: Platform>(
                 }
                 Err(None) => again = true,
                 Err(Some(runner)) => {
-                    if !asked.contains(runner) || walk::has_entries(&platform, &tree, start, end) {
+                    if !asked.contains(runner) || walk::has_entries(&platform, &tree, start, end, what) {
                         targets.insert(runner);
                         again = true;
                     }
@@ -120,21 +135,21 @@ pub fn forget<P: Platform>(local: &mut Local<P>, message: &Message) {
     let own = local.own();
     let inside = own.epoch.inside();
     let [first, count] = message.words;
+    let pages = |what| Pages { segment: message.object, first, count, what };
     match message.kind {
-        MessageKind::ForgetSegment => forget_segment(local, &inside, message.object, first, count),
+        MessageKind::ForgetSegment => forget_segment(local, &inside, pages(Take::Page)),
+        MessageKind::ProtectSegment => forget_segment(local, &inside, pages(Take::Write)),
         MessageKind::ForgetTree => forget_tree(local, &inside, message.object, first, count),
         MessageKind::Unlink => unlink(local, &inside, message.object),
         _ => {}
     }
 }
 
-/// Clears this core's root's entries for pages of a segment, and forgets its translations.
+/// Takes from this core's root's entries for pages of a segment, and forgets its translations.
 fn forget_segment<P: Platform>(
     local: &mut Local<P>,
     inside: &Entered<'_>,
-    segment: ObjectWords,
-    first: u64,
-    count: u64,
+    Pages { segment, first, count, what }: Pages,
 ) {
     let Some(root) = Link::from(local.paging.root).resolve::<Tree>(inside) else { return };
     let platform = local.platform.clone();
@@ -145,13 +160,7 @@ fn forget_segment<P: Platform>(
         match map.kind {
             MapKind::Segment if is(&map) => {
                 let (start, end) = map.range_of(first, count);
-                let mut at = start;
-                while at < end {
-                    if let Some(table) = walk::leaf(&platform, &root, at) {
-                        table.clear(walk::leaf_index(at));
-                    }
-                    at += PAGE_SIZE;
-                }
+                walk::take_own(&platform, &root, start, end, what);
                 flush.range(&platform, start, end);
             }
             MapKind::Interior => {
@@ -203,7 +212,7 @@ fn unlink<P: Platform>(local: &mut Local<P>, inside: &Entered<'_>, tree: ObjectW
             let map = slot.peek();
             if map.kind == MapKind::Interior
                 && map.object.words() == tree
-                && let Some((table, index)) = walk::grain_entry(&platform, &root, map.start)
+                && let Some((table, index)) = walk::grain_entry(&platform, &root, map.start, map.levels())
             {
                 table.clear(index);
             }
@@ -255,12 +264,17 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
     if let Some(segment) = header.handle::<Segment>() {
         // Not found from here on, so no mapping of it is filled any more.
         header.kill();
-        let users = revoke_as(ctx, inside, segment, words, 0, u64::MAX);
+        let pages = Pages { segment: words, first: 0, count: u64::MAX, what: Take::Page };
+        let users = revoke_as(ctx, inside, segment, pages);
         ctx.retire(header, users);
         return true;
     }
     let Some(tree) = header.handle::<Tree>() else { return true };
-    tree.edit.lock(&mut ctx.local).dead = true;
+    // Under the lock: a change that began before is seen by `clear_all`.
+    {
+        let _edit = tree.edit.lock(&mut ctx.local);
+        tree.dead.store(true, Ordering::SeqCst);
+    }
     let mut users = tree.attached.load();
     match tree.kind() {
         TreeKind::Root => loop {
@@ -277,7 +291,7 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
             }
             ctx.relax();
         },
-        TreeKind::Interior => {
+        TreeKind::Interior(_) => {
             let own = ctx.core();
             loop {
                 let attached = tree.attached.load();

@@ -7,7 +7,7 @@ use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle, Link};
-use corey_kernel_percore::ObjectWords;
+use corey_kernel_percore::{Local, ObjectWords};
 use corey_lib_sync::Relax;
 
 /// Takes a root for one change: `Ok(false)` when `own` runs it anyway, `Ok(true)` when it was idle; else
@@ -36,7 +36,7 @@ pub fn reserve<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, core: CoreId) -> Resu
     loop {
         let word = u64::from(core.0);
         match tree.runner.compare_exchange(NOBODY, word, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) if tree.edit.lock(&mut ctx.local).dead => {
+            Ok(_) if tree.is_dead() => {
                 unreserve(tree);
                 return Err(Error::NotFound);
             }
@@ -58,7 +58,7 @@ pub fn load<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, tree: Handle<'_
     for (_, slot) in tree.each(&platform) {
         let map = slot.peek();
         if map.kind == MapKind::Interior {
-            attach(ctx, inside, &tree, map.object, map.start);
+            attach(&ctx.local, inside, &tree, map.object, map.start);
         }
     }
     ctx.local.paging.root = tree.link().words();
@@ -68,22 +68,23 @@ pub fn load<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, tree: Handle<'_
 
 /// Attaches an interior tree to this core and links it at `address` of `root`. Not when it is dying.
 ///
-/// Bit, fence, check, link: whoever ends the tree marks it, fences, and reads the bits.
+/// Bit, check, link: whoever ends the tree marks it and then reads the bits. No lock: messages are served so.
 pub(crate) fn attach<P: Platform>(
-    ctx: &mut Ctx<P>,
+    local: &Local<P>,
     inside: &Entered<'_>,
     root: &Tree,
     object: Link,
     address: u64,
 ) {
-    let platform = ctx.local.platform.clone();
+    let platform = local.platform.clone();
     let Some(tree) = object.resolve::<Tree>(inside) else { return };
-    tree.attached.insert(ctx.core());
-    if tree.edit.lock(&mut ctx.local).dead {
-        tree.attached.remove(ctx.core());
+    tree.attached.insert(local.id);
+    // The set's change is a full fence, when it was one; a core that was in it is asked to unlink anyway.
+    if tree.is_dead() {
+        tree.attached.remove(local.id);
         return;
     }
-    if let Some((table, index)) = walk::grain_entry(&platform, root, address) {
+    if let Some((table, index)) = walk::grain_entry(&platform, root, address, tree.kind().levels()) {
         table.link::<P>(index, tree.table(&platform));
     }
 }
@@ -96,7 +97,7 @@ pub fn unload<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>) {
     for (_, slot) in root.each(&platform) {
         let map = slot.peek();
         if map.kind == MapKind::Interior {
-            if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start) {
+            if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start, map.levels()) {
                 table.clear(index);
             }
             if let Some(tree) = map.object.resolve::<Tree>(inside) {

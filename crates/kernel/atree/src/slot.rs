@@ -3,8 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Id, MapFlags};
 use corey_kernel_hal::{Access, Cause, PAGE_SIZE};
-use corey_kernel_object::{Link, LinkCell, Record};
-use corey_kernel_segment::MapRef;
+use corey_kernel_object::{Entered, Link, LinkCell, Record};
+use corey_kernel_segment::{MapRef, PageSize, Segment};
 
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,27 @@ pub enum MapKind {
     Interior,
     /// Being changed: the range is taken, and nothing is mapped.
     Changing,
+}
+
+impl MapKind {
+    pub(crate) fn code(self) -> u64 {
+        match self {
+            Self::Empty => 0,
+            Self::Segment => 1,
+            Self::Interior => 2,
+            Self::Changing => 3,
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn from_code(code: u64) -> Self {
+        match code {
+            0 => Self::Empty,
+            1 => Self::Segment,
+            2 => Self::Interior,
+            _ => Self::Changing,
+        }
+    }
 }
 
 /// A mapping by value.
@@ -49,6 +70,17 @@ impl Map {
         end: 0,
         page: 0,
     };
+
+    /// Levels of tables of the interior tree that is mapped: a whole grain is.
+    pub(crate) fn levels(&self) -> u32 {
+        ((self.end - self.start).trailing_zeros().saturating_sub(12)) / 9
+    }
+
+    /// Whether it maps a segment of 2 MiB pages.
+    pub(crate) fn is_large(&self, inside: &Entered<'_>) -> bool {
+        let segment = self.object.resolve::<Segment>(inside);
+        segment.is_some_and(|segment| segment.page_size() == PageSize::Large)
+    }
 
     /// What page-table entries allow.
     #[inline(always)]
@@ -126,12 +158,7 @@ impl<'a> Slot<'a> {
 
     #[inline(always)]
     pub(crate) fn kind(self) -> MapKind {
-        match self.word(KIND).load(Ordering::Acquire) {
-            0 => MapKind::Empty,
-            1 => MapKind::Segment,
-            2 => MapKind::Interior,
-            _ => MapKind::Changing,
-        }
+        MapKind::from_code(self.word(KIND).load(Ordering::Acquire))
     }
 
     /// Whether it maps `address`.
@@ -176,19 +203,24 @@ impl<'a> Slot<'a> {
 
     /// Ends a change.
     pub(crate) fn finish(self, map: &Map) {
-        let version = self.word(VERSION).load(Ordering::Relaxed);
+        self.prepare(map);
+        self.publish(map.kind);
+    }
+
+    /// Writes a mapping into a slot that is `Changing`; it maps nothing before [`Slot::publish`].
+    pub(crate) fn prepare(self, map: &Map) {
         self.object().store(map.object);
         self.word(START).store(map.start, Ordering::Relaxed);
         self.word(END).store(map.end, Ordering::Relaxed);
         self.word(PAGE).store(map.page, Ordering::Relaxed);
         self.word(SHARE).store(map.share.0, Ordering::Relaxed);
         self.word(FLAGS).store(u64::from(map.flags.bits()), Ordering::Relaxed);
-        let kind = match map.kind {
-            MapKind::Segment => 1,
-            MapKind::Interior => 2,
-            MapKind::Empty | MapKind::Changing => 0,
-        };
-        self.word(KIND).store(kind, Ordering::Release);
+    }
+
+    /// Ends a change: the slot maps what was prepared.
+    pub(crate) fn publish(self, kind: MapKind) {
+        let version = self.word(VERSION).load(Ordering::Relaxed);
+        self.word(KIND).store(kind.code(), Ordering::Release);
         self.word(VERSION).store((version | 1) + 1, Ordering::Release);
     }
 

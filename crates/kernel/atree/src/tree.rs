@@ -1,7 +1,7 @@
 //! The address-tree object.
 
 use crate::slot::Slot;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Error, Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
@@ -16,8 +16,29 @@ const FRAMES: usize = TREE_SLOTS / RECORDS;
 pub enum TreeKind {
     /// Owns the user half of one core's page table.
     Root,
-    /// Owns 1 GiB of tables that several roots link.
-    Interior,
+    /// Owns one grain of tables that several roots link.
+    Interior(Grain),
+}
+
+/// What an interior tree spans.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grain {
+    /// 2 MiB: one leaf table.
+    Mib2,
+    /// 1 GiB.
+    Gib1,
+    /// 512 GiB.
+    Gib512,
+}
+
+impl Grain {
+    fn levels(self) -> u32 {
+        match self {
+            Self::Mib2 => 1,
+            Self::Gib1 => 2,
+            Self::Gib512 => 3,
+        }
+    }
 }
 
 impl TreeKind {
@@ -26,15 +47,22 @@ impl TreeKind {
     pub fn span(self) -> u64 {
         match self {
             Self::Root => corey_kernel_hal::USER_END,
-            Self::Interior => 1 << 30,
+            Self::Interior(grain) => 1 << (12 + 9 * grain.levels()),
         }
+    }
+
+    /// Whether it is an interior tree.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_interior(self) -> bool {
+        matches!(self, Self::Interior(_))
     }
 
     /// Levels of tables, the tree's own first one included.
     pub(crate) fn levels(self) -> u32 {
         match self {
             Self::Root => 4,
-            Self::Interior => 2,
+            Self::Interior(grain) => grain.levels(),
         }
     }
 }
@@ -42,8 +70,19 @@ impl TreeKind {
 /// What changes of slots exclude each other by.
 #[derive(Debug, Default)]
 pub(crate) struct Edit {
-    /// The tree's end has begun: no new mappings.
-    pub(crate) dead: bool,
+    /// The slot that another core than the runner is about to change, and the range it takes.
+    pub(crate) pending: Option<(usize, u64, u64)>,
+}
+
+/// Where faults and ticks go that nobody else resolves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Handler {
+    /// First instruction; 0 for none.
+    pub entry: u64,
+    /// First address above its stack.
+    pub stack: u64,
+    /// Address of the masked word; 0 for none.
+    pub masked: u64,
 }
 
 /// `runner`: nobody.
@@ -63,6 +102,10 @@ pub struct Tree {
     pub(crate) attached: SharedCoreSet,
     table: FrameCell<TablePage>,
     slots: [FrameCell<Records>; FRAMES],
+    /// The tree's end has begun: no new mappings. Set before `attached` is read for the last time.
+    pub(crate) dead: AtomicBool,
+    /// Handler, stack, masked word; and a version, odd while they change.
+    handler: [AtomicU64; 4],
     pub(crate) edit: Shared<Edit>,
 }
 
@@ -109,6 +152,27 @@ fn free_tables<P: Platform>(
     }
 }
 
+/// Frees the empty tables that mappings of the past left where an interior tree of `levels` levels is about to
+/// be linked at `start`; says how many. `forget` runs when they are unlinked and before they are freed: the
+/// processor that runs the root may have cached the entry.
+pub(crate) fn take_tables<P: Platform>(
+    ctx: &mut Ctx<P>,
+    root: &Tree,
+    start: u64,
+    levels: u32,
+    forget: &mut dyn FnMut(&mut Ctx<P>),
+) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let Some((table, index)) = crate::walk::grain_entry(&platform, root, start, levels) else { return 0 };
+    let Some(child) = table.child(&platform, index) else { return 0 };
+    let count = count_tables(&platform, child, levels, 512, 0, &[]);
+    let Some(frame) = table.take_child::<P>(index) else { return 0 };
+    forget(ctx);
+    free_tables(ctx, &platform, child, levels, 512);
+    ctx.free(frame);
+    count
+}
+
 impl Tree {
     /// A tree without mappings over the zeroed frame `table`.
     ///
@@ -123,6 +187,8 @@ impl Tree {
             attached: SharedCoreSet::default(),
             table: FrameCell::default(),
             slots: [const { FrameCell::new() }; FRAMES],
+            dead: AtomicBool::new(false),
+            handler: Default::default(),
             edit: Shared::new(home.0, "tree", Edit::default()),
         };
         tree.table.publish(table).expect("a new cell is empty");
@@ -215,8 +281,41 @@ impl Tree {
     }
 
     /// Whether its end has begun.
-    pub fn is_dead<R: Relax>(&self, waiter: &mut R) -> bool {
-        self.edit.lock(waiter).dead
+    #[must_use]
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Where upcalls go.
+    #[must_use]
+    pub fn handler<R: Relax>(&self, waiter: &mut R) -> Handler {
+        let [entry, stack, masked, version] = &self.handler;
+        loop {
+            let before = version.load(Ordering::Acquire);
+            let found = Handler {
+                entry: entry.load(Ordering::Relaxed),
+                stack: stack.load(Ordering::Relaxed),
+                masked: masked.load(Ordering::Relaxed),
+            };
+            fence(Ordering::Acquire);
+            if before & 1 == 0 && version.load(Ordering::Relaxed) == before {
+                return found;
+            }
+            waiter.relax();
+        }
+    }
+
+    /// Sets where upcalls go.
+    pub(crate) fn set_handler<R: Relax>(&self, waiter: &mut R, to: Handler) {
+        let _excludes_other_writers = self.edit.lock(waiter);
+        let [entry, stack, masked, version] = &self.handler;
+        let before = version.load(Ordering::Relaxed);
+        version.store(before | 1, Ordering::Relaxed);
+        fence(Ordering::Release);
+        entry.store(to.entry, Ordering::Relaxed);
+        stack.store(to.stack, Ordering::Relaxed);
+        masked.store(to.masked, Ordering::Relaxed);
+        version.store((before | 1) + 1, Ordering::Release);
     }
 
     /// For audits: frames it owns.
@@ -224,10 +323,10 @@ impl Tree {
     pub fn census<P: Platform>(&self, platform: &P) -> u64 {
         let own = if self.kind == TreeKind::Root { 256 } else { 512 };
         let slots = self.slots.iter().filter(|c| c.frame().is_some()).count() as u64;
-        let links: heapless::Vec<u64, TREE_SLOTS> = self
+        let links: heapless::Vec<(u64, u32), TREE_SLOTS> = self
             .each(platform)
             .filter(|(_, s)| s.kind() == crate::MapKind::Interior)
-            .map(|(_, s)| s.peek().start)
+            .map(|(_, s)| (s.peek().start, s.peek().levels()))
             .collect();
         slots + count_tables(platform, self.table(platform), self.kind.levels(), own, 0, &links)
     }
@@ -240,14 +339,14 @@ fn count_tables<P: Platform>(
     levels: u32,
     entries: usize,
     base: u64,
-    links: &[u64],
+    links: &[(u64, u32)],
 ) -> u64 {
     let mut count = 1;
     if levels >= 2 {
         let size = 1_u64 << (12 + 9 * (levels - 1));
         for index in 0..entries {
             let at = base + index as u64 * size;
-            let linked = levels == 3 && links.contains(&at);
+            let linked = links.contains(&(at, levels - 1));
             if !linked && let Some(child) = table.child(platform, index) {
                 count += count_tables(platform, child, levels - 1, 512, at, links);
             }

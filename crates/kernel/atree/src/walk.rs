@@ -4,12 +4,10 @@ use crate::tree::Tree;
 use corey_abi::Error;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_mem::{Source, TableRef};
-use corey_kernel_object::Ctx;
+use corey_kernel_object::{Ctx, Take};
 
-/// Bytes that one leaf table maps.
+/// Bytes that one leaf table maps, and a 2 MiB page.
 pub(crate) const LEAF_SPAN: u64 = 512 * PAGE_SIZE;
-/// Bytes that one table of leaf tables maps: the grain of interior trees.
-pub(crate) const GRAIN: u64 = 512 * LEAF_SPAN;
 
 #[inline(always)]
 fn index(address: u64, level: u32) -> usize {
@@ -22,9 +20,21 @@ pub(crate) fn leaf_index(address: u64) -> usize {
     index(address, 0)
 }
 
+/// The table with the entry for a 2 MiB page, and the entry's index.
+pub(crate) fn large_entry<'t, P: Platform>(
+    platform: &P,
+    tree: &'t Tree,
+    address: u64,
+) -> Option<(TableRef<'t>, usize)> {
+    Some((table_at(platform, tree, address, 1)?, index(address, 1)))
+}
+
 /// The table whose entries map `1 << (12 + 9 * level)` bytes each, on `address`'s path.
 #[inline(always)]
 fn table_at<'t, P: Platform>(platform: &P, tree: &'t Tree, address: u64, level: u32) -> Option<TableRef<'t>> {
+    if level >= tree.kind().levels() {
+        return None;
+    }
     let mut table = tree.table(platform);
     for above in (level + 1..tree.kind().levels()).rev() {
         table = table.child(platform, index(address, above))?;
@@ -38,13 +48,14 @@ pub(crate) fn leaf<'t, P: Platform>(platform: &P, tree: &'t Tree, address: u64) 
     table_at(platform, tree, address, 0)
 }
 
-/// The root's table that links interior trees, and the index for `address`.
+/// The root's table that links interior trees of `levels` levels, and the index for `address`.
 pub(crate) fn grain_entry<'t, P: Platform>(
     platform: &P,
     root: &'t Tree,
     address: u64,
+    levels: u32,
 ) -> Option<(TableRef<'t>, usize)> {
-    Some((table_at(platform, root, address, 2)?, index(address, 2)))
+    Some((table_at(platform, root, address, levels)?, index(address, levels)))
 }
 
 /// Tables that a mapping of `start .. end` still lacks, down to those whose entries map
@@ -91,40 +102,81 @@ pub(crate) fn make<P: Platform>(
     Ok(())
 }
 
-/// Clears the entries of `start .. end`: under leaf locks if `locked`. Says whether there were any.
-pub(crate) fn clear<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, start: u64, end: u64, locked: bool) -> bool {
-    let platform = ctx.local.platform.clone();
-    let mut any = false;
+/// The parts of `start .. end` that lie in one leaf table each, and that table; for 2 MiB pages and where no
+/// leaf table is, the table above. `each(table, first index, entries)`.
+fn each_table<P: Platform>(
+    platform: &P,
+    tree: &Tree,
+    start: u64,
+    end: u64,
+    mut each: impl FnMut(TableRef<'_>, usize, usize) -> bool,
+) {
     let mut at = start;
     while at < end {
         let next = ((at & !(LEAF_SPAN - 1)) + LEAF_SPAN).min(end);
-        if let Some(table) = leaf(&platform, tree, at) {
-            let guard = locked.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
-            while at < next {
-                any |= table.clear(leaf_index(at));
-                at += PAGE_SIZE;
-            }
-            drop(guard);
+        let go_on = if let Some(table) = leaf(platform, tree, at) {
+            each(table, leaf_index(at), ((next - at) / PAGE_SIZE) as usize)
+        } else if let Some((table, index)) = large_entry(platform, tree, at) {
+            each(table, index, 1)
+        } else {
+            true
+        };
+        if !go_on {
+            return;
         }
         at = next;
+    }
+}
+
+/// Takes pages, or permission to write them, from the entries of `start .. end`: under leaf locks if `locked`.
+/// Says whether an entry changed.
+pub(crate) fn take<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: &Tree,
+    start: u64,
+    end: u64,
+    what: Take,
+    locked: bool,
+) -> bool {
+    let platform = ctx.local.platform.clone();
+    let mut any = false;
+    each_table(&platform, tree, start, end, |table, first, count| {
+        let guard = locked.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
+        any |= take_entries::<P>(table, first, count, what);
+        drop(guard);
+        true
+    });
+    any
+}
+
+/// As [`take`], on the root this core runs, in the service of a message: no lock, no wait.
+pub(crate) fn take_own<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, what: Take) {
+    each_table(platform, tree, start, end, |table, first, count| {
+        take_entries::<P>(table, first, count, what);
+        true
+    });
+}
+
+fn take_entries<P: Platform>(table: TableRef<'_>, first: usize, count: usize, what: Take) -> bool {
+    let mut any = false;
+    for index in first..first + count {
+        any |= match what {
+            Take::Page => table.clear(index),
+            Take::Write => table.protect::<P>(index),
+        };
     }
     any
 }
 
-/// Whether any entry of `start .. end` is there.
-pub(crate) fn has_entries<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64) -> bool {
-    let mut at = start;
-    while at < end {
-        let next = ((at & !(LEAF_SPAN - 1)) + LEAF_SPAN).min(end);
-        if let Some(table) = leaf(platform, tree, at) {
-            while at < next {
-                if table.entry::<P>(leaf_index(at)) != corey_kernel_hal::Entry::Absent {
-                    return true;
-                }
-                at += PAGE_SIZE;
-            }
-        }
-        at = next;
-    }
-    false
+/// Whether [`take`] would find something in `start .. end`.
+pub(crate) fn has_entries<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, what: Take) -> bool {
+    let mut any = false;
+    each_table(platform, tree, start, end, |table, first, count| {
+        any = (first..first + count).any(|index| match what {
+            Take::Page => table.entry::<P>(index) != corey_kernel_hal::Entry::Absent,
+            Take::Write => table.is_writable::<P>(index),
+        });
+        !any
+    });
+    any
 }

@@ -36,6 +36,8 @@ pub(crate) fn audit<P: Platform>(
     {
         return Err(Error::Busy);
     }
+    // What is dead is freed while the other cores come and go: they hold nothing back now.
+    call.ctx.drain_all();
     let mut cached = call.ctx.mem.cached();
     let mut others = CoreSet::EMPTY;
     for core in 0..system.info.cores {
@@ -73,7 +75,7 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
         owned += match header.kind() {
             Kind::Share => header.handle::<Share>().map_or(0, |s| s.frames(&platform)),
             Kind::Segment => header.handle::<Segment>().map_or(0, |s| {
-                let (slots, pages) = s.census(&platform);
+                let (slots, pages) = s.census(&platform, &ctx.world.memory);
                 slots + pages
             }),
             Kind::AddressTree => header.handle::<Tree>().map_or(0, |t| t.census(&platform)),
@@ -83,17 +85,13 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
             errors += wrong_references(ctx, inside, header);
         }
     });
+    call.ctx.each_object(inside, &mut |ctx, header| {
+        if let Some(segment) = header.handle::<Segment>() {
+            segment.recount(&platform, &ctx.world.memory);
+        }
+    });
     let free = system.world.memory.in_stocks(&mut call.ctx.local) + cached;
-    AuditReport {
-        frames: system.world.memory.frames(),
-        owned,
-        free,
-        limbo,
-        objects,
-        dying,
-        errors,
-        reserved: 0,
-    }
+    AuditReport { frames: system.world.memory.frames(), owned, free, limbo, objects, dying, errors, slots }
 }
 
 /// 1 if the object's reference count is not the number of shares naming it (for a share: and of cores

@@ -11,7 +11,7 @@ use corey_kernel_hal::{CoreId, Exit, Platform, UserContext};
 use corey_kernel_mem::Source;
 use corey_kernel_object::{Entered, Handle, Link};
 use corey_kernel_pcore::{Current, Pcore, Request};
-use corey_kernel_segment::Segment;
+use corey_kernel_segment::{PageSize, Segment};
 use corey_kernel_share::Share;
 use corey_lib_archive::{Archive, File};
 use corey_lib_program::Program;
@@ -126,12 +126,12 @@ impl<P: Platform> Core<P> {
         npages: u64,
     ) -> Result<Handle<'k, Segment>, Failure> {
         let step = |error| Failure("a segment", error);
-        let cost = Segment::cost(npages);
+        let cost = Segment::cost(npages, PageSize::Small);
         make.share.charge(&mut self.ctx, cost, 1).map_err(step)?;
         let home = self.ctx.core();
         let segment = self
             .ctx
-            .create(make.inside, Home::Any, &Name::new(name), cost, Segment::new(home))
+            .create(make.inside, Home::Any, &Name::new(name), cost, Segment::new(home, PageSize::Small))
             .map_err(step)?;
         segment.grow(&mut self.ctx, npages, Source::Nearest).map_err(step)?;
         make.share.insert(&mut self.ctx, segment.link(), cost).map_err(step)?;
@@ -140,7 +140,7 @@ impl<P: Platform> Core<P> {
 
     fn file<'k>(&mut self, make: Maker<'k>, name: &str, data: &[u8]) -> Result<Handle<'k, Segment>, Failure> {
         let segment = self.segment(make, name, (data.len() as u64).div_ceil(PAGE_BYTES))?;
-        Segment::write(segment, &mut self.ctx, 0, data)
+        Segment::write(segment, &mut self.ctx, make.inside, 0, data)
             .map_err(|error| Failure("a file's contents", error))?;
         Ok(segment)
     }
@@ -190,7 +190,7 @@ impl<P: Platform> Core<P> {
                 .get(load.offset as usize..)
                 .and_then(|rest| rest.get(..load.file_bytes as usize))
                 .ok_or(Failure("init's contents", Error::OutOfRange))?;
-            Segment::write(segment, &mut self.ctx, load.address - load.first_page(), bytes)
+            Segment::write(segment, &mut self.ctx, make.inside, load.address - load.first_page(), bytes)
                 .map_err(|error| Failure("init's contents", error))?;
             let flags = match (load.write, load.execute) {
                 (true, _) => MapFlags::WRITE,
@@ -221,7 +221,8 @@ impl<P: Platform> Core<P> {
             first: 1,
             ..BootHeader::default()
         };
-        self.describe(info, header, modules).map_err(|error| Failure("the boot information", error))?;
+        self.describe(inside, info, header, modules)
+            .map_err(|error| Failure("the boot information", error))?;
         let stack_top = stack_va + STACK_PAGES * PAGE_BYTES;
         let context = UserContext {
             entry: program.entry,
@@ -264,6 +265,7 @@ impl<P: Platform> Core<P> {
     /// Writes the boot information: header, modules, then texts.
     fn describe(
         &mut self,
+        inside: &Entered<'_>,
         to: Handle<'_, Segment>,
         mut header: BootHeader,
         modules: &[(Id, File<'static>)],
@@ -281,19 +283,19 @@ impl<P: Platform> Core<P> {
             };
             let mut bytes = [0; BootModule::BYTES];
             record.to_bytes(&mut bytes);
-            Segment::write(to, &mut self.ctx, records + (number * BootModule::BYTES) as u64, &bytes)?;
-            Segment::write(to, &mut self.ctx, text, file.name.as_bytes())?;
+            Segment::write(to, &mut self.ctx, inside, records + (number * BootModule::BYTES) as u64, &bytes)?;
+            Segment::write(to, &mut self.ctx, inside, text, file.name.as_bytes())?;
             text += file.name.len() as u64;
         }
         header.command_line = [text, info.command_line.len() as u64];
-        Segment::write(to, &mut self.ctx, text, info.command_line.as_bytes())?;
+        Segment::write(to, &mut self.ctx, inside, text, info.command_line.as_bytes())?;
         text += info.command_line.len() as u64;
         header.cpu = [text, info.cpu.len() as u64];
-        Segment::write(to, &mut self.ctx, text, info.cpu.as_bytes())?;
+        Segment::write(to, &mut self.ctx, inside, text, info.cpu.as_bytes())?;
         header.bytes = text + info.cpu.len() as u64;
         let mut bytes = [0; BootHeader::BYTES];
         header.to_bytes(&mut bytes);
-        Segment::write(to, &mut self.ctx, 0, &bytes)
+        Segment::write(to, &mut self.ctx, inside, 0, &bytes)
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::gate::Gate;
 use crate::system::System;
-use corey_abi::{dispatch, reason};
+use crate::upcall::Event;
+use crate::waiting::Waiting;
+use corey_abi::{TICK_VECTOR, dispatch, reason};
 use corey_kernel_atree::fault;
 use corey_kernel_hal::{Cause, Fault, Outcome, Platform, Registers, Traps, UserContext};
 use corey_kernel_object::{Ctx, Entered};
@@ -31,6 +33,8 @@ pub struct Core<P: Platform> {
     pub(crate) replaced: Option<Request>,
     /// Set when a run begins at this exit.
     pub(crate) enter: Option<UserContext>,
+    /// What the running program waits for.
+    pub(crate) waiting: Option<Waiting>,
 }
 
 impl<P: Platform> Core<P> {
@@ -45,6 +49,7 @@ impl<P: Platform> Core<P> {
             report: None,
             replaced: None,
             enter: None,
+            waiting: None,
         }
     }
 
@@ -90,10 +95,15 @@ impl<P: Platform> Core<P> {
         inside: Entered<'static>,
         address: u64,
         cause: Cause,
-        registers: &Registers,
+        code: u64,
+        registers: &mut Registers,
     ) -> Outcome {
         self.ctx.local.serve_mailbox();
         if fault(&mut self.ctx, &inside, address, cause) {
+            return self.settle(inside, Some([0; 2]));
+        }
+        let event = Event { vector: PAGE_FAULT.into(), error: code, address };
+        if self.upcall(&inside, event, registers) {
             return self.settle(inside, Some([0; 2]));
         }
         self.fail(inside, PAGE_FAULT, address, registers)
@@ -140,15 +150,32 @@ impl<P: Platform> Traps for Core<P> {
         let inside = self.ctx.enter();
         let waiting = self.ctx.local.own().mailbox.is_pending();
         if waiting || !fault(&mut self.ctx, &inside, trap.address, trap.cause) {
-            return self.page_fault_slow(inside, trap.address, trap.cause, registers);
+            return self.page_fault_slow(inside, trap.address, trap.cause, trap.code, registers);
         }
         self.finish(inside, [0; 2])
     }
 
-    fn exception(&mut self, vector: u8, _: u64, registers: &mut Registers) -> Outcome {
+    fn exception(&mut self, vector: u8, code: u64, registers: &mut Registers) -> Outcome {
         let inside = self.ctx.enter();
+        let event = Event { vector: vector.into(), error: code, address: 0 };
+        if self.upcall(&inside, event, registers) {
+            return self.finish(inside, [0; 2]);
+        }
         let address = registers.rip;
         self.fail(inside, u32::from(vector), address, registers)
+    }
+
+    fn tick(&mut self, registers: &mut Registers) -> Outcome {
+        let inside = self.ctx.enter();
+        let over = self.current.is_some() && self.ctx.local.slice_is_over();
+        self.ctx.local.set_timer(None);
+        // One that was on its way when the slice changed is none.
+        if !over || self.upcall(&inside, Event { vector: TICK_VECTOR, error: 0, address: 0 }, registers) {
+            return self.finish(inside, [0; 2]);
+        }
+        self.ending =
+            Some(Ending { reason: reason::FAULT, value: TICK_VECTOR as u32, address: registers.rip });
+        self.settle(inside, None)
     }
 
     fn interrupt(&mut self, _: &mut Registers) -> Outcome {

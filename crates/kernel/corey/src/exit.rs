@@ -1,21 +1,48 @@
 //! What waits for the kernel exit, and the service of messages.
 
 use crate::core_kernel::Core;
+use crate::waiting;
+use core::sync::atomic::{Ordering, fence};
 use corey_abi::{Kind, reason};
 use corey_kernel_atree::{self as atree, Tree};
 use corey_kernel_device as device;
 use corey_kernel_hal::{CoreId, Exit, Outcome, Platform, UserContext};
 use corey_kernel_object::{Ctx, Entered, Header, Link};
 use corey_kernel_pcore::{self as pcore, Current, Ending};
-use corey_kernel_percore::{Delivery, Local, Message, MessageKind};
+use corey_kernel_percore::{Delivery, Local, Message, MessageKind, ObjectWords};
+use corey_kernel_segment::Segment;
 use corey_kernel_share::Share;
 
 /// Serves one message: paging at once, the rest at the kernel exit.
 pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Message) -> Delivery {
     match message.kind {
-        MessageKind::ForgetSegment | MessageKind::ForgetTree | MessageKind::Unlink => {
+        MessageKind::ForgetSegment
+        | MessageKind::ProtectSegment
+        | MessageKind::ForgetTree
+        | MessageKind::Unlink => {
             atree::forget(local, message);
             Delivery::Done(0)
+        }
+        MessageKind::Fence => {
+            fence(Ordering::SeqCst);
+            Delivery::Done(0)
+        }
+        MessageKind::ChangeRoot => Delivery::Done(atree::serve_change(local, message)),
+        MessageKind::Stat => {
+            local.draw();
+            Delivery::Done(0)
+        }
+        MessageKind::Wake => {
+            local.running.woken = true;
+            Delivery::Done(0)
+        }
+        MessageKind::Interval => {
+            let [ticks, _] = message.words;
+            let mine = local.running.pcore == message.object && message.object != ObjectWords::NULL;
+            if mine {
+                local.set_slice(ticks);
+            }
+            Delivery::Done(u64::from(!mine))
         }
         MessageKind::Halt => {
             local.halt_pending = true;
@@ -29,7 +56,13 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
 pub(crate) fn last<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
     let done = match header.kind() {
         Kind::Share => false,
-        Kind::Segment | Kind::AddressTree => atree::end(ctx, inside, header),
+        Kind::Segment | Kind::AddressTree => {
+            if header.handle::<Segment>().is_some_and(|segment| segment.was_waited_on()) {
+                // Whoever waits would not be woken by anybody else.
+                waiting::wake_all(ctx, header.home(), header.link());
+            }
+            atree::end(ctx, inside, header)
+        }
         Kind::Pcore => pcore::end(ctx, inside, header),
         Kind::Device => {
             device::end(ctx, header);
@@ -46,7 +79,7 @@ impl<P: Platform> Core<P> {
     /// into a new context, or to sleep.
     #[cold]
     #[inline(never)]
-    pub(crate) fn settle(&mut self, mut inside: Entered<'static>, words: Option<[u64; 2]>) -> Outcome {
+    pub(crate) fn settle(&mut self, mut inside: Entered<'static>, mut words: Option<[u64; 2]>) -> Outcome {
         let mut resumes = words.is_some();
         loop {
             self.ctx.local.attention = false;
@@ -74,16 +107,37 @@ impl<P: Platform> Core<P> {
             }
             self.write_report(&inside);
             self.ctx.local.serve_mailbox();
-            if !self.ctx.local.attention {
-                break;
+            if self.ctx.local.attention {
+                continue;
             }
+            if self.waiting.is_some() {
+                let mut entry = Some(inside);
+                let result = self.wait(&mut entry);
+                inside = entry.unwrap_or_else(|| self.ctx.enter());
+                if let Some(result) = result {
+                    words = Some(result);
+                }
+                continue;
+            }
+            break;
         }
+        self.publish_shares();
         self.ctx.leave(inside);
         match (self.enter.take(), words) {
             (Some(context), _) => Outcome::Enter(context),
             (None, Some(words)) if resumes && self.current.is_some() => Outcome::Resume(words),
             (None, None) if self.current.is_some() => Outcome::Resume([0; 2]),
             _ => Outcome::Idle,
+        }
+    }
+
+    /// Copies the list of shares held to where pictures are drawn from.
+    fn publish_shares(&mut self) {
+        let shares = &mut self.ctx.local.running.shares;
+        shares.clear();
+        for link in self.held.iter() {
+            // As many as a core can hold.
+            let _ = shares.push(link.words());
         }
     }
 
@@ -116,7 +170,9 @@ impl<P: Platform> Core<P> {
                         0
                     }
                     MessageKind::Stop => {
-                        let audit = self.system.audits.load(core::sync::atomic::Ordering::Acquire);
+                        let audit = self.system.audits.load(Ordering::Acquire);
+                        // What is dead is freed: an audit tells what lives from what was forgotten.
+                        self.ctx.drain_all();
                         mailbox.answer(sender, self.ctx.mem.cached());
                         self.wait_for_audit(audit);
                         continue;
@@ -163,6 +219,7 @@ impl<P: Platform> Core<P> {
 
     /// Ends what runs here.
     pub(crate) fn stop(&mut self, inside: &Entered<'static>, ending: Ending) {
+        self.end_wait();
         if let Some(current) = self.current.take() {
             self.write_report(inside);
             self.report = current.stop(&mut self.ctx, inside, ending);
@@ -191,6 +248,7 @@ impl<P: Platform> Core<P> {
     /// Replaces the context of what runs here: new share set, new status, perhaps another address space.
     fn replace(&mut self, inside: &Entered<'static>, request: pcore::Request) {
         let Some(current) = &mut self.current else { return };
+        self.ctx.local.set_slice(0);
         if let Some(status) = current.status.take() {
             status.unpin(&self.ctx, inside);
         }

@@ -56,6 +56,7 @@ impl<P: Platform> Kernel for Gate<'_, P> {
             requests: &core.system.requests,
             ending: &mut core.ending,
             replaced: &mut core.replaced,
+            tsc_hz: core.system.info.tsc_hz,
         }
     }
     fn device(&mut self) -> impl DeviceCalls {
@@ -63,7 +64,16 @@ impl<P: Platform> Kernel for Gate<'_, P> {
         DeviceApi(self.call(), devices)
     }
     fn machine(&mut self) -> impl MachineCalls {
-        let system = self.core.system;
-        MachineApi { call: self.call(), system }
+        let core = &mut *self.core;
+        MachineApi {
+            call: Call {
+                ctx: &mut core.ctx,
+                held: &mut core.held,
+                inside: self.inside,
+                dropped: &mut core.dropped,
+            },
+            system: core.system,
+            waiting: &mut core.waiting,
+        }
     }
 }

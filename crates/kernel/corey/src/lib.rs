@@ -24,6 +24,8 @@ mod exit;
 mod gate;
 mod machine;
 mod system;
+mod upcall;
+mod waiting;
 
 pub use core_kernel::Core;
 pub use system::System;

@@ -2,26 +2,45 @@
 
 use crate::audit;
 use crate::system::System;
+use crate::waiting::{self, Waiting};
 use core::fmt::Write;
+use core::sync::atomic::{Ordering, fence};
 use corey_abi::{
-    AuditReport, Error, Id, MachineCalls, MachineInfo, ObjRef, Plain, ShareEntry, UserPtr, control, counter,
+    AuditReport, CoreStat, Error, HeldShare, Id, MachineCalls, MachineInfo, ObjRef, PAGE_BYTES, Plain,
+    RUN_SHARES, ShareEntry, UserPtr, control, counter,
 };
 use corey_kernel_hal::{Boot, Exit, Platform};
-use corey_kernel_object::Link;
-use corey_kernel_share::Call;
+use corey_kernel_object::{Handle, Link};
+use corey_kernel_pcore::Pcore;
+use corey_kernel_percore::{CoreSet, Message, MessageKind, Numbers, ObjectWords};
+use corey_kernel_segment::Segment;
+use corey_kernel_share::{Call, Share};
 
 /// `machine_…` and its neighbours.
 #[derive(Debug)]
 pub(crate) struct MachineApi<'a, P: Platform> {
     pub(crate) call: Call<'a, P>,
     pub(crate) system: &'static System<P>,
+    pub(crate) waiting: &'a mut Option<Waiting>,
 }
 
-impl<P: Platform> MachineApi<'_, P> {
+impl<'a, P: Platform> MachineApi<'a, P> {
     /// Only the boot share is the key to the machine.
     fn key(&self, share: Id) -> Result<(), Error> {
         self.call.held.share(self.call.inside, share)?;
         if share == self.system.boot_share() { Ok(()) } else { Err(Error::NotPermitted) }
+    }
+
+    /// The segment with a word at `offset`.
+    fn word_place(&self, segment: ObjRef, offset: u64) -> Result<Handle<'a, Segment>, Error> {
+        let segment = self.call.object::<Segment>(segment)?;
+        if !offset.is_multiple_of(8) {
+            return Err(Error::Misaligned);
+        }
+        if offset / PAGE_BYTES >= segment.npages() {
+            return Err(Error::OutOfRange);
+        }
+        Ok(segment)
     }
 
     fn print_objects(&mut self) {
@@ -97,12 +116,37 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         Ok(all)
     }
 
-    fn core_wait(&mut self, _: ObjRef, _: u64, _: u64, _: u64) -> Result<(), Error> {
-        Err(Error::Unsupported)
+    fn core_wait(&mut self, segment: ObjRef, offset: u64, value: u64, nanoseconds: u64) -> Result<(), Error> {
+        let segment = self.word_place(segment, offset)?;
+        let inside = self.call.inside;
+        let call = &mut self.call;
+        let ticks = u128::from(nanoseconds) * u128::from(self.system.info.tsc_hz) / 1_000_000_000;
+        let until = u64::try_from(ticks).ok().and_then(|t| t.checked_add(call.ctx.local.platform.tsc()));
+        let home = segment.header().home();
+        let core = call.ctx.core();
+        call.ctx.local.running.woken = false;
+        segment.set_waited();
+        if let Some(list) = call.ctx.world.waits(home) {
+            list.lock(&mut call.ctx.local).add(segment.link(), offset, core);
+        }
+        *self.waiting = Some(Waiting { home, until: until.unwrap_or(u64::MAX) });
+        // On the list from here on: a change after this look is followed by a wake-up.
+        fence(Ordering::SeqCst);
+        let mut word = [0; 8];
+        let looked = Segment::read(segment, call.ctx, inside, offset, &mut word);
+        if looked.is_err() || u64::from_le_bytes(word) != value {
+            call.ctx.local.running.woken = true;
+        }
+        call.ctx.local.running.waits = true;
+        call.ctx.local.attention = true;
+        looked
     }
 
-    fn core_wake(&mut self, _: ObjRef, _: u64) -> Result<u64, Error> {
-        Err(Error::Unsupported)
+    fn core_wake(&mut self, segment: ObjRef, offset: u64) -> Result<u64, Error> {
+        let segment = self.word_place(segment, offset)?;
+        // The caller's change comes before the look at the list.
+        fence(Ordering::SeqCst);
+        Ok(waiting::wake(self.call.ctx, segment.header().home(), segment.link(), Some(offset)))
     }
 
     fn machine_info(&mut self, information: UserPtr) -> Result<(), Error> {
@@ -153,12 +197,50 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         self.call.ctx.copy_out(self.call.inside, &bytes, report)
     }
 
-    fn core_stat(&mut self, _: ObjRef, _: UserPtr) -> Result<(), Error> {
-        Err(Error::Unsupported)
+    fn core_stat(&mut self, pcore: ObjRef, information: UserPtr) -> Result<(), Error> {
+        let inside = self.call.inside;
+        let call = &mut self.call;
+        let core = call.object::<Pcore>(pcore)?.core();
+        if core == call.ctx.core() {
+            call.ctx.local.draw();
+        } else {
+            let message = Message { kind: MessageKind::Stat, object: ObjectWords::NULL, words: [0; 2] };
+            call.ctx.local.broadcast(CoreSet::only(core), message);
+        }
+        let per_core = call.ctx.world.cores.get(core.index()).ok_or(Error::NotFound)?;
+        let Numbers { mode, faults, ipis, shootdowns, syscalls, tsc, tree } = per_core.picture.numbers();
+        let mut shares = [HeldShare::default(); RUN_SHARES];
+        let mut nshares = 0;
+        let named = per_core.picture.shares().filter_map(|words| Link::from(words).resolve::<Share>(inside));
+        for (to, share) in shares.iter_mut().zip(named) {
+            let holders = share.holders().words();
+            *to = HeldShare { id: share.id(), name: share.header().name().0, holders };
+            nshares += 1;
+        }
+        let stat = CoreStat {
+            core: u64::from(core.0),
+            mode,
+            faults,
+            ipis,
+            shootdowns,
+            syscalls,
+            tsc,
+            tree: Id(tree),
+            nshares,
+            shares,
+        };
+        let mut bytes = [0; CoreStat::BYTES];
+        stat.to_bytes(&mut bytes);
+        call.ctx.copy_out(inside, &bytes, information)
     }
 
-    fn core_fence(&mut self, _: Id) -> Result<(), Error> {
-        Err(Error::Unsupported)
+    fn core_fence(&mut self, share: Id) -> Result<(), Error> {
+        let call = &mut self.call;
+        let holders = call.held.share(call.inside, share)?.holders();
+        fence(Ordering::SeqCst);
+        let message = Message { kind: MessageKind::Fence, object: ObjectWords::NULL, words: [0; 2] };
+        call.ctx.local.broadcast(holders, message);
+        Ok(())
     }
 
     fn counter_read(&mut self, which: u64) -> Result<u64, Error> {

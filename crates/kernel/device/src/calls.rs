@@ -81,9 +81,9 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         }
         let size = segment.npages() * PAGE_BYTES;
         let data = offset.checked_add(HEADER).filter(|end| *end <= size).ok_or(Error::OutOfRange)?;
-        let ctx = &mut *self.0.ctx;
+        let (ctx, inside) = (&mut *self.0.ctx, self.0.inside);
         let mut bytes = [0; BufferHeader::BYTES];
-        Segment::read(segment, ctx, offset, &mut bytes)?;
+        Segment::read(segment, ctx, inside, offset, &mut bytes)?;
         let mut header = BufferHeader::from_bytes(&bytes).ok_or(Error::BadArgument)?;
         if header.ready != 1 {
             return Err(Error::Busy);
@@ -94,10 +94,10 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         if data.checked_add(length as u64).is_none_or(|end| end > size) {
             return Err(Error::OutOfRange);
         }
-        Segment::read(segment, ctx, data, text)?;
+        Segment::read(segment, ctx, inside, data, text)?;
         self.1.line(&mut ctx.local, text);
         header = BufferHeader { ready: 0, done: 1, error: 0, ..header };
         header.to_bytes(&mut bytes);
-        Segment::write(segment, ctx, offset, &bytes)
+        Segment::write(segment, ctx, inside, offset, &bytes)
     }
 }

@@ -54,6 +54,18 @@ pub enum Access {
     Execute,
 }
 
+impl Access {
+    /// The same without writing.
+    #[must_use]
+    #[inline(always)]
+    pub fn without_write(self) -> Self {
+        match self {
+            Self::Write => Self::Read,
+            other => other,
+        }
+    }
+}
+
 /// A decoded page-table entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -61,7 +73,7 @@ pub enum Entry {
     Absent,
     /// The next lower table.
     Table(Frame),
-    /// A 4 KiB page.
+    /// A page: 4 KiB, or 2 MiB in the table above leaf tables.
     Leaf(Frame),
 }
 

@@ -39,6 +39,12 @@ pub trait Platform: Clone + 'static {
     /// An entry that maps the 4 KiB page `frame` for user code.
     fn leaf(frame: Frame, access: Access) -> u64;
 
+    /// An entry that maps the 2 MiB page that begins at `frame`, for the table above leaf tables.
+    fn large_leaf(frame: Frame, access: Access) -> u64;
+
+    /// `entry` without write permission, if it maps a page; else as it is.
+    fn protect(entry: u64) -> u64;
+
     /// An entry that refers to the lower table `frame`.
     fn table(frame: Frame) -> u64;
 
@@ -66,6 +72,14 @@ pub trait Platform: Clone + 'static {
     /// Interrupts `target`, which then calls [`crate::Traps::interrupt`] unless it is in the kernel
     /// (then as soon as it leaves). Sending to oneself is allowed.
     fn send_ipi(&self, target: CoreId);
+
+    /// Calls [`crate::Traps::tick`] when the time-stamp counter has passed `at`, or somewhat earlier if that is far away;
+    /// replaces what was set before. `None`: not at all.
+    fn set_timer(&self, at: Option<u64>);
+
+    /// Waits, with interrupts on, until one came, and turns them off again. Interrupts are not handed to the
+    /// kernel: it looks at mailbox and clock.
+    fn sleep(&self);
 
     /// The time-stamp counter. Constant rate, synchronised between cores ([`crate::BootInfo::tsc_hz`]).
     fn tsc(&self) -> u64;

@@ -80,6 +80,9 @@ pub trait Traps: 'static {
     /// mode `registers` are the interrupted ones.
     fn interrupt(&mut self, registers: &mut Registers) -> Outcome;
 
+    /// The timer of [`crate::Platform::set_timer`] went off in user mode.
+    fn tick(&mut self, registers: &mut Registers) -> Outcome;
+
     /// The core is idle: serve the mailbox and say what to do next.
     fn idle(&mut self) -> Outcome;
 }

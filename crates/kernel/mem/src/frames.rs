@@ -1,6 +1,6 @@
 //! Frames as values.
 
-use crate::memory::Memory;
+use crate::memory::{LARGE, Memory};
 use corey_kernel_hal::{Frame, Platform};
 
 /// A frame that belongs to whoever has this value. Its contents are whatever was there.
@@ -21,6 +21,35 @@ impl Owned {
     pub fn zero<P: Platform>(self, platform: &P) -> Zeroed {
         // SAFETY: `self` owns the frame.
         unsafe { platform.zero(self.0) };
+        Zeroed(self)
+    }
+
+    /// Fills a 2 MiB page with zeroes; `between` runs after every 64 frames.
+    pub fn zero_large<P: Platform>(self, platform: &P, mut between: impl FnMut()) -> Zeroed {
+        for at in 0..LARGE {
+            // SAFETY: `self` owns the page's 512 frames.
+            unsafe { platform.zero(Frame(self.0.0 + at)) };
+            if at % 64 == 63 {
+                between();
+            }
+        }
+        Zeroed(self)
+    }
+
+    /// Copies the 2 MiB page `from` into this one; `between` runs after every 64 frames.
+    pub fn copy_of_large<P: Platform>(
+        self,
+        platform: &P,
+        from: crate::DataFrame,
+        mut between: impl FnMut(),
+    ) -> Zeroed {
+        for at in 0..LARGE {
+            // SAFETY: `self` owns the page's 512 frames, and both are 2 MiB pages.
+            unsafe { platform.copy(Frame(from.frame().0 + at), Frame(self.0.0 + at)) };
+            if at % 64 == 63 {
+                between();
+            }
+        }
         Zeroed(self)
     }
 
@@ -59,7 +88,7 @@ impl FrameList {
         Self { head: 0, count: 0 }
     }
 
-    /// Frames in it.
+    /// Frames in it; a 2 MiB page is 512.
     #[must_use]
     pub fn len(&self) -> u64 {
         self.count
@@ -75,7 +104,7 @@ impl FrameList {
     pub fn push(&mut self, memory: &Memory, frame: Owned) {
         memory.info(frame.0).set_next(self.head);
         self.head = frame.0.0;
-        self.count += 1;
+        self.count += memory.info(frame.0).frames();
     }
 
     /// Takes the frame that was added last.
@@ -85,7 +114,7 @@ impl FrameList {
         }
         let frame = Frame(self.head);
         self.head = memory.info(frame).next();
-        self.count -= 1;
+        self.count -= memory.info(frame).frames();
         Some(Owned(frame))
     }
 

@@ -20,10 +20,12 @@ mod cell;
 mod frames;
 mod memory;
 mod page;
+mod shared;
 mod table;
 
 pub use cell::{Content, FrameCell, Words};
 pub use frames::{FrameList, Owned, Zeroed};
 pub use memory::{LeafGuard, Mem, Memory, OutOfMemory, Source, Stock};
-pub use page::{DataFrame, PageSlot, PageState, Pinned};
+pub use page::{Copying, DataFrame, Gone, PageSlot, PageState, Refused};
+pub use shared::{Part, Released};
 pub use table::{TablePage, TableRef, leave_root};

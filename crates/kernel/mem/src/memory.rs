@@ -13,15 +13,21 @@ const CACHE: usize = 2 * BATCH;
 /// Most pieces of RAM one core's memory can have.
 const PIECES: usize = 16;
 
+/// Frames of a 2 MiB page.
+pub(crate) const LARGE: u32 = 512;
+
 /// What the kernel knows about a frame, 8 bytes. Descriptors lie contiguous per home core.
 #[derive(Debug)]
 pub(crate) struct FrameInfo {
-    /// Next frame of the list this one is in.
+    /// Next frame of the list this one is in; for a page that several segments have, how many
+    /// ([`crate::shared`]).
     next: AtomicU32,
     /// The core whose memory it is.
     home: AtomicU16,
     /// Lock of the leaf page table in it.
     leaf: AtomicBool,
+    /// Whether it is the first of a 2 MiB page.
+    large: AtomicBool,
 }
 
 impl FrameInfo {
@@ -30,6 +36,16 @@ impl FrameInfo {
     }
     pub(crate) fn set_next(&self, next: u32) {
         self.next.store(next, Ordering::Relaxed);
+    }
+    pub(crate) fn sharers(&self) -> &AtomicU32 {
+        &self.next
+    }
+    fn set_large(&self, large: bool) {
+        self.large.store(large, Ordering::Relaxed);
+    }
+    /// Frames that move with this one.
+    pub(crate) fn frames(&self) -> u64 {
+        if self.large.load(Ordering::Relaxed) { u64::from(LARGE) } else { 1 }
     }
 }
 
@@ -40,12 +56,21 @@ pub struct Stock {
     fresh: heapless::Vec<(u32, u32), PIECES>,
     /// Frames that came back.
     used: FrameList,
+    /// 2 MiB pages that came back.
+    large: FrameList,
 }
 
 impl Stock {
     fn pop(&mut self, memory: &Memory) -> Option<Owned> {
         if let Some(frame) = self.used.pop(memory) {
             return Some(frame);
+        }
+        if self.fresh.is_empty()
+            && let Some(large) = self.large.pop(memory)
+        {
+            memory.info(large.0).set_large(false);
+            // The list was empty.
+            let _ = self.fresh.push((large.0.0, large.0.0 + LARGE));
         }
         let (first, end) = self.fresh.last_mut()?;
         let frame = Frame(*first);
@@ -56,8 +81,40 @@ impl Stock {
         Some(Owned(frame))
     }
 
+    /// A 2 MiB page: one that came back, or the last aligned one of a fresh range.
+    fn pop_large(&mut self, memory: &Memory) -> Option<Owned> {
+        if let Some(large) = self.large.pop(memory) {
+            return Some(large);
+        }
+        let base_of = |(first, end): (u32, u32)| {
+            let base = end.checked_sub(LARGE)? & !(LARGE - 1);
+            (base >= first).then_some(base)
+        };
+        let at = self.fresh.iter().position(|range| base_of(*range).is_some())?;
+        let (first, end) = *self.fresh.get(at)?;
+        let base = base_of((first, end))?;
+        if base == first {
+            self.fresh.swap_remove(at);
+        } else if let Some(range) = self.fresh.get_mut(at) {
+            range.1 = base;
+        }
+        if base + LARGE < end && self.fresh.push((base + LARGE, end)).is_err() {
+            for frame in base + LARGE..end {
+                self.used.push(memory, Owned(Frame(frame)));
+            }
+        }
+        memory.info(Frame(base)).set_large(true);
+        Some(Owned(Frame(base)))
+    }
+
+    /// Takes a frame or a 2 MiB page back.
+    fn push(&mut self, memory: &Memory, frame: Owned) {
+        let list = if memory.info(frame.0).frames() == 1 { &mut self.used } else { &mut self.large };
+        list.push(memory, frame);
+    }
+
     fn len(&self) -> u64 {
-        self.used.len() + self.fresh.iter().map(|(a, b)| u64::from(b - a)).sum::<u64>()
+        self.used.len() + self.large.len() + self.fresh.iter().map(|(a, b)| u64::from(b - a)).sum::<u64>()
     }
 }
 
@@ -73,9 +130,13 @@ pub struct Memory {
 impl Memory {
     /// Divides what is left of boot memory among `cores` cores, each its own contiguous part.
     pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
-        let infos: &'static [FrameInfo] = alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| {
-            FrameInfo { next: AtomicU32::new(0), home: AtomicU16::new(0), leaf: AtomicBool::new(false) }
-        });
+        let infos: &'static [FrameInfo] =
+            alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| FrameInfo {
+                next: AtomicU32::new(0),
+                home: AtomicU16::new(0),
+                leaf: AtomicBool::new(false),
+                large: AtomicBool::new(false),
+            });
         let stocks: &'static mut [Shared<Stock>] =
             alloc.slice(cores, |core| Shared::new(core as u16, "stock", Stock::default()));
         let rest = alloc.rest();
@@ -270,6 +331,28 @@ impl Mem {
         Some(first)
     }
 
+    /// Takes a 2 MiB page: 512 frames, aligned, that are freed as one.
+    ///
+    /// # Errors
+    ///
+    /// [`OutOfMemory`] when `source` has no whole one.
+    pub fn alloc_large<P: Platform>(
+        &mut self,
+        local: &mut Local<P>,
+        source: Source,
+    ) -> Result<Owned, OutOfMemory> {
+        let memory = self.memory;
+        let own = local.id.index();
+        let cores = memory.stocks.len();
+        let (first, count) = match source {
+            Source::Core(core) => (core.index(), 1),
+            Source::Nearest => (own, cores),
+        };
+        (0..count)
+            .find_map(|d| memory.stocks.get((first + d) % cores)?.lock(local).pop_large(memory))
+            .ok_or(OutOfMemory)
+    }
+
     /// Takes a frame and fills it with zeroes.
     ///
     /// # Errors
@@ -287,9 +370,9 @@ impl Mem {
     /// Gives a frame back to its home: the private cache, or another core's stock.
     pub fn free<P: Platform>(&mut self, local: &mut Local<P>, frame: Owned) {
         let home = self.memory.home(frame.0);
-        if home != local.id {
+        if home != local.id || self.memory.info(frame.0).frames() != 1 {
             if let Some(stock) = self.memory.stocks.get(home.index()) {
-                stock.lock(local).used.push(self.memory, frame);
+                stock.lock(local).push(self.memory, frame);
             }
             return;
         }

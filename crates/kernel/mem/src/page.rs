@@ -2,6 +2,8 @@
 
 use crate::cell::Content;
 use crate::frames::{Owned, Zeroed};
+use crate::memory::Memory;
+use crate::shared::Part;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_kernel_hal::{Frame, Platform};
 
@@ -11,7 +13,13 @@ const COW: u64 = 2;
 const REVOKING: u64 = 3;
 const STATE: u64 = 3;
 const PIN: u64 = 1 << 2;
-const PINS: u64 = 0xfff << 2;
+const PINS: u64 = 0x7ff << 2;
+/// While `Revoking`: for a copy. The page stays.
+const COPYING: u64 = 1 << 13;
+/// Other slots refer to the frame too: it is counted ([`crate::shared`]).
+const SHARED: u64 = 1 << 14;
+/// While `SHARED`: copied on any reference.
+const REFERENCE: u64 = 1 << 15;
 const FRAME_SHIFT: u32 = 16;
 
 /// A frame with a program's data. It stays allocated while its slot's segment lives and the slot is not
@@ -25,6 +33,13 @@ impl DataFrame {
     #[inline(always)]
     pub fn frame(self) -> Frame {
         self.0
+    }
+
+    /// Frame `at` of a 2 MiB page.
+    #[must_use]
+    #[inline(always)]
+    pub fn part(self, at: u64) -> Self {
+        Self(Frame(self.0.0 + (at % u64::from(crate::memory::LARGE)) as u32))
     }
 
     /// Reads bytes from `offset` on; returns how many: up to the page's end. Programs may write meanwhile.
@@ -70,19 +85,49 @@ pub enum PageState {
     Present(DataFrame),
     /// A page to be copied before a write.
     Cow(DataFrame),
-    /// Being taken away: wait, serving the mailbox.
+    /// A page to be copied before a read or a write.
+    Reference(DataFrame),
+    /// Being taken away or copied: wait, serving the mailbox.
     Revoking,
 }
 
-/// The page is pinned by a device or a status word, or being revoked already.
+/// Why a page cannot be taken now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pinned;
+pub enum Refused {
+    /// It is pinned by a device or a status word.
+    Pinned,
+    /// Another core is at it: wait, serving the mailbox.
+    Revoking,
+}
+
+/// What [`PageSlot::begin_copy`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copying {
+    /// No page: the copy reads zero as well.
+    Absent,
+    /// A page of the segment's own; its mappings must be write-protected before [`PageSlot::share`].
+    Own,
+    /// A page that is shared already: nobody can write it.
+    Shared,
+}
+
+/// What a slot gives up.
+#[derive(Debug)]
+#[must_use = "pages are freed or released"]
+pub enum Gone {
+    /// A page of its own.
+    Own(Owned),
+    /// Its part of a shared page.
+    Part(Part),
+}
 
 /// One page of a segment: `Absent | Present | Cow | Revoking`, pins, frame.
 ///
 /// ```text
 /// Absent ─install→ Present ─begin_revoke→ Revoking ─finish_revoke→ Absent (frame to limbo)
 /// └──────────────────────── begin_revoke→         └abort_revoke→ what it was
+/// Present, Cow ─begin_copy→ Revoking ─(write-protect, acks)─ share→ Cow, and Cow in the copy
+/// Cow ─begin_break→ Revoking ─(copy; clear, flush, acks)─ finish_break→ Present (its part released)
 /// ```
 #[derive(Debug, Default)]
 #[repr(transparent)]
@@ -103,6 +148,7 @@ impl PageSlot {
         match word & STATE {
             ABSENT => PageState::Absent,
             PRESENT => PageState::Present(Self::data(word)),
+            COW if word & REFERENCE != 0 => PageState::Reference(Self::data(word)),
             COW => PageState::Cow(Self::data(word)),
             _ => PageState::Revoking,
         }
@@ -126,30 +172,127 @@ impl PageSlot {
         self.0.fetch_update(Ordering::SeqCst, Ordering::SeqCst, to)
     }
 
+    fn refused(word: u64) -> Refused {
+        if word & STATE == REVOKING { Refused::Revoking } else { Refused::Pinned }
+    }
+
     /// Starts to take the page away, if there is one; from here on none can be installed either.
     ///
     /// # Errors
     ///
-    /// [`Pinned`].
-    pub fn begin_revoke(&self) -> Result<(), Pinned> {
-        let free = |w: u64| w & PINS == 0 && matches!(w & STATE, ABSENT | PRESENT);
-        self.change(|w| free(w).then_some(w & !STATE | REVOKING)).map(|_| ()).map_err(|_| Pinned)
+    /// [`Refused`].
+    pub fn begin_revoke(&self) -> Result<(), Refused> {
+        let free = |w: u64| w & PINS == 0 && w & STATE != REVOKING;
+        self.change(|w| free(w).then_some(w & !STATE | REVOKING)).map(|_| ()).map_err(Self::refused)
     }
 
-    /// Ends a revocation without taking the page.
+    /// Ends a revocation or a break without a change.
     pub fn abort_revoke(&self) {
-        let back = |w: u64| if w >> FRAME_SHIFT == 0 { ABSENT } else { w & !STATE | PRESENT };
+        let was = |w: u64| match w {
+            w if w >> FRAME_SHIFT == 0 => ABSENT,
+            w if w & SHARED != 0 => COW,
+            _ => PRESENT,
+        };
+        let back = |w: u64| w & !(STATE | COPYING) | was(w);
         let _ = self.change(|w| (w & STATE == REVOKING).then_some(back(w)));
     }
 
-    /// Ends a revocation: no mapping of the page is left, and its frame, if there is one, goes to limbo.
-    pub fn finish_revoke(&self) -> Option<Owned> {
+    /// Ends a revocation: no mapping of the page is left, and it goes.
+    pub fn finish_revoke(&self) -> Option<Gone> {
         let word = self.change(|w| (w & STATE == REVOKING).then_some(ABSENT)).ok()?;
-        (word >> FRAME_SHIFT != 0).then(|| Owned(Self::data(word).0))
+        Self::gone(word)
+    }
+
+    fn gone(word: u64) -> Option<Gone> {
+        let frame = Self::data(word).0;
+        match word {
+            w if w >> FRAME_SHIFT == 0 => None,
+            w if w & SHARED != 0 => Some(Gone::Part(Part(frame))),
+            _ => Some(Gone::Own(Owned(frame))),
+        }
+    }
+
+    /// Starts a copy: nobody else changes the slot until [`PageSlot::share`] or [`PageSlot::abort_copy`].
+    /// An absent page stays as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Refused`].
+    pub fn begin_copy(&self) -> Result<Copying, Refused> {
+        let free = |w: u64| w & PINS == 0 && matches!(w & STATE, PRESENT | COW);
+        match self.change(|w| free(w).then_some(w & !STATE | REVOKING | COPYING)) {
+            Ok(word) if word & STATE == COW => Ok(Copying::Shared),
+            Ok(_) => Ok(Copying::Own),
+            Err(word) if word & STATE == ABSENT => Ok(Copying::Absent),
+            Err(word) => Err(Self::refused(word)),
+        }
+    }
+
+    /// Ends a copy that was begun here, if one was: `copy`, a slot that no other core can reach yet, gets a
+    /// part of the page. No mapping allows writing it any more.
+    pub fn share(&self, memory: &Memory, copy: &Self, on_reference: bool) {
+        let word = self.0.load(Ordering::SeqCst);
+        if word & (STATE | COPYING) != REVOKING | COPYING {
+            return;
+        }
+        let page = Self::data(word);
+        if word & SHARED == 0 {
+            memory.share_first(page);
+        } else {
+            memory.share_more(page);
+        }
+        let base = word & !(STATE | COPYING | REFERENCE) | SHARED | COW;
+        let reference = if on_reference { REFERENCE } else { 0 };
+        copy.0.store(base | reference, Ordering::SeqCst);
+        // Whoever holds the slot in this state is the only one to change it.
+        self.0.store(base | word & REFERENCE, Ordering::SeqCst);
+    }
+
+    /// Ends a copy that was begun here, if one was, without making one.
+    pub fn abort_copy(&self) {
+        if self.0.load(Ordering::SeqCst) & (STATE | COPYING) == REVOKING | COPYING {
+            self.abort_revoke();
+        }
+    }
+
+    /// Starts to break the sharing of a page: this slot's part, when it is shared and nobody else is at it.
+    pub fn begin_break(&self) -> Option<DataFrame> {
+        let word = self.change(|w| (w & STATE == COW).then_some(w & !STATE | REVOKING)).ok()?;
+        Some(Self::data(word))
+    }
+
+    /// Ends a break by keeping the page: no other slot has it any more.
+    pub fn keep(&self) {
+        let own = |w: u64| w & !(STATE | SHARED | REFERENCE) | PRESENT;
+        let _ = self.change(|w| (w & STATE == REVOKING).then_some(own(w)));
+    }
+
+    /// Ends a break: the slot has `copy` from now on. No mapping of the old page is left. Returns the part of
+    /// the old page.
+    ///
+    /// # Errors
+    ///
+    /// The copy comes back when no break was begun.
+    pub fn finish_break(&self, copy: Zeroed) -> Result<Part, Zeroed> {
+        let new = u64::from(copy.0.0.0) << FRAME_SHIFT | PRESENT;
+        match self.change(|w| (w & (STATE | SHARED) == REVOKING | SHARED).then_some(new)) {
+            Ok(word) => Ok(Part(Self::data(word).0)),
+            Err(_) => Err(copy),
+        }
+    }
+
+    /// For audits, while all other cores stand still: counts this slot's part out, or back in. True when the
+    /// page is this slot's own, or all parts of it are counted now.
+    pub fn count(&self, memory: &Memory, out: bool) -> bool {
+        let word = self.0.load(Ordering::SeqCst);
+        if word & SHARED == 0 {
+            return word >> FRAME_SHIFT != 0;
+        }
+        memory.count(Self::data(word), out)
     }
 
     /// Keeps a present page where it is until [`PageSlot::unpin`]. `None` when it is not present, or
-    /// pinned 4095 times.
+    /// pinned 2047 times.
     pub fn pin(&self) -> Option<DataFrame> {
         let word = self.change(|w| (w & STATE == PRESENT && w & PINS != PINS).then_some(w + PIN)).ok()?;
         Some(Self::data(word))
@@ -160,10 +303,9 @@ impl PageSlot {
         let _ = self.change(|w| (w & PINS != 0).then_some(w - PIN));
     }
 
-    /// Takes the frame of a dead segment's page.
-    pub fn take(&mut self) -> Option<Owned> {
-        let word = core::mem::take(self.0.get_mut());
-        (word >> FRAME_SHIFT != 0).then(|| Owned(Self::data(word).0))
+    /// Takes the page of a dead segment.
+    pub fn take(&mut self) -> Option<Gone> {
+        Self::gone(core::mem::take(self.0.get_mut()))
     }
 }
 
@@ -192,13 +334,14 @@ mod tests {
         assert!(slot.pin().is_none());
         slot.install(page(u32::MAX)).unwrap();
         assert_eq!(slot.pin().unwrap().frame(), Frame(u32::MAX));
-        assert_eq!(slot.begin_revoke(), Err(Pinned));
+        assert_eq!(slot.begin_revoke(), Err(Refused::Pinned));
         slot.unpin();
         assert_eq!(slot.begin_revoke(), Ok(()));
         assert_eq!(slot.load(), PageState::Revoking);
         slot.abort_revoke();
         assert_eq!(slot.begin_revoke(), Ok(()));
-        assert_eq!(slot.finish_revoke().unwrap().frame(), Frame(u32::MAX));
+        assert_eq!(slot.begin_revoke(), Err(Refused::Revoking));
+        assert!(matches!(slot.finish_revoke(), Some(Gone::Own(frame)) if frame.frame() == Frame(u32::MAX)));
         assert_eq!(slot.load(), PageState::Absent);
         assert!(slot.finish_revoke().is_none());
     }

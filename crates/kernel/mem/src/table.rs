@@ -100,6 +100,31 @@ impl<'a> TableRef<'a> {
         self.slot(index).store(P::leaf(page.frame(), access), Ordering::Release);
     }
 
+    /// Maps a 2 MiB page.
+    #[inline(always)]
+    pub fn set_large_leaf<P: Platform>(self, index: usize, page: DataFrame, access: Access) {
+        self.slot(index).store(P::large_leaf(page.frame(), access), Ordering::Release);
+    }
+
+    /// Takes write permission from an entry that maps a page. True when it had it.
+    #[inline(always)]
+    pub fn protect<P: Platform>(self, index: usize) -> bool {
+        let slot = self.slot(index);
+        let before = slot.load(Ordering::Relaxed);
+        let after = P::protect(before);
+        if before != after {
+            slot.store(after, Ordering::SeqCst);
+        }
+        before != after
+    }
+
+    /// Whether an entry maps a page for writing.
+    #[must_use]
+    pub fn is_writable<P: Platform>(self, index: usize) -> bool {
+        let entry = self.slot(index).load(Ordering::Relaxed);
+        P::protect(entry) != entry
+    }
+
     /// Empties an entry. True when something was there.
     #[inline(always)]
     pub fn clear(self, index: usize) -> bool {

@@ -4,10 +4,11 @@ use crate::header::{Handle, Header, Object};
 use crate::limbo::Limbo;
 use crate::link::{Link, LinkCell};
 use crate::slab::{Slab, SlotList, slots};
+use crate::wait::WaitList;
 use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform};
-use corey_kernel_mem::{Mem, Memory, Owned, Source, Zeroed};
+use corey_kernel_mem::{Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
 use corey_kernel_percore::{CoreSet, Entered, Local, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
 
@@ -42,6 +43,15 @@ impl CoreSlot {
     }
 }
 
+/// What is taken from the mappings of a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// All of it.
+    Page,
+    /// Permission to write.
+    Write,
+}
+
 /// What the levels above add to every core's context.
 #[derive(Debug)]
 pub struct Hooks<P: Platform> {
@@ -49,9 +59,9 @@ pub struct Hooks<P: Platform> {
     pub serve: Serve<P>,
     /// Resolves a page fault of the running root tree at this address; false when it cannot.
     pub fault: fn(&mut Ctx<P>, &Entered<'_>, u64, Cause) -> bool,
-    /// Clears every mapping of these pages (first, count) of a segment, on every core, acknowledged; says which
-    /// cores could have had them.
-    pub revoke: fn(&mut Ctx<P>, &Entered<'_>, &Header, u64, u64) -> CoreSet,
+    /// Takes these pages (first, count) of a segment, or permission to write them, from every mapping on every
+    /// core, acknowledged; says which cores could have had them.
+    pub revoke: fn(&mut Ctx<P>, &Entered<'_>, &Header, u64, u64, Take) -> CoreSet,
     /// Ends an object whose last reference went: revokes what maps it and retires it.
     pub last: fn(&mut Ctx<P>, &Entered<'_>, &Header),
 }
@@ -74,6 +84,7 @@ pub struct World {
     pub owners: &'static [CoreSlot],
     slabs: &'static [Shared<Slab>],
     limbos: &'static [Shared<Limbo>],
+    waits: &'static [Shared<WaitList>],
 }
 
 impl World {
@@ -87,8 +98,15 @@ impl World {
         let limbos = alloc.slice(cores, |i| {
             Shared::new(i as u16, "limbo", Limbo::new(rows.next().expect("one row per core")))
         });
+        let waits = alloc.slice(cores, |i| Shared::new(i as u16, "waits", WaitList::default()));
         let memory = Memory::new(cores, alloc);
-        Self { cores: per_core, memory, owners, slabs, limbos }
+        Self { cores: per_core, memory, owners, slabs, limbos, waits }
+    }
+
+    /// Who waits on words of segments at home on `core`.
+    #[must_use]
+    pub fn waits(&self, core: CoreId) -> Option<&Shared<WaitList>> {
+        self.waits.get(core.index())
     }
 
     /// Address ranges for the line meter's names.
@@ -97,6 +115,7 @@ impl World {
         each(self.cores.as_ptr() as u64, size_of_val(self.cores) as u64, "percore");
         each(self.slabs.as_ptr() as u64, size_of_val(self.slabs) as u64, "slab");
         each(self.limbos.as_ptr() as u64, size_of_val(self.limbos) as u64, "limbo");
+        each(self.waits.as_ptr() as u64, size_of_val(self.waits) as u64, "waits");
     }
 }
 
@@ -203,6 +222,29 @@ impl<P: Platform> Ctx<P> {
     #[inline(always)]
     pub fn alloc_zeroed(&mut self, source: Source) -> Result<Zeroed, Error> {
         Ok(self.alloc(source)?.zero(&self.local.platform))
+    }
+
+    /// Takes a zeroed 2 MiB page.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`] when no core that may be asked has a whole one.
+    pub fn alloc_large_zeroed(&mut self, source: Source) -> Result<Zeroed, Error> {
+        let page = self.alloc_large(source)?;
+        Ok(page.zero_large(&self.local.platform.clone(), || self.local.serve_mailbox()))
+    }
+
+    /// Takes a 2 MiB page; when there is none, first what limbo gives back.
+    ///
+    /// # Errors
+    ///
+    /// As [`Ctx::alloc_large_zeroed`].
+    pub fn alloc_large(&mut self, source: Source) -> Result<Owned, Error> {
+        if let Ok(page) = self.mem.alloc_large(&mut self.local, source) {
+            return Ok(page);
+        }
+        self.drain_all();
+        self.mem.alloc_large(&mut self.local, source).map_err(|_| Error::NoMemory)
     }
 
     /// Notes a dying object, to be ended by a loop instead of by recursion.
@@ -330,16 +372,33 @@ impl<P: Platform> Ctx<P> {
         self.drain(header.home());
     }
 
-    /// Frees frames of home core `home`'s object when every core of `cores` has left the kernel.
-    pub fn retire_frames(&mut self, home: CoreId, cores: CoreSet, frames: impl Iterator<Item = Owned>) {
-        if let Some(limbo) = self.world.limbos.get(home.index()) {
-            let mut limbo = limbo.lock(&mut self.local);
-            let bucket = limbo.open(cores);
-            for frame in frames {
-                bucket.frames.push(&self.world.memory, frame);
-            }
+    /// Releases a slot's part of a shared page, of which no mapping through that slot is left; `users` are the
+    /// cores that could have read it through the kernel's own map. The last part frees the page.
+    pub fn release(&mut self, part: Part, users: CoreSet) {
+        let wide = !users.is_within(self.local.id);
+        let Some(Released { frame, wide }) = self.world.memory.release(part, wide) else { return };
+        if !wide {
+            self.free(frame);
+            return;
         }
-        self.drain(home);
+        // Others may still read it through a segment that left it before: whoever that was, they leave.
+        let all = CoreSet::first(self.world.cores.len());
+        if let Some(limbo) = self.world.limbos.get(self.local.id.index()) {
+            limbo.lock(&mut self.local).open(all).frames.push(&self.world.memory, frame);
+        }
+    }
+
+    /// Frees a page that was taken from a segment, or releases its part; `users` as in [`Ctx::release`].
+    pub fn give_up(&mut self, gone: Gone, home: CoreId, users: CoreSet) {
+        match gone {
+            Gone::Own(frame) if users.is_within(self.local.id) => self.free(frame),
+            Gone::Own(frame) => {
+                if let Some(limbo) = self.world.limbos.get(home.index()) {
+                    limbo.lock(&mut self.local).open(users).frames.push(&self.world.memory, frame);
+                }
+            }
+            Gone::Part(part) => self.release(part, users),
+        }
     }
 
     /// Frees this core's dead private objects of earlier entries.

@@ -13,7 +13,7 @@
 //!    entry.
 //! 4. A type's slot is read as that type only: the header carries the type.
 //!
-//! **Sharing.** Per home core a `Shared<Slab>` and a `Shared<Limbo>`; an object's header, when its share is
+//! **Sharing.** Per home core a `Shared<Slab>`, a `Shared<Limbo>` and a `Shared<WaitList>`; an object's header, when its share is
 //! shared. Private objects: none.
 //!
 //! **Testing.** Unit tests here; `kernel/corey/tests` on the fake machine: stress with an audit.
@@ -25,8 +25,10 @@ mod header;
 mod limbo;
 mod link;
 mod slab;
+mod wait;
 
 pub use corey_kernel_percore::Entered;
-pub use ctx::{CoreSlot, Ctx, Hooks, World};
+pub use ctx::{CoreSlot, Ctx, Hooks, Take, World};
 pub use header::{Handle, Header, Object};
 pub use link::{Link, LinkCell, NODE_ENTRIES, Node, NodeEntry, RECORD_WORDS, RECORDS, Record, Records};
+pub use wait::WaitList;

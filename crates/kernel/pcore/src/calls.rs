@@ -4,14 +4,15 @@ use crate::current::{Current, Ending};
 use crate::pcore::Pcore;
 use crate::request::{Request, Requests, StatusPlace};
 use corey_abi::{
-    Error, Home, Id, Kind, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RUN_SHARES, RunContext, RunStatus, UserPtr,
-    reason, run_mode,
+    Error, Home, Id, Kind, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RUN_SHARES, RunContext, RunStatus,
+    SHORTEST_SLICE, UserPtr, reason, run_mode,
 };
 use corey_kernel_atree::{Tree, TreeKind, reserve, unreserve};
 use corey_kernel_hal::{Platform, USER_END, UserContext};
+use corey_kernel_mem::PageState;
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_percore::{Message, MessageKind};
-use corey_kernel_segment::Segment;
+use corey_kernel_segment::{Segment, Want};
 use corey_kernel_share::{Call, Share};
 use corey_lib_sync::Relax;
 
@@ -28,6 +29,8 @@ pub struct PcoreApi<'c, 'a, P: Platform> {
     pub ending: &'c mut Option<Ending>,
     /// Set when the caller's context is replaced.
     pub replaced: &'c mut Option<Request>,
+    /// Ticks of the time-stamp counter per second.
+    pub tsc_hz: u64,
 }
 
 impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
@@ -102,8 +105,18 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         }
         let segment = self.call.object::<Segment>(from.status)?;
         let place = StatusPlace { segment: segment.link(), offset: from.status_offset };
-        let (slot, _) = segment.page(self.call.ctx, from.status_offset / PAGE_BYTES)?;
-        slot.pin().ok_or(Error::Busy)?;
+        let page = from.status_offset / PAGE_BYTES;
+        // A page that is being copied or cut meanwhile is not pinned: look again.
+        loop {
+            let found = Segment::page(segment, self.call.ctx, self.call.inside, page, Want::Write)?;
+            if found.slot.pin().is_some() {
+                break;
+            }
+            if matches!(found.slot.load(), PageState::Present(_)) {
+                return Err(Error::Busy);
+            }
+            self.call.ctx.relax();
+        }
         place.report(self.call.ctx, self.call.inside, RunStatus::default());
         Ok(Some(place))
     }
@@ -254,8 +267,32 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         Err(Error::Unsupported)
     }
 
-    fn pcore_set_interval(&mut self, _: ObjRef, _: u64) -> Result<(), Error> {
-        Err(Error::Unsupported)
+    fn pcore_set_interval(&mut self, pcore: ObjRef, nanoseconds: u64) -> Result<(), Error> {
+        let target = self.call.object::<Pcore>(pcore)?;
+        if nanoseconds != 0 && nanoseconds < SHORTEST_SLICE {
+            return Err(Error::OutOfRange);
+        }
+        let ticks = u128::from(nanoseconds) * u128::from(self.tsc_hz) / 1_000_000_000;
+        let ticks = u64::try_from(ticks).unwrap_or(u64::MAX);
+        let local = &mut self.call.ctx.local;
+        if self.current.is_some_and(|c| c.pcore == target.link()) {
+            local.set_slice(ticks);
+            return Ok(());
+        }
+        if !target.is_active() {
+            return Err(Error::NotPermitted);
+        }
+        // Answered in the target's mailbox service: this wait ends whatever the target does.
+        let message =
+            Message { kind: MessageKind::Interval, object: target.link().words(), words: [ticks, 0] };
+        let Some(ticket) = local.post(target.core(), message) else { return Err(Error::NotFound) };
+        loop {
+            match local.poll(ticket) {
+                Some(0) => return Ok(()),
+                Some(_) => return Err(Error::NotPermitted),
+                None => local.relax(),
+            }
+        }
     }
 
     fn pcore_halt(&mut self, pcore: ObjRef, value: u64) -> Result<(), Error> {

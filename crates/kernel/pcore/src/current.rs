@@ -6,6 +6,7 @@ use corey_abi::{Id, ObjRef, RunStatus};
 use corey_kernel_atree::{Tree, load, unload, unreserve};
 use corey_kernel_hal::{Platform, UserContext};
 use corey_kernel_object::{Ctx, Entered, Link};
+use corey_kernel_percore::ObjectWords;
 use corey_kernel_share::Authority;
 
 /// A run, as its core keeps it.
@@ -61,6 +62,7 @@ impl Current {
             return None;
         };
         load(ctx, inside, tree);
+        ctx.local.running.pcore = request.pcore.words();
         pcore.begin();
         let current = Self {
             pcore: request.pcore,
@@ -98,6 +100,8 @@ impl Current {
         ending: Ending,
     ) -> Option<Report> {
         unload(ctx, inside);
+        ctx.local.running.pcore = ObjectWords::NULL;
+        ctx.local.set_slice(0);
         if let Some(pcore) = self.pcore.resolve::<Pcore>(inside) {
             pcore.stop();
         }

@@ -4,7 +4,7 @@ use corey_abi::{Id, ObjRef, PAGE_BYTES, RUN_SHARES, RunStatus};
 use corey_kernel_hal::{BootAlloc, CoreId, Platform, UserContext};
 use corey_kernel_mem::PageState;
 use corey_kernel_object::{Ctx, Entered, Link};
-use corey_kernel_segment::Segment;
+use corey_kernel_segment::{PageSize, Segment};
 use corey_lib_sync::Shared;
 
 /// Where a run reports its end: a pinned page of a segment.
@@ -25,6 +25,11 @@ impl StatusPlace {
         let platform = ctx.local.platform.clone();
         let Some(slot) = segment.slot(&platform, self.offset / PAGE_BYTES) else { return };
         if let PageState::Present(page) = slot.load() {
+            let page = if segment.page_size() == PageSize::Large {
+                page.part(self.offset / PAGE_BYTES)
+            } else {
+                page
+            };
             let first = u64::from(status.reason) | u64::from(status.value) << 32;
             page.write_status(&platform, self.offset % PAGE_BYTES, [first, status.address]);
         }

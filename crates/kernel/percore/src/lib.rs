@@ -23,11 +23,13 @@ mod atomic;
 mod epoch;
 mod local;
 mod mailbox;
+mod picture;
 mod set;
 mod words;
 
 pub use epoch::{Entered, Epoch, Snapshot};
-pub use local::{Counters, Local, Paging, PerCore, Serve};
+pub use local::{Counters, Local, Paging, PerCore, Running, Serve};
 pub use mailbox::{Delivery, Mailbox, Message, MessageKind, Ticket};
+pub use picture::{Numbers, Picture};
 pub use set::{CoreSet, SharedCoreSet};
 pub use words::ObjectWords;

@@ -2,8 +2,10 @@
 
 use crate::epoch::Epoch;
 use crate::mailbox::{Delivery, Mailbox, Message, Slots, Ticket};
+use crate::picture::{Numbers, Picture};
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
+use corey_abi::{RUN_SHARES, core_mode};
 use corey_kernel_hal::{BootAlloc, CoreId, Platform};
 use corey_lib_sync::Relax;
 use crossbeam_utils::CachePadded;
@@ -15,6 +17,8 @@ pub struct PerCore {
     pub epoch: CachePadded<Epoch>,
     /// Written by senders, read by the core.
     pub mailbox: CachePadded<Mailbox>,
+    /// Written by the core when somebody asks.
+    pub picture: CachePadded<Picture>,
 }
 
 impl PerCore {
@@ -24,6 +28,7 @@ impl PerCore {
         alloc.slice(cores, |i| Self {
             epoch: CachePadded::default(),
             mailbox: CachePadded::new(Mailbox::new(&slots, i)),
+            picture: CachePadded::default(),
         })
     }
 }
@@ -50,6 +55,21 @@ pub struct Counters {
     pub syscalls: u64,
 }
 
+/// What runs on this core, as mailbox service needs it.
+#[derive(Clone, Debug, Default)]
+pub struct Running {
+    /// The pcore; null for none.
+    pub pcore: ObjectWords,
+    /// The shares held, for [`Picture`]s.
+    pub shares: heapless::Vec<ObjectWords, RUN_SHARES>,
+    /// Whether it waits in `core_wait`.
+    pub waits: bool,
+    /// Set when the word it waits on may have changed.
+    pub woken: bool,
+    /// Its time slice in ticks of the time-stamp counter, 0 for none, and when that ends.
+    pub slice: [u64; 2],
+}
+
 /// Serves one message. Takes no lock, waits for nothing, changes paging state only.
 pub type Serve<P> = fn(&mut Local<P>, CoreId, &Message) -> Delivery;
 
@@ -67,6 +87,8 @@ pub struct Local<P> {
     pub counters: Counters,
     /// The running address space.
     pub paging: Paging,
+    /// What runs here.
+    pub running: Running,
     /// Messages that wait for the kernel exit: run and halt requests, by sender.
     pub deferred: CoreSet,
     /// Whether a halt is among them: this core abandons its own waits for pcores.
@@ -86,6 +108,7 @@ impl<P: Platform> Local<P> {
             cores,
             counters: Counters::default(),
             paging: Paging::default(),
+            running: Running::default(),
             deferred: CoreSet::EMPTY,
             halt_pending: false,
             attention: false,
@@ -97,6 +120,50 @@ impl<P: Platform> Local<P> {
     #[inline(always)]
     pub fn own(&self) -> &'static PerCore {
         self.own
+    }
+
+    /// Writes this core's picture.
+    pub fn draw(&self) {
+        let mode = match (self.paging.root == ObjectWords::NULL, self.running.waits) {
+            (true, _) => core_mode::IDLE,
+            (false, true) => core_mode::WAITING,
+            (false, false) => core_mode::USER,
+        };
+        let Counters { faults, ipis, shootdowns, syscalls } = self.counters;
+        let (tsc, tree) = (self.platform.tsc(), self.paging.root.id());
+        let numbers = Numbers { mode, faults, ipis, shootdowns, syscalls, tsc, tree };
+        self.own().picture.store(numbers, &self.running.shares);
+    }
+
+    /// Sets the time slice of what runs here; 0 for none.
+    pub fn set_slice(&mut self, ticks: u64) {
+        let end = self.platform.tsc().saturating_add(ticks);
+        let before = core::mem::replace(&mut self.running.slice, [ticks, end]);
+        if ticks != 0 || before != [0, 0] {
+            self.set_timer(None);
+        }
+    }
+
+    /// Sets the timer to the end of the time slice, or `earlier`.
+    pub fn set_timer(&self, earlier: Option<u64>) {
+        let [ticks, end] = self.running.slice;
+        let slice = (ticks != 0).then_some(end);
+        let at = match (slice, earlier) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        self.platform.set_timer(at);
+    }
+
+    /// Whether the time slice is over; then the next one begins.
+    pub fn slice_is_over(&mut self) -> bool {
+        let [ticks, end] = self.running.slice;
+        let now = self.platform.tsc();
+        let over = ticks != 0 && now >= end;
+        if over {
+            self.running.slice = [ticks, now.saturating_add(ticks)];
+        }
+        over
     }
 
     /// Serves the mailbox if something waits.

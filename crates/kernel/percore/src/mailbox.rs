@@ -38,6 +38,18 @@ pub enum MessageKind {
     Recheck = 6,
     /// Stop: answer when the sender's audit is over.
     Stop = 7,
+    /// Take write permission from pages `words[0] .. +words[1]` of this segment.
+    ProtectSegment = 8,
+    /// Fence stores against later loads.
+    Fence = 9,
+    /// Do step `words[0]` of the change that was prepared for slot `words[1]` of this root, if you run it.
+    ChangeRoot = 10,
+    /// Leave a picture of yourself in your [`crate::Picture`].
+    Stat = 11,
+    /// The word you wait on may have changed.
+    Wake = 12,
+    /// Set the time slice of this pcore, if you run it, to `words[0]` ticks of the time-stamp counter.
+    Interval = 13,
 }
 
 impl MessageKind {
@@ -50,6 +62,12 @@ impl MessageKind {
             Self::Halt,
             Self::Recheck,
             Self::Stop,
+            Self::ProtectSegment,
+            Self::Fence,
+            Self::ChangeRoot,
+            Self::Stat,
+            Self::Wake,
+            Self::Interval,
         ]
         .into_iter()
         .find(|kind| *kind as u64 == word)

@@ -21,6 +21,14 @@ impl CoreSet {
         set
     }
 
+    /// Cores 0 … `count` − 1.
+    #[must_use]
+    pub fn first(count: usize) -> Self {
+        let mut set = Self::EMPTY;
+        (0..count.min(MAX_CORES)).for_each(|core| set.insert(CoreId(core as u16)));
+        set
+    }
+
     /// Adds `core`. Numbers beyond [`MAX_CORES`] do not exist.
     pub fn insert(&mut self, core: CoreId) {
         if let Some(word) = self.0.get_mut(core.index() / 64) {
@@ -49,6 +57,12 @@ impl CoreSet {
             *mine &= !theirs;
         }
         self
+    }
+
+    /// The set as words, core 0 in the lowest bit of the first.
+    #[must_use]
+    pub fn words(self) -> [u64; MAX_CORES / 64] {
+        self.0
     }
 
     /// Adds all of `other`.

@@ -1,12 +1,14 @@
 //! The calls on segments.
 
-use crate::segment::{Segment, pages_of};
-use corey_abi::{Error, Home, Id, Kind, ObjRef, SegmentCalls, UserPtr};
+use crate::copy::{Mode, copy};
+use crate::segment::{PageSize, Segment, pages_of};
+use corey_abi::{Error, Home, Id, Kind, ObjRef, SegmentCalls, UserPtr, copy_mode, segment_flag};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
-use corey_kernel_mem::{PageState, Source};
-use corey_kernel_object::Handle;
+use corey_kernel_mem::{PageSlot, Refused, Source};
+use corey_kernel_object::{Handle, Take};
 use corey_kernel_percore::CoreSet;
 use corey_kernel_share::{Call, Share};
+use corey_lib_sync::Relax;
 
 /// `segment_…`.
 #[derive(Debug)]
@@ -18,17 +20,19 @@ impl<'a, P: Platform> SegmentApi<'a, P> {
         &mut self,
         share: &Share,
         npages: u64,
+        size: PageSize,
         core: Home,
         name: UserPtr,
     ) -> Result<Handle<'a, Segment>, Error> {
         let call = &mut self.0;
         call.held.check_home(call.ctx, call.inside, core)?;
         let name = call.ctx.read_name(call.inside, name)?;
-        let cost = Segment::cost(npages);
+        let cost = Segment::cost(npages, size);
         share.charge(call.ctx, cost, 1)?;
         let source = call.ctx.source(core);
         let home = call.ctx.home(core)?;
-        let made = call.ctx.create(call.inside, core, &name, cost, Segment::new(home)).and_then(|segment| {
+        let value = Segment::new(home, size);
+        let made = call.ctx.create(call.inside, core, &name, cost, value).and_then(|segment| {
             segment.grow(call.ctx, npages, source).map(|()| segment).inspect_err(|_| {
                 let own = CoreSet::only(call.ctx.core());
                 call.ctx.retire(segment.header(), own);
@@ -40,11 +44,18 @@ impl<'a, P: Platform> SegmentApi<'a, P> {
     fn shrink(&mut self, segment: Handle<'a, Segment>, old: u64, new: u64) -> Result<(), Error> {
         let call = &mut self.0;
         let platform = call.ctx.local.platform.clone();
+        let step = segment.page_size().pages() as usize;
         segment.cut(new);
-        for page in new..old {
-            let slot = segment.any_slot(&platform, page);
-            if slot.is_some_and(|s| s.begin_revoke().is_err()) {
-                for page in new..page {
+        for page in (new..old).step_by(step) {
+            let Some(slot) = segment.any_slot(&platform, page) else { continue };
+            let begun = loop {
+                match slot.begin_revoke() {
+                    Err(Refused::Revoking) => call.ctx.relax(),
+                    other => break other,
+                }
+            };
+            if begun.is_err() {
+                for page in (new..page).step_by(step) {
                     if let Some(slot) = segment.any_slot(&platform, page) {
                         slot.abort_revoke();
                     }
@@ -54,16 +65,16 @@ impl<'a, P: Platform> SegmentApi<'a, P> {
             }
             call.ctx.serve_every(page - new);
         }
-        let mut users = (call.ctx.hooks.revoke)(call.ctx, call.inside, segment.header(), new, old - new);
-        users.union(segment.header().seen().load());
-        let mut frames = (new..old).filter_map(|page| segment.any_slot(&platform, page)?.finish_revoke());
-        if users.is_within(call.ctx.core()) {
-            for frame in frames {
-                call.ctx.free(frame);
+        let header = segment.header();
+        let mut users = (call.ctx.hooks.revoke)(call.ctx, call.inside, header, new, old - new, Take::Page);
+        users.union(header.seen().load());
+        for page in (new..old).step_by(step) {
+            if let Some(gone) = segment.any_slot(&platform, page).and_then(PageSlot::finish_revoke) {
+                call.ctx.give_up(gone, header.home(), users);
             }
-        } else {
-            call.ctx.retire_frames(segment.header().home(), users, &mut frames);
+            call.ctx.serve_every(page - new);
         }
+        call.ctx.drain(header.home());
         Ok(())
     }
 }
@@ -78,12 +89,14 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
         name: UserPtr,
     ) -> Result<Id, Error> {
         let share = self.0.share_for(share, Kind::Segment)?;
-        if flags != 0 {
-            return Err(if flags == 1 { Error::Unsupported } else { Error::BadArgument });
-        }
-        let npages = pages_of(nbytes)?;
-        let segment = self.make(&share, npages, core, name)?;
-        self.0.name_new(&share, segment.header(), Segment::cost(npages))
+        let size = match flags {
+            0 => PageSize::Small,
+            segment_flag::LARGE => PageSize::Large,
+            _ => return Err(Error::BadArgument),
+        };
+        let npages = pages_of(nbytes, size)?;
+        let segment = self.make(&share, npages, size, core, name)?;
+        self.0.name_new(&share, segment.header(), Segment::cost(npages, size))
     }
 
     fn segment_copy(
@@ -96,50 +109,24 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
     ) -> Result<Id, Error> {
         let from = self.0.object::<Segment>(segment)?;
         let share = self.0.share_for(share, Kind::Segment)?;
-        match mode {
-            0 => {}
-            1 | 2 => return Err(Error::Unsupported),
+        let mode = match mode {
+            copy_mode::NOW => Mode::Now,
+            copy_mode::ON_WRITE => Mode::OnWrite,
+            copy_mode::ON_REFERENCE => Mode::OnReference,
             _ => return Err(Error::BadArgument),
-        }
-        let npages = from.npages();
-        let to = self.make(&share, npages, core, name)?;
-        let call = &mut self.0;
-        let platform = call.ctx.local.platform.clone();
-        from.header().seen().insert(call.ctx.core());
-        let mut copied = Ok(());
-        for page in 0..npages {
-            call.ctx.serve_every(page);
-            // An absent page reads zero, and so does its copy.
-            let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
-                break;
-            };
-            if matches!(source.load(), PageState::Absent) {
-                continue;
-            }
-            let frame = match call.ctx.alloc(Source::Nearest) {
-                Ok(frame) => frame,
-                Err(error) => {
-                    copied = Err(error);
-                    break;
-                }
-            };
-            // `alloc` may have waited: look again, and copy before anything waits again.
-            let frame = match source.load() {
-                PageState::Present(data) | PageState::Cow(data) => frame.copy_of(&platform, data),
-                PageState::Absent | PageState::Revoking => frame.zero(&platform),
-            };
-            if let Err(frame) = target.install(frame) {
-                call.ctx.free(frame.into_owned());
-            }
-        }
-        let cost = Segment::cost(npages);
-        if let Err(error) = copied {
-            let own = CoreSet::only(call.ctx.core());
-            call.ctx.retire(to.header(), own);
-            share.refund(call.ctx, cost, 1);
-            return Err(error);
-        }
-        call.name_new(&share, to.header(), cost)
+        };
+        from.begin_change(&mut self.0.ctx.local)?;
+        let (npages, size) = (from.npages(), from.page_size());
+        let made = self.make(&share, npages, size, core, name).and_then(|to| {
+            let call = &mut self.0;
+            copy(call.ctx, call.inside, from, to, mode).map(|()| to).inspect_err(|_| {
+                let own = CoreSet::only(call.ctx.core());
+                call.ctx.retire(to.header(), own);
+                share.refund(call.ctx, Segment::cost(npages, size), 1);
+            })
+        });
+        from.end_change(&mut self.0.ctx.local);
+        self.0.name_new(&share, made?.header(), Segment::cost(npages, size))
     }
 
     #[inline(always)]
@@ -150,28 +137,28 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
     fn segment_set_nbytes(&mut self, segment: ObjRef, nbytes: u64) -> Result<(), Error> {
         let handle = self.0.object::<Segment>(segment)?;
         let share = self.0.held.share(self.0.inside, segment.share)?;
-        let npages = pages_of(nbytes)?;
-        handle.begin_resize(&mut self.0.ctx.local)?;
+        let size = handle.page_size();
+        let npages = pages_of(nbytes, size)?;
+        handle.begin_change(&mut self.0.ctx.local)?;
         let old = handle.npages();
         let result = if npages >= old {
             let ctx = &mut *self.0.ctx;
             let before = handle.header().pages();
             // Slot frames once made stay, and stay paid.
-            let frames = (before - old).max(Segment::cost(npages) - npages);
-            share.recharge(ctx, handle.header(), npages + frames).and_then(|()| {
+            let frames = (before - old).max(Segment::cost(npages, size) - npages);
+            share.reprice(ctx, handle.header(), |_| npages + frames).and_then(|()| {
                 handle.grow(ctx, npages, Source::Nearest).inspect_err(|_| {
                     // Lowering a price cannot fail.
-                    let _ = share.recharge(ctx, handle.header(), before);
+                    let _ = share.reprice(ctx, handle.header(), |_| before);
                 })
             })
         } else {
             self.shrink(handle, old, npages).and_then(|()| {
                 // Pages come back; the frames of their slots stay.
-                let price = handle.header().pages() - (old - npages);
-                share.recharge(self.0.ctx, handle.header(), price)
+                share.reprice(self.0.ctx, handle.header(), |pages| pages - (old - npages))
             })
         };
-        handle.end_resize(&mut self.0.ctx.local);
+        handle.end_change(&mut self.0.ctx.local);
         result
     }
 }

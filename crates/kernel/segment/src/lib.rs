@@ -8,7 +8,9 @@
 //!    compare-and-swap: two cores that touch a page at once get one frame.
 //! 2. The list of mappings names every (tree, slot) that can have entries for the segment's pages. It changes
 //!    under its lock; a mapping is on it before its first entry is made.
-//! 3. A core that reads or writes pages through the direct map, without a mapping, is in the header's
+//! 3. A page that several segments have is written by none: every slot that has it is `Cow`, every mapping
+//!    read-only. It is broken by one core at a time, in the state `Revoking`, and freed with its last part.
+//! 4. A core that reads or writes pages through the direct map, without a mapping, is in the header's
 //!    `seen` set first. So whoever takes a page away knows whom to wait for.
 //!
 //! **Sharing.** The slots, with whoever maps the segment; `Shared<MapList>`. A private segment: none.
@@ -19,8 +21,9 @@
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod calls;
+mod copy;
 mod segment;
 mod slots;
 
 pub use calls::SegmentApi;
-pub use segment::{MapList, MapRef, Segment};
+pub use segment::{MapList, MapRef, Page, PageSize, Segment, Want};

@@ -1,11 +1,11 @@
 //! The segment object.
 
 use crate::slots::{self, MAX_PAGES, Slots};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Kind};
 use corey_kernel_hal::{CoreId, PAGE_SIZE, Platform};
-use corey_kernel_mem::{DataFrame, PageSlot, Source};
-use corey_kernel_object::{Ctx, Handle, Link, Object};
+use corey_kernel_mem::{DataFrame, Memory, PageSlot, PageState, Source};
+use corey_kernel_object::{Ctx, Entered, Handle, Link, Object, Take};
 use corey_lib_sync::{Guard, Relax, Shared};
 
 /// A mapping of a segment: slot `slot` of address tree `tree`.
@@ -17,19 +17,65 @@ pub struct MapRef {
     pub slot: u16,
 }
 
-/// The mappings of a segment, chained through the trees' slots, and whether its size is being changed.
+/// The mappings of a segment, chained through the trees' slots, and whether it is being resized or copied.
 #[derive(Debug, Default)]
 pub struct MapList {
     /// The first mapping.
     pub first: MapRef,
-    resizing: bool,
+    changing: bool,
+}
+
+/// How large the pages of a segment are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PageSize {
+    /// 4 KiB.
+    Small,
+    /// 2 MiB.
+    Large,
+}
+
+impl PageSize {
+    /// 4 KiB pages of one page.
+    #[must_use]
+    #[inline(always)]
+    pub fn pages(self) -> u64 {
+        match self {
+            Self::Small => 1,
+            Self::Large => 512,
+        }
+    }
+}
+
+/// What a page is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// Reading.
+    Read,
+    /// Writing: a page that is shared with a copy is copied first.
+    Write,
+}
+
+/// A page that was found.
+#[derive(Clone, Copy, Debug)]
+pub struct Page<'k> {
+    /// Its slot.
+    pub slot: &'k PageSlot,
+    /// The frame; of a 2 MiB page the first.
+    pub frame: DataFrame,
+    /// Whether it is this segment's alone.
+    pub writable: bool,
 }
 
 /// Physical memory, in pages.
 #[derive(Debug)]
 pub struct Segment {
+    /// Its size in 4 KiB pages.
     npages: AtomicU64,
+    size: PageSize,
+    /// By page, whatever its size.
     slots: Slots,
+    /// Whether a core ever waited on a word of it.
+    waited: AtomicBool,
     maps: Shared<MapList>,
 }
 
@@ -41,37 +87,46 @@ impl<P: Platform> Object<P> for Segment {
     }
 }
 
-/// Pages that `nbytes` need.
+/// 4 KiB pages that `nbytes` need, in whole pages of `size`.
 ///
 /// # Errors
 ///
 /// [`Error::OutOfRange`] above 2^39 bytes.
-pub(crate) fn pages_of(nbytes: u64) -> Result<u64, Error> {
+pub(crate) fn pages_of(nbytes: u64, size: PageSize) -> Result<u64, Error> {
     let npages = nbytes.div_ceil(PAGE_SIZE);
-    if npages > MAX_PAGES { Err(Error::OutOfRange) } else { Ok(npages) }
+    if npages > MAX_PAGES { Err(Error::OutOfRange) } else { Ok(npages.next_multiple_of(size.pages())) }
 }
 
 impl Segment {
     /// An empty segment.
     #[must_use]
-    pub fn new(home: CoreId) -> Self {
+    pub fn new(home: CoreId, size: PageSize) -> Self {
         Self {
             npages: AtomicU64::new(0),
+            size,
             slots: Slots::default(),
+            waited: AtomicBool::new(false),
             maps: Shared::new(home.0, "segment.mappings", MapList::default()),
         }
     }
 
     /// Pages a share is charged for a segment of `npages`: its pages and their slots.
     #[must_use]
-    pub fn cost(npages: u64) -> u64 {
-        npages + slots::frames_for(npages)
+    pub fn cost(npages: u64, size: PageSize) -> u64 {
+        npages + slots::frames_for(npages / size.pages())
     }
 
-    /// Its size in pages.
+    /// Its size in 4 KiB pages.
     #[inline(always)]
     pub fn npages(&self) -> u64 {
         self.npages.load(Ordering::SeqCst)
+    }
+
+    /// How large its pages are.
+    #[must_use]
+    #[inline(always)]
+    pub fn page_size(&self) -> PageSize {
+        self.size
     }
 
     /// Makes it larger: slots first, then the size.
@@ -80,34 +135,113 @@ impl Segment {
     ///
     /// [`Error::NoMemory`].
     pub fn grow<P: Platform>(&self, ctx: &mut Ctx<P>, npages: u64, source: Source) -> Result<(), Error> {
-        self.slots.reserve(ctx, npages, source)?;
+        self.slots.reserve(ctx, npages / self.size.pages(), source)?;
         self.npages.fetch_max(npages, Ordering::SeqCst);
         Ok(())
     }
 
-    /// The slot of page `page`, if that is inside.
+    /// The slot of 4 KiB page `page`, if that is inside.
     #[inline(always)]
     pub fn slot<P: Platform>(&self, platform: &P, page: u64) -> Option<&PageSlot> {
         if page >= self.npages() {
             return None;
         }
-        self.slots.get(platform, page)
+        self.any_slot(platform, page)
     }
 
-    /// Page `page`, made on first touch.
+    /// The page that holds 4 KiB page `page`, made on first touch from the nearest memory, copied if it is
+    /// shared and wanted for writing. Waits, serving, while it is being revoked.
     ///
     /// # Errors
     ///
     /// [`Error::OutOfRange`], [`Error::NoMemory`].
     #[inline(always)]
-    pub fn page<P: Platform>(&self, ctx: &mut Ctx<P>, page: u64) -> Result<(&PageSlot, DataFrame), Error> {
+    pub fn page<'k, P: Platform>(
+        handle: Handle<'k, Self>,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        page: u64,
+        want: Want,
+    ) -> Result<Page<'k>, Error> {
         let platform = ctx.local.platform.clone();
-        let slot = self.slot(&platform, page).ok_or(Error::OutOfRange)?;
-        let frame = slots::touch(ctx, slot, || page < self.npages())?;
-        Ok((slot, frame))
+        let slot = handle.body().slot(&platform, page).ok_or(Error::OutOfRange)?;
+        loop {
+            match slot.load() {
+                PageState::Present(frame) => return Ok(Page { slot, frame, writable: true }),
+                PageState::Cow(frame) if want == Want::Read => {
+                    return Ok(Page { slot, frame, writable: false });
+                }
+                PageState::Cow(_) | PageState::Reference(_) => {
+                    Self::break_sharing(handle, ctx, inside, page, slot)?;
+                }
+                PageState::Absent if handle.size == PageSize::Small => {
+                    let frame = ctx.alloc_zeroed(Source::Nearest)?;
+                    match slot.install(frame) {
+                        Ok(frame) => return Ok(Page { slot, frame, writable: true }),
+                        Err(frame) => ctx.free(frame.into_owned()),
+                    }
+                }
+                PageState::Absent => Self::install_large(ctx, slot)?,
+                PageState::Revoking => ctx.relax(),
+            }
+            if page >= handle.npages() {
+                return Err(Error::OutOfRange);
+            }
+        }
     }
 
-    /// Page `page` for access through the direct map: notes that this core does that (invariant 3). The
+    #[cold]
+    #[inline(never)]
+    fn install_large<P: Platform>(ctx: &mut Ctx<P>, slot: &PageSlot) -> Result<(), Error> {
+        let page = ctx.alloc_large_zeroed(Source::Nearest)?;
+        if let Err(page) = slot.install(page) {
+            ctx.free(page.into_owned());
+        }
+        Ok(())
+    }
+
+    /// Gives a shared page's slot a page of its own (or the page itself, when no other slot has it any more).
+    ///
+    /// ```text
+    /// breaker   Cow → Revoking ─ copy ─ clear, flush every mapping of this segment's page, acks ─ Present(copy)
+    /// faulter   …… Revoking: waits, serves ……………………………………………………………………… finds the copy
+    /// last      the part that brings the count to zero frees the old page
+    /// ```
+    #[cold]
+    #[inline(never)]
+    fn break_sharing<P: Platform>(
+        handle: Handle<'_, Self>,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        page: u64,
+        slot: &PageSlot,
+    ) -> Result<(), Error> {
+        // Somebody else was first: look again.
+        let Some(old) = slot.begin_break() else { return Ok(()) };
+        if ctx.world.memory.is_only(old) {
+            slot.keep();
+            return Ok(());
+        }
+        let platform = ctx.local.platform.clone();
+        let copy = match handle.size {
+            PageSize::Small => ctx.alloc(Source::Nearest).map(|frame| frame.copy_of(&platform, old)),
+            PageSize::Large => ctx
+                .alloc_large(Source::Nearest)
+                .map(|page| page.copy_of_large(&platform, old, || ctx.local.serve_mailbox())),
+        };
+        let copy = copy.inspect_err(|_| slot.abort_revoke())?;
+        let pages = handle.size.pages();
+        let first = page - page % pages;
+        let mut users = (ctx.hooks.revoke)(ctx, inside, handle.header(), first, pages, Take::Page);
+        users.union(handle.header().seen().load());
+        match slot.finish_break(copy) {
+            Ok(part) => ctx.release(part, users),
+            Err(copy) => ctx.free(copy.into_owned()),
+        }
+        Ok(())
+    }
+
+    /// 4 KiB page `page` for access through the direct map: notes that this core does that (invariant 4). The
     /// result is good until this core next waits or leaves the kernel.
     ///
     /// # Errors
@@ -116,10 +250,13 @@ impl Segment {
     pub fn direct<P: Platform>(
         handle: Handle<'_, Self>,
         ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
         page: u64,
+        want: Want,
     ) -> Result<DataFrame, Error> {
         handle.header().seen().insert(ctx.core());
-        Ok(handle.page(ctx, page)?.1)
+        let found = Self::page(handle, ctx, inside, page, want)?.frame;
+        Ok(if handle.size == PageSize::Large { found.part(page) } else { found })
     }
 
     /// Reads bytes from `offset` on.
@@ -130,13 +267,14 @@ impl Segment {
     pub fn read<P: Platform>(
         handle: Handle<'_, Self>,
         ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
         offset: u64,
         to: &mut [u8],
     ) -> Result<(), Error> {
         let mut done = 0;
         while let Some(rest) = to.get_mut(done..).filter(|r| !r.is_empty()) {
             let at = offset.checked_add(done as u64).ok_or(Error::OutOfRange)?;
-            let page = Self::direct(handle, ctx, at / PAGE_SIZE)?;
+            let page = Self::direct(handle, ctx, inside, at / PAGE_SIZE, Want::Read)?;
             done += page.read(&ctx.local.platform, (at % PAGE_SIZE) as usize, rest);
         }
         Ok(())
@@ -150,17 +288,29 @@ impl Segment {
     pub fn write<P: Platform>(
         handle: Handle<'_, Self>,
         ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
         offset: u64,
         from: &[u8],
     ) -> Result<(), Error> {
         let mut done = 0;
         while let Some(rest) = from.get(done..).filter(|r| !r.is_empty()) {
             let at = offset.checked_add(done as u64).ok_or(Error::OutOfRange)?;
-            let page = Self::direct(handle, ctx, at / PAGE_SIZE)?;
+            let page = Self::direct(handle, ctx, inside, at / PAGE_SIZE, Want::Write)?;
             done += page.write(&ctx.local.platform, (at % PAGE_SIZE) as usize, rest);
             ctx.serve_every(done as u64 / PAGE_SIZE);
         }
         Ok(())
+    }
+
+    /// Notes that a core is about to wait on a word of it.
+    pub fn set_waited(&self) {
+        self.waited.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether a core ever did.
+    #[must_use]
+    pub fn was_waited_on(&self) -> bool {
+        self.waited.load(Ordering::SeqCst)
     }
 
     /// The list of mappings, locked.
@@ -168,19 +318,19 @@ impl Segment {
         self.maps.lock(waiter)
     }
 
-    /// Starts a change of size.
+    /// Starts a change of size, or a copy.
     ///
     /// # Errors
     ///
-    /// [`Error::Busy`] when another core is changing it.
-    pub(crate) fn begin_resize<R: Relax>(&self, waiter: &mut R) -> Result<(), Error> {
+    /// [`Error::Busy`] while another core does either.
+    pub(crate) fn begin_change<R: Relax>(&self, waiter: &mut R) -> Result<(), Error> {
         let mut maps = self.maps.lock(waiter);
-        if core::mem::replace(&mut maps.resizing, true) { Err(Error::Busy) } else { Ok(()) }
+        if core::mem::replace(&mut maps.changing, true) { Err(Error::Busy) } else { Ok(()) }
     }
 
     /// Ends it.
-    pub(crate) fn end_resize<R: Relax>(&self, waiter: &mut R) {
-        self.maps.lock(waiter).resizing = false;
+    pub(crate) fn end_change<R: Relax>(&self, waiter: &mut R) {
+        self.maps.lock(waiter).changing = false;
     }
 
     /// Sets a smaller size; the pages above are being revoked.
@@ -188,14 +338,23 @@ impl Segment {
         self.npages.store(npages, Ordering::SeqCst);
     }
 
-    /// The slot of page `page`, inside or cut off.
+    /// The slot of 4 KiB page `page`, inside or cut off.
+    #[inline(always)]
     pub(crate) fn any_slot<P: Platform>(&self, platform: &P, page: u64) -> Option<&PageSlot> {
-        self.slots.get(platform, page)
+        let number = if self.size == PageSize::Large { page / 512 } else { page };
+        self.slots.get(platform, number)
     }
 
-    /// For audits: frames of slots, and pages present.
+    /// For audits, while all other cores stand still: frames of slots, and frames of pages. A page that several
+    /// segments have is counted once, by the last of them; [`Segment::recount`] ends that.
     #[must_use]
-    pub fn census<P: Platform>(&self, platform: &P) -> (u64, u64) {
-        self.slots.census(platform)
+    pub fn census<P: Platform>(&self, platform: &P, memory: &Memory) -> (u64, u64) {
+        let (slots, pages) = self.slots.census(platform, memory);
+        (slots, pages * self.size.pages())
+    }
+
+    /// Ends [`Segment::census`].
+    pub fn recount<P: Platform>(&self, platform: &P, memory: &Memory) {
+        self.slots.recount(platform, memory);
     }
 }

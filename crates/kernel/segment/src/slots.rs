@@ -2,9 +2,9 @@
 
 use corey_abi::Error;
 use corey_kernel_hal::Platform;
-use corey_kernel_mem::{Content, DataFrame, FrameCell, PageSlot, PageState, Source};
+use corey_kernel_mem::{Content, FrameCell, Memory, PageSlot, Source};
 use corey_kernel_object::Ctx;
-use corey_lib_sync::Relax;
+use corey_kernel_percore::CoreSet;
 
 /// Slots of 2 MiB.
 type Leaf = [PageSlot; 512];
@@ -100,23 +100,44 @@ impl Slots {
         }
     }
 
-    /// For audits: frames of slots, and pages present.
-    pub(crate) fn census<P: Platform>(&self, platform: &P) -> (u64, u64) {
-        let leaf = |cell: &FrameCell<Leaf>| -> (u64, u64) {
-            cell.get(platform).map_or((0, 0), |leaf| {
-                (1, leaf.iter().filter(|s| !matches!(s.load(), PageState::Absent)).count() as u64)
-            })
-        };
-        let middle = |cell: &FrameCell<Middle>| -> (u64, u64) {
-            cell.get(platform)
-                .map_or((0, 0), |m| m.iter().map(leaf).fold((1, 0), |(a, b), (c, d)| (a + c, b + d)))
-        };
-        let top = self
-            .top
-            .get(platform)
-            .map_or((0, 0), |t| t.iter().map(middle).fold((1, 0), |(a, b), (c, d)| (a + c, b + d)));
-        let (small, mid) = (leaf(&self.small), middle(&self.middle));
-        (small.0 + mid.0 + top.0, small.1 + mid.1 + top.1)
+    /// For audits: frames of slots, and pages, shared ones when their last part is counted out.
+    pub(crate) fn census<P: Platform>(&self, platform: &P, memory: &Memory) -> (u64, u64) {
+        let (mut frames, mut pages) = (0, 0);
+        self.each_leaf(platform, &mut |leaf| match leaf {
+            Some(leaf) => {
+                frames += 1;
+                pages += leaf.iter().filter(|slot| slot.count(memory, true)).count() as u64;
+            }
+            None => frames += 1,
+        });
+        (frames, pages)
+    }
+
+    /// Counts the shared pages back in.
+    pub(crate) fn recount<P: Platform>(&self, platform: &P, memory: &Memory) {
+        self.each_leaf(platform, &mut |leaf| {
+            for slot in leaf.into_iter().flatten() {
+                slot.count(memory, false);
+            }
+        });
+    }
+
+    /// Calls `each` with every frame: leaves, and nothing for those above.
+    fn each_leaf<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Option<&Leaf>)) {
+        fn middle<P: Platform>(platform: &P, cell: &FrameCell<Middle>, each: &mut dyn FnMut(Option<&Leaf>)) {
+            if let Some(middle) = cell.get(platform) {
+                each(None);
+                middle.iter().filter_map(|leaf| leaf.get(platform)).for_each(|leaf| each(Some(leaf)));
+            }
+        }
+        if let Some(leaf) = self.small.get(platform) {
+            each(Some(leaf));
+        }
+        middle(platform, &self.middle, each);
+        if let Some(top) = self.top.get(platform) {
+            each(None);
+            top.iter().for_each(|cell| middle(platform, cell, each));
+        }
     }
 }
 
@@ -131,10 +152,12 @@ fn fill<P: Platform, T: Content>(ctx: &mut Ctx<P>, cell: &FrameCell<T>, source: 
 }
 
 fn free_leaf<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<Leaf>) {
+    let home = ctx.core();
     if let Some(leaf) = cell.get_mut(platform) {
         for (i, slot) in leaf.iter_mut().enumerate() {
-            if let Some(frame) = slot.take() {
-                ctx.free(frame);
+            if let Some(gone) = slot.take() {
+                // The segment is dead and quiescent: nobody uses its pages through it.
+                ctx.give_up(gone, home, CoreSet::EMPTY);
             }
             ctx.serve_every(i as u64);
         }
@@ -152,31 +175,5 @@ fn free_middle<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell
     }
     if let Some(frame) = cell.take() {
         ctx.free(frame);
-    }
-}
-
-/// The page of a slot, made on first touch from the nearest memory. Waits, serving, while it is being
-/// revoked; `exists` says whether it is still worth it.
-#[inline(always)]
-pub(crate) fn touch<P: Platform>(
-    ctx: &mut Ctx<P>,
-    slot: &PageSlot,
-    exists: impl Fn() -> bool,
-) -> Result<DataFrame, Error> {
-    loop {
-        match slot.load() {
-            PageState::Present(page) | PageState::Cow(page) => return Ok(page),
-            PageState::Absent => {
-                let frame = ctx.alloc_zeroed(Source::Nearest)?;
-                match slot.install(frame) {
-                    Ok(page) => return Ok(page),
-                    Err(frame) => ctx.free(frame.into_owned()),
-                }
-            }
-            PageState::Revoking => ctx.relax(),
-        }
-        if !exists() {
-            return Err(Error::OutOfRange);
-        }
     }
 }

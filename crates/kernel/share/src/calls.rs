@@ -115,6 +115,8 @@ impl<P: Platform> ShareCalls for ShareApi<'_, P> {
         if !Share::hold(share, call.ctx.core()) || !call.held.add(share.link()) {
             return Err(Error::NotFound);
         }
+        // What this core holds is published at the exit.
+        call.ctx.local.attention = true;
         Ok(id)
     }
 

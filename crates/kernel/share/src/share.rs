@@ -170,16 +170,23 @@ impl Share {
         Some(header)
     }
 
-    /// Changes what `header`'s object costs the shares naming it: this one, and no other.
+    /// Changes what `header`'s object costs the shares naming it: this one, and no other. `price` says the new
+    /// price from the old.
     ///
     /// # Errors
     ///
     /// [`Error::QuotaExceeded`]; [`Error::Busy`] when other shares name it too and it would cost more.
-    pub fn recharge<P: Platform>(&self, ctx: &mut Ctx<P>, header: &Header, pages: u64) -> Result<(), Error> {
+    pub fn reprice<P: Platform>(
+        &self,
+        ctx: &mut Ctx<P>,
+        header: &Header,
+        price: impl FnOnce(u64) -> u64,
+    ) -> Result<(), Error> {
         let platform = ctx.local.platform.clone();
         let mut quota = self.quota.lock(&mut ctx.local);
         let entry = table::find(&platform, &self.table, header.id()).ok_or(Error::NotFound)?;
         let charged = entry.pages.load(Ordering::Relaxed);
+        let pages = price(header.pages());
         let left = (quota.pages + charged).checked_sub(pages).ok_or(Error::QuotaExceeded)?;
         // First the price, then the count: whoever adds a reference counts first and then reads the price.
         let before = header.swap_pages(pages);

@@ -26,7 +26,7 @@ pub mod words;
 
 pub use marker::{Kind, immediate};
 pub use record::Record;
-pub use region::{Machine, Order, Place, Span, run_region};
-pub use sync::{Barrier, MAX_CORES, Meeting, Turns};
+pub use region::{Machine, Order, Place, Span, run_region, run_region_between};
+pub use sync::{Barrier, Lock, MAX_CORES, Meeting, Turns};
 pub use table::{BENCHMARKS, Benchmark, id};
 pub use words::{BadWord, CoreList, Request};

@@ -20,8 +20,8 @@ pub struct Record<'a> {
     pub iters: u64,
     /// Whether the cores took turns.
     pub turn: bool,
-    /// Nanoseconds from the first core's start to the last core's end.
-    pub ns: u64,
+    /// Nanoseconds from the first core's start to the last core's end; absent where times mean nothing.
+    pub ns: Figure,
     /// Nanoseconds of each core from its own start to its own end.
     pub per_core_ns: &'a [u64],
     /// Page faults in the region, all cores.
@@ -46,7 +46,9 @@ impl fmt::Display for Record<'_> {
         write!(f, ",\"bench\":{},\"variant\":{}", Text(self.bench), Text(self.variant))?;
         let ops = self.iters.saturating_mul(u64::from(self.cores));
         write!(f, ",\"cores\":{},\"iters\":{},\"ops\":{ops}", self.cores, self.iters)?;
-        write!(f, ",\"turn\":{},\"ns\":{},\"per_core_ns\":[", u8::from(self.turn), self.ns)?;
+        write!(f, ",\"turn\":{}", u8::from(self.turn))?;
+        figure(f, "ns", self.ns)?;
+        f.write_str(",\"per_core_ns\":[")?;
         for (n, ns) in self.per_core_ns.iter().enumerate() {
             write!(f, "{}{ns}", if n == 0 { "" } else { "," })?;
         }
@@ -57,11 +59,8 @@ impl fmt::Display for Record<'_> {
             ("shootdowns", self.shootdowns),
             ("syscalls", self.syscalls),
         ];
-        for (name, figure) in figures {
-            match figure {
-                Some(n) => write!(f, ",\"{name}\":{n}")?,
-                None => write!(f, ",\"{name}\":null")?,
-            }
+        for (name, value) in figures {
+            figure(f, name, value)?;
         }
         write!(f, ",\"cpu\":{},\"tsc_hz\":{}", Text(self.cpu), self.tsc_hz)?;
         for (name, value) in self.extra {
@@ -69,6 +68,18 @@ impl fmt::Display for Record<'_> {
         }
         f.write_str("}")
     }
+}
+
+fn figure(f: &mut fmt::Formatter<'_>, name: &str, value: Figure) -> fmt::Result {
+    match value {
+        Some(n) => write!(f, ",\"{name}\":{n}"),
+        None => write!(f, ",\"{name}\":null"),
+    }
+}
+
+/// Says whether a processor with this brand is QEMU's emulation, which has no caches and no distances.
+pub fn emulated(cpu: &str) -> bool {
+    cpu.contains("TCG")
 }
 
 /// A JSON string; control characters are escaped, so it never breaks the line.
@@ -103,7 +114,7 @@ mod tests {
             cores: 2,
             iters: 10,
             turn: true,
-            ns: 99,
+            ns: Some(99),
             per_core_ns: &[90, 95],
             faults: Some(0),
             ipis: None,
@@ -120,5 +131,28 @@ mod tests {
              \"faults\":0,\"ipis\":null,\"shootdowns\":null,\"syscalls\":20,\
              \"cpu\":\"a \\\"b\\\"\\u000a\",\"tsc_hz\":1000000000,\"thp\":\"never\"}"
         );
+    }
+
+    #[test]
+    fn a_time_that_means_nothing_is_null() {
+        let record = Record {
+            system: "corey",
+            bench: "fig1",
+            variant: "latency",
+            cores: 1,
+            iters: 1,
+            turn: false,
+            ns: None,
+            per_core_ns: &[],
+            faults: None,
+            ipis: None,
+            shootdowns: None,
+            syscalls: None,
+            cpu: "QEMU TCG CPU version 2.5+",
+            tsc_hz: 1,
+            extra: &[],
+        };
+        assert!(emulated(record.cpu) && !emulated("Some Processor"));
+        assert!(record.to_string().contains(",\"ns\":null,\"per_core_ns\":[],\"faults\":null"));
     }
 }

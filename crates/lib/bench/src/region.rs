@@ -66,7 +66,19 @@ pub struct Span {
 pub fn run_region<const ID: u32, M: Machine>(
     machine: &M,
     place: Place<'_>,
+    operation: impl FnMut(u64),
+) -> Span {
+    run_region_between::<ID, M>(machine, place, operation, |_| {})
+}
+
+/// As [`run_region`], and after each operation's end, before the next core's turn, `between`: what an operation
+/// needs undone or waited for and should not be counted. Times include it.
+#[inline(always)]
+pub fn run_region_between<const ID: u32, M: Machine>(
+    machine: &M,
+    place: Place<'_>,
     mut operation: impl FnMut(u64),
+    mut between: impl FnMut(u64),
 ) -> Span {
     let Place { meeting, core, cores, iters, order } = place;
     let pause = || machine.pause();
@@ -85,6 +97,7 @@ pub fn run_region<const ID: u32, M: Machine>(
                 machine.marker::<ID, BEGIN>();
                 operation(index);
                 machine.marker::<ID, END>();
+                between(index);
             }
         }
         Order::Turns => {
@@ -93,6 +106,7 @@ pub fn run_region<const ID: u32, M: Machine>(
                 machine.marker::<ID, BEGIN>();
                 operation(index);
                 machine.marker::<ID, END>();
+                between(index);
                 turns.pass(core, cores, index);
             }
         }
@@ -108,6 +122,7 @@ pub fn run_region<const ID: u32, M: Machine>(
                 if core + 1 != cores {
                     machine.marker::<ID, MACHINE_BEGIN>();
                 }
+                between(index);
                 turns.pass(core, cores, index);
             }
         }
@@ -190,6 +205,25 @@ mod tests {
             let core = n as u32 % 3;
             assert_eq!(pair, [(core, 3), (core, 4)]);
         }
+    }
+
+    #[test]
+    fn what_lies_between_operations_is_in_no_operation_and_in_the_turn() {
+        let (meeting, log, zero) = (Meeting::default(), Mutex::new(Vec::new()), Instant::now());
+        std::thread::scope(|scope| {
+            for core in 0..2 {
+                let (meeting, log) = (&meeting, &log);
+                scope.spawn(move || {
+                    let machine = FakeMachine { core, log, zero };
+                    let place = Place { meeting, core, cores: 2, iters: 2, order: Order::Turns };
+                    let between = |_| log.lock().unwrap().push((core, 99));
+                    run_region_between::<0x30, _>(&machine, place, |_| {}, between);
+                });
+            }
+        });
+        let inner = log.into_inner().unwrap().into_iter().filter(|m| [3, 4, 99].contains(&m.1));
+        let turn = |core| [(core, 3), (core, 4), (core, 99)];
+        assert_eq!(inner.collect::<Vec<_>>(), [turn(0), turn(1), turn(0), turn(1)].concat());
     }
 
     #[test]

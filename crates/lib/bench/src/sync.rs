@@ -83,6 +83,29 @@ impl Turns {
     }
 }
 
+/// The plain spin lock that `fig1` measures, alone on its lines; all-zero is open.
+#[derive(Debug, Default)]
+#[repr(C)]
+pub struct Lock(Alone<AtomicU32>);
+
+impl Lock {
+    /// Takes the lock; calls `pause` while another core has it.
+    #[inline(always)]
+    pub fn lock(&self, pause: impl Fn()) {
+        while self.0.0.swap(1, Ordering::Acquire) != 0 {
+            while self.0.0.load(Ordering::Relaxed) != 0 {
+                pause();
+            }
+        }
+    }
+
+    /// Gives the lock back.
+    #[inline(always)]
+    pub fn unlock(&self) {
+        self.0.0.store(0, Ordering::Release);
+    }
+}
+
 /// What the cores of one benchmark share; all-zero is valid.
 #[derive(Debug, Default)]
 #[repr(C)]
@@ -113,6 +136,27 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn the_lock_excludes() {
+        let (lock, inside, total) = (Lock::default(), AtomicU32::new(0), AtomicU32::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..500 {
+                        lock.lock(std::thread::yield_now);
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        let before = total.load(Ordering::Relaxed);
+                        std::thread::yield_now();
+                        total.store(before + 1, Ordering::Relaxed);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        lock.unlock();
+                    }
+                });
+            }
+        });
+        assert_eq!(total.into_inner(), 2000);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What the workers of one run share.
 
 use core::sync::atomic::AtomicU64;
-use corey_lib_bench::{MAX_CORES, Meeting};
+use corey_lib_bench::{Lock, MAX_CORES, Meeting};
 use corey_libos_rt::Shared;
 
 /// One worker's figures, on lines of its own.
@@ -26,8 +26,8 @@ pub(crate) struct Arena {
     pub(crate) figures: [Figures; MAX_CORES],
     /// Where the kernel reports how workers ended.
     pub(crate) status: [[AtomicU64; 2]; MAX_CORES],
-    /// An object all workers may use.
-    pub(crate) common: [AtomicU64; 2],
+    /// A lock for all workers.
+    pub(crate) lock: Lock,
 }
 
 // SAFETY: atomics only (`Meeting` says that all zeroes is valid).

@@ -4,6 +4,7 @@ use crate::team::{Failure, Team};
 use crate::worker::Worker;
 use core::sync::atomic::Ordering::Relaxed;
 use corey_abi::{Error, Id, MachineCalls, control};
+use corey_lib_bench::record::emulated;
 use corey_lib_bench::table::Benchmark;
 use corey_lib_bench::words::KEYS;
 use corey_lib_bench::{BENCHMARKS, MAX_CORES, Record, Request};
@@ -70,6 +71,14 @@ pub fn program(
     let mut status = Status::Success;
     for (bench, variant) in request.selection().filter(|(bench, _)| bench.name == name) {
         for &cores in counts.as_slice() {
+            let (needed, present) = (bench.processors(cores), process.info.header.cores as u32);
+            if needed > present {
+                println!("{name}: {cores} cores need {needed} processors, here are {present}");
+                if request.names_cores() {
+                    status = Status::BadCommandLine;
+                }
+                continue;
+            }
             if let Err(failure) = one(&mut process, &request, bench, variant, cores, pages, work) {
                 println!("{name}: variant {variant} at {cores} cores: {failure}");
                 status = Status::Failed;
@@ -127,6 +136,7 @@ fn one(
             space: process.space,
             share: if index == 0 { share } else { Id::NULL },
             team: team.share,
+            target: None,
             turn: request.turn,
             tsc_hz: process.info.header.tsc_hz,
             arena: team.address,
@@ -135,7 +145,8 @@ fn one(
         // There are at most MAX_CORES cores.
         let _ = workers.push(worker);
     }
-    let result = team.run(process, &mut workers, own_pages);
+    let targets = bench.processors(cores) - cores;
+    let result = team.run(process, &mut workers, own_pages, targets);
     if result.is_ok() {
         report(process, request, bench, variant, &workers);
     }
@@ -157,6 +168,8 @@ fn report(process: &Process, request: &Request, bench: &'static Benchmark, varia
     let ends = figures.iter().map(|f| f.end_ns.load(Relaxed)).max().unwrap_or(0);
     let per_core: heapless::Vec<u64, MAX_CORES> =
         figures.iter().map(|f| f.end_ns.load(Relaxed) - f.start_ns.load(Relaxed)).collect();
+    // An emulator has no caches and no distances.
+    let timed = !(bench.hardware_only() && emulated(process.info.cpu()));
     let record = Record {
         system: "corey",
         bench: bench.name,
@@ -164,8 +177,8 @@ fn report(process: &Process, request: &Request, bench: &'static Benchmark, varia
         cores: first.cores,
         iters: first.iters,
         turn: request.turn,
-        ns: ends - starts,
-        per_core_ns: &per_core,
+        ns: timed.then_some(ends - starts),
+        per_core_ns: if timed { &per_core } else { &[] },
         faults: sum(&|f| f.faults.load(Relaxed)),
         ipis: sum(&|f| f.ipis.load(Relaxed)),
         shootdowns: sum(&|f| f.shootdowns.load(Relaxed)),

@@ -26,6 +26,7 @@ pub(crate) struct Team {
     pub(crate) address: u64,
     slot: u64,
     cores: heapless::Vec<(Core, u64), MAX_CORES>,
+    targets: heapless::Vec<Core, MAX_CORES>,
 }
 
 /// Why a run did not come to its end.
@@ -87,16 +88,41 @@ impl Team {
         let share = sys().share_alloc(parent, Kinds::all(), pages, 2048, Home::Any, address(&name))?;
         let arena = segment(share, ARENA_PAGES * PAGE_BYTES, "arena")?;
         let (address, slot) = process.space.map(arena, ARENA_PAGES, MapFlags::WRITE)?;
-        Ok(Self { share, parent, arena, address, slot, cores: heapless::Vec::new() })
+        Ok(Self {
+            share,
+            parent,
+            arena,
+            address,
+            slot,
+            cores: heapless::Vec::new(),
+            targets: heapless::Vec::new(),
+        })
+    }
+
+    /// Takes core `number` for a worker that will run something there: this program is mapped, and a stack.
+    fn target(&mut self, process: &Process, number: u32) -> Result<(Core, u64), Error> {
+        let mut core = Core::take(self.share, number as u16, STACK_PAGES + SPARE_PAGES, 0)?;
+        core.space.mirror(&process.space, &mut |_| true)?;
+        let stack = segment(core.share, STACK_PAGES * PAGE_BYTES, "stack")?;
+        let (va, _) = core.space.map(stack, STACK_PAGES, MapFlags::WRITE)?;
+        // One per worker, and there are at most MAX_CORES.
+        let _ = self.targets.push(core);
+        Ok((core, va + STACK_PAGES * PAGE_BYTES - 8))
     }
 
     /// Takes the cores of `workers` but the first, runs all workers, the first one here. Waits for all.
+    /// With `targets` the cores after the workers' are taken too, one for each.
     pub(crate) fn run(
         &mut self,
         process: &mut Process,
         workers: &mut [Worker],
         pages: u64,
+        targets: u32,
     ) -> Result<(), Failure> {
+        let count = workers.len() as u32;
+        for worker in workers.iter_mut().take(targets as usize) {
+            worker.target = Some(self.target(process, count + worker.index)?);
+        }
         let arena = ObjRef { ..self.arena };
         let (first, others) = workers.split_first_mut().ok_or(Error::BadArgument)?;
         let mut threads = heapless::Vec::<Thread<'static>, MAX_CORES>::new();
@@ -114,7 +140,11 @@ impl Team {
             let args = [core::ptr::from_mut(worker) as u64, 0, 0, 0, 0, 0];
             let status = &worker.arena().status[index];
             let offset = (offset_of!(Arena, status) + index * size_of::<[u64; 2]>()) as u64;
-            let shares = [self.share, process.console];
+            let mut shares = heapless::Vec::<_, 3>::from_array([self.share, process.console]);
+            if let Some((target, _)) = &worker.target {
+                // The third of three.
+                let _ = shares.push(target.share);
+            }
             let thread = spawn(&core, (entry, top), args, &shares, (status, arena, offset))?;
             // One per core, and there are at most MAX_CORES.
             let _ = self.cores.push((core, u64::from(worker.index)));
@@ -133,7 +163,7 @@ impl Team {
 
     /// Gives cores, arena and share back.
     pub(crate) fn end(self, process: &mut Process) -> Result<(), Error> {
-        for (core, _) in self.cores {
+        for core in self.targets.into_iter().chain(self.cores.into_iter().map(|(core, _)| core)) {
             core.release();
         }
         process.space.unmap(self.slot)?;

@@ -4,9 +4,9 @@ use crate::arena::Arena;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use corey_abi::{Error, Id, MachineCalls, ObjRef, counter};
 use corey_lib_bench::region::Machine;
-use corey_lib_bench::{Order, Place, run_region};
+use corey_lib_bench::{Lock, Order, Place, run_region_between};
 use corey_libos_rt::sys::{marker, pause, rdtsc, sys};
-use corey_libos_rt::vm::Space;
+use corey_libos_rt::vm::{Core, Space};
 
 /// A worker: where it is, and what it may use.
 #[derive(Clone, Copy, Debug)]
@@ -26,6 +26,8 @@ pub struct Worker {
     pub share: Id,
     /// The share all workers hold.
     pub team: Id,
+    /// A core of its own that is free, and a stack there, in benchmarks that run something on one.
+    pub target: Option<(Core, u64)>,
     pub(crate) turn: bool,
     pub(crate) tsc_hz: u64,
     pub(crate) arena: u64,
@@ -56,6 +58,12 @@ impl Worker {
         ObjRef { share: self.team, object }
     }
 
+    /// A lock that all workers share.
+    #[must_use]
+    pub fn lock(&self) -> &'static Lock {
+        &self.arena().lock
+    }
+
     /// Runs the timed region of benchmark variant `ID`.
     ///
     /// # Errors
@@ -63,6 +71,20 @@ impl Worker {
     /// As `counter_read`.
     #[inline(always)]
     pub fn region<const ID: u32>(&self, operation: impl FnMut(u64)) -> Result<(), Error> {
+        self.region_between::<ID>(operation, |_| {})
+    }
+
+    /// As [`Worker::region`]; `between` follows each operation and is not counted.
+    ///
+    /// # Errors
+    ///
+    /// As `counter_read`.
+    #[inline(always)]
+    pub fn region_between<const ID: u32>(
+        &self,
+        operation: impl FnMut(u64),
+        between: impl FnMut(u64),
+    ) -> Result<(), Error> {
         let order = match (ID / 16, self.turn) {
             (3, _) => Order::Hops,
             (_, true) => Order::Turns,
@@ -74,7 +96,7 @@ impl Worker {
         // Once before, so that what the region's own frame touches is there.
         let mine = &arena.figures[self.index as usize];
         let before = counters()?;
-        let span = run_region::<ID, _>(self, place, operation);
+        let span = run_region_between::<ID, _>(self, place, operation, between);
         let after = counters()?;
         mine.start_ns.store(span.start_ns, Relaxed);
         mine.end_ns.store(span.end_ns, Relaxed);

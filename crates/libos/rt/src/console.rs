@@ -46,11 +46,18 @@ pub(crate) fn open(boot: Id, program: Id, space: &mut Space) -> Result<(), Error
             ObjRef { share, object }
         }
     };
+    keep(&DEVICE, device);
+    reopen(program, space)
+}
+
+/// Makes and maps a buffer of `program`'s own: at the start, and in a copy of a program, which has the statics
+/// of what it was copied from.
+pub(crate) fn reopen(program: Id, space: &mut Space) -> Result<(), Error> {
     let buffer = segment(program, PAGES * 4096, "console buffer")?;
     let (va, _) = space.map(buffer, PAGES, MapFlags::WRITE)?;
-    keep(&DEVICE, device);
     keep(&SEGMENT, buffer);
     BUFFER.store(va, Ordering::Release);
+    TAKEN.store(false, Ordering::Release);
     Ok(())
 }
 

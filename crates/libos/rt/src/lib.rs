@@ -30,7 +30,7 @@ pub use info::{Info, Module};
 pub use memory::{Shared, shared};
 pub use pages::SegmentPages;
 pub use panic::PANIC_VALUE;
-pub use process::{Process, Status, begin, exit, halt};
+pub use process::{Process, Status, begin, begin_copy, exit, halt};
 
 /// Makes `$main: fn(Process) -> Status` the program's entry.
 #[macro_export]

@@ -3,7 +3,7 @@
 use crate::console;
 use crate::info::Info;
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::{Id, MachineCalls, ObjRef, PcoreCalls, ShareCalls, control};
+use corey_abi::{Error, Id, MachineCalls, ObjRef, PcoreCalls, ShareCalls, control};
 use corey_libos_sys::{pause, sys};
 use corey_libos_vm::Space;
 
@@ -64,6 +64,20 @@ pub fn begin(address: u64) -> Process {
         pcore: sys().pcore_current().expect("a program runs on a pcore"),
         space,
     }
+}
+
+/// Makes the process of a copy of this program, which begins on another core with `program` as its own share; it
+/// does not hold the boot share.
+///
+/// # Errors
+///
+/// As the calls that make a console buffer.
+pub fn begin_copy(of: &Process, program: Id, pcore: ObjRef, tree: ObjRef) -> Result<Process, Error> {
+    FIRST.store(0, Ordering::Relaxed);
+    let mut space = of.space;
+    space.tree = tree;
+    console::reopen(program, &mut space)?;
+    Ok(Process { program, pcore, space, ..*of })
 }
 
 /// Ends the program: with the first one the machine's run, else its pcore's.

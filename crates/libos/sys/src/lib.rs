@@ -15,6 +15,7 @@ use corey_abi::{
     Client, Error, Home, Id, Name, ObjRef, SegmentCalls, Transport, UserPtr, Word, from_registers,
 };
 pub use corey_arch_x86_64_user::marker::{marker, pause, rdtsc};
+pub use corey_arch_x86_64_user::{fork, fork_point, upcall, upcall_entry};
 
 /// System calls by trap.
 #[derive(Clone, Copy, Debug, Default)]

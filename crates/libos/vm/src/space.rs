@@ -7,6 +7,8 @@ use corey_abi::{
 use corey_libos_sys::{address, address_mut, sys};
 
 const GIB: u64 = 1 << 30;
+/// Slots of a table that is read whole.
+const ROOM: usize = 64;
 
 /// A root tree and what is free in it.
 #[derive(Clone, Copy, Debug)]
@@ -131,7 +133,6 @@ impl Space {
     ///
     /// As `at_get`: `OutOfRange` beyond 64 slots.
     pub fn each(&self, each: &mut dyn FnMut(&Mapping)) -> Result<(), Error> {
-        const ROOM: usize = 64;
         let mut mappings = [Mapping::default(); ROOM];
         let mut table = TreeTable {
             mappings: core::ptr::from_mut(&mut mappings) as u64,
@@ -142,6 +143,24 @@ impl Space {
         let used = mappings.iter().take(table.count as usize);
         used.filter(|m| m.kind != mapping_kind::NONE).for_each(each);
         Ok(())
+    }
+
+    /// Sends faults and ticks that the kernel does not resolve to `handler`, on the stack below `stack`, with the
+    /// masked word at `masked`.
+    ///
+    /// # Errors
+    ///
+    /// As `at_get` (`OutOfRange` beyond 64 slots) and `at_set`.
+    pub fn set_handler(&self, handler: u64, stack: u64, masked: u64) -> Result<(), Error> {
+        let mut mappings = [Mapping::default(); ROOM];
+        let mut table = TreeTable {
+            mappings: core::ptr::from_mut(&mut mappings) as u64,
+            count: ROOM as u64,
+            ..TreeTable::default()
+        };
+        sys().at_get(self.tree, address_mut(&mut table))?;
+        let mut table = TreeTable { handler, stack, masked, ..table };
+        sys().at_set(self.tree, address_mut(&mut table))
     }
 
     /// Copies every mapping of `from` that `keep` says into this tree, and what addresses are free.

@@ -78,7 +78,7 @@ pub struct Thread<'a> {
 }
 
 impl<'a> Thread<'a> {
-    /// The thread whose end is reported in `status`.
+    /// A thread whose end is reported in `status`.
     #[must_use]
     pub fn at(status: &'a [AtomicU64; 2]) -> Self {
         Self { status }

@@ -34,6 +34,8 @@ pub struct Counts {
 pub(crate) struct CoreHardware {
     pub(crate) mmu: Mutex<Mmu>,
     pending: AtomicBool,
+    /// When the timer goes off, in ticks; 0 for never.
+    timer: AtomicU64,
     asleep: Mutex<()>,
     wake: Condvar,
     pub(crate) counts: [AtomicU64; 6],
@@ -71,6 +73,19 @@ impl Hardware {
     /// Takes the pending interrupt of `core`.
     pub(crate) fn take_interrupt(&self, core: CoreId) -> bool {
         self.core(core).pending.swap(false, Ordering::SeqCst)
+    }
+
+    /// Sets the timer of `core`.
+    pub(crate) fn set_timer(&self, core: CoreId, at: Option<u64>) {
+        self.core(core).timer.store(at.map_or(0, |at| at.max(1)), Ordering::SeqCst);
+    }
+
+    /// Whether the timer of `core` has gone off; then it is unset.
+    pub(crate) fn take_tick(&self, core: CoreId) -> bool {
+        let timer = &self.core(core).timer;
+        let at = timer.load(Ordering::SeqCst);
+        let now = self.failure.elapsed().as_nanos() as u64;
+        at != 0 && now >= at && timer.swap(0, Ordering::SeqCst) != 0
     }
 
     /// Sleeps until an interrupt is pending, `more` says so, or the machine stops.

@@ -15,6 +15,8 @@ const WRITE: u64 = 1 << 1;
 const USER: u64 = 1 << 2;
 /// Software bit: this entry is a leaf.
 const LEAF: u64 = 1 << 9;
+/// Software bit: a leaf of 2 MiB, or a piece of one in a TLB.
+const LARGE: u64 = 1 << 10;
 const NO_EXECUTE: u64 = 1 << 63;
 const FRAME: u64 = 0x000f_ffff_ffff_f000;
 
@@ -29,6 +31,14 @@ pub(crate) fn leaf(frame: Frame, access: Access) -> u64 {
         Access::Execute => 0,
     };
     frame.address() | PRESENT | USER | LEAF | rights
+}
+
+pub(crate) fn large_leaf(frame: Frame, access: Access) -> u64 {
+    leaf(frame, access) | LARGE
+}
+
+pub(crate) fn protect(entry: u64) -> u64 {
+    if entry & (PRESENT | LEAF) == PRESENT | LEAF { entry & !WRITE } else { entry }
 }
 
 pub(crate) fn table(frame: Frame) -> u64 {
@@ -92,11 +102,16 @@ impl Mmu {
         self.flush_all(ram);
     }
 
-    /// Forgets the leaf entry for `address`.
+    /// Forgets the leaf entry for `address`: of a 2 MiB page all that is cached.
     pub(crate) fn flush(&mut self, ram: &Ram, address: u64) {
-        if let Some(entry) = self.leaves.remove(&key(address, 0)) {
-            Self::release(ram, entry);
-        }
+        let (page, large) = (key(address, 0), key(address, 1));
+        self.leaves.retain(|cached, entry| {
+            let goes = *cached == page || *entry & LARGE != 0 && cached / 512 == large;
+            if goes {
+                Self::release(ram, *entry);
+            }
+            !goes
+        });
     }
 
     /// Forgets everything but the root.
@@ -174,13 +189,17 @@ impl Mmu {
             let entry = ram.word(frame, slot).load(Ordering::Acquire);
             match (decode(entry), level) {
                 (Entry::Absent, _) => return None,
-                (Entry::Leaf(_), 0) => {
+                (Entry::Leaf(_), 0) if entry & LARGE == 0 => {
                     // The neighbour first: it is not needed, only fetched.
                     let near = ram.word(frame, slot ^ 8).load(Ordering::Acquire);
                     if matches!(decode(near), Entry::Leaf(_)) {
                         self.remember(ram, failure, key(address, 0) ^ 1, near);
                     }
                     return Some(self.remember(ram, failure, key(address, 0), entry));
+                }
+                (Entry::Leaf(first), 1) if entry & LARGE != 0 && first.0.is_multiple_of(512) => {
+                    let piece = entry + (key(address, 0) % 512) * 4096;
+                    return Some(self.remember(ram, failure, key(address, 0), piece));
                 }
                 (Entry::Table(lower), 1..) => {
                     self.remember_table(ram, failure, level, address, lower);

@@ -1,11 +1,12 @@
 //! [`FakePlatform`]: one core's view of the machine.
 
-use crate::machine::{CoreHardware, Hardware, lock};
+use crate::machine::{CoreHardware, Hardware, PowerLost, lock};
 use crate::mmu::{self, Mmu};
 use corey_kernel_hal::{Access, Cause, CoreId, Entry, Frame, PAGE_SIZE, Platform, UserFault};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 /// The machine as one core sees it. Clones belong to the same core.
 #[derive(Clone)]
@@ -145,6 +146,14 @@ impl Platform for FakePlatform {
         mmu::leaf(frame, access)
     }
 
+    fn large_leaf(frame: Frame, access: Access) -> u64 {
+        mmu::large_leaf(frame, access)
+    }
+
+    fn protect(entry: u64) -> u64 {
+        mmu::protect(entry)
+    }
+
     fn table(frame: Frame) -> u64 {
         mmu::table(frame)
     }
@@ -184,6 +193,21 @@ impl Platform for FakePlatform {
     fn send_ipi(&self, target: CoreId) {
         self.count(IPIS);
         self.hardware.interrupt(target);
+    }
+
+    fn set_timer(&self, at: Option<u64>) {
+        self.hardware.set_timer(self.core, at);
+    }
+
+    fn sleep(&self) {
+        self.hardware.failure.check();
+        self.hardware.sleep(self.core, Duration::from_micros(200));
+        // Taken by the processor, not handed to the kernel.
+        self.hardware.take_interrupt(self.core);
+        self.hardware.take_tick(self.core);
+        if self.hardware.is_stopping() {
+            std::panic::resume_unwind(Box::new(PowerLost));
+        }
     }
 
     fn tsc(&self) -> u64 {

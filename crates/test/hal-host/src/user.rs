@@ -3,7 +3,7 @@
 use crate::core_loop::registers;
 use crate::platform::FakePlatform;
 use corey_abi::{Client, Error, Transport, Word, from_registers};
-use corey_kernel_hal::{Cause, Fault, Outcome, Platform, Traps, UserContext, UserFault};
+use corey_kernel_hal::{Cause, Fault, Outcome, Platform, Registers, Traps, UserContext, UserFault};
 
 /// The program's context ended, or was replaced: what it asked for has no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +14,15 @@ pub struct User<'a> {
     core: &'a mut dyn Traps,
     platform: FakePlatform,
     context: UserContext,
+    /// What an upcall changes.
+    registers: Registers,
     left: Option<Outcome>,
 }
 
 impl<'a> User<'a> {
     pub(crate) fn new(core: &'a mut dyn Traps, platform: FakePlatform, context: UserContext) -> Self {
-        Self { core, platform, context, left: None }
+        let registers = Registers { rip: context.entry, rsp: context.stack, ..registers() };
+        Self { core, platform, context, registers, left: None }
     }
 
     pub(crate) fn take_left(&mut self) -> Option<Outcome> {
@@ -30,6 +33,13 @@ impl<'a> User<'a> {
     #[must_use]
     pub fn context(&self) -> UserContext {
         self.context
+    }
+
+    /// Instruction and stack pointer, where the last upcall led; then puts `back` there, as a return does.
+    pub fn follow_upcall(&mut self, back: (u64, u64)) -> (u64, u64) {
+        let now = (self.registers.rip, self.registers.rsp);
+        (self.registers.rip, self.registers.rsp) = back;
+        now
     }
 
     /// Whether the context is over.
@@ -58,8 +68,12 @@ impl<'a> User<'a> {
     pub fn interrupts(&mut self) {
         let core = self.platform.core();
         if self.left.is_none() && self.platform.hardware().take_interrupt(core) {
-            let outcome = self.core.interrupt(&mut registers());
+            let outcome = self.core.interrupt(&mut self.registers);
             // The caller sees by `has_left` where that led.
+            let _ = self.follow(outcome);
+        }
+        if self.left.is_none() && self.platform.hardware().take_tick(core) {
+            let outcome = self.core.tick(&mut self.registers);
             let _ = self.follow(outcome);
         }
     }
@@ -97,8 +111,14 @@ impl<'a> User<'a> {
             match make(&self.platform) {
                 Ok(value) => return Ok(value),
                 Err(UserFault { address }) => {
-                    let outcome = self.core.page_fault(Fault { address, cause, code: 4 }, &mut registers());
+                    let before = self.registers.rip;
+                    let fault = Fault { address, cause, code: 4 };
+                    let outcome = self.core.page_fault(fault, &mut self.registers);
                     self.follow(outcome)?;
+                    if self.registers.rip != before {
+                        // The program is in its handler now.
+                        return Err(Left);
+                    }
                 }
             }
         }

@@ -55,6 +55,23 @@ pub struct Counts {
     pub events_rep: u64,
 }
 
+impl Counts {
+    fn plus(self, other: &Self) -> Self {
+        Self {
+            insn_user: self.insn_user + other.insn_user,
+            insn_kernel: self.insn_kernel + other.insn_kernel,
+            rep: self.rep + other.rep,
+            locked: self.locked + other.locked,
+            mmio: self.mmio + other.mmio,
+            icr: self.icr + other.icr,
+            cr3: self.cr3 + other.cr3,
+            invlpg: self.invlpg + other.invlpg,
+            events: self.events + other.events,
+            events_rep: self.events_rep + other.events_rep,
+        }
+    }
+}
+
 /// A place where lines move: instruction address and line number.
 pub type Pair = (u64, u64);
 
@@ -74,8 +91,12 @@ pub struct Figures {
     pub cores: Vec<(usize, Vec<Counts>)>,
     /// Machine-wide operations.
     pub machine: Vec<Counts>,
+    /// The same, of the core that began and the core that ended each: without those that only wait meanwhile.
+    pub ends: Vec<Counts>,
     /// Where lines moved in one core's operations.
     pub hot: HashMap<Pair, Heat>,
+    /// Where lines moved in machine-wide operations and no core's own.
+    pub hot_machine: HashMap<Pair, Heat>,
     /// Markers that came out of order; anything but 0 makes the figures doubtful.
     pub misplaced: u64,
 }
@@ -85,6 +106,8 @@ struct Cpu {
     tracked: bool,
     open: Option<Counts>,
     done: Vec<Counts>,
+    /// This core's part of the open machine-wide operation.
+    part: Counts,
     /// The latest instruction, to tell a `rep`'s first execution from its iterations.
     latest_pc: u64,
     /// Whether this execution of a `rep` has accessed memory, so that it is an iteration.
@@ -99,9 +122,12 @@ pub struct Meter {
     cpus: Vec<Cpu>,
     directory: Directory,
     directory_on: bool,
-    machine_open: Option<Counts>,
+    /// The core that began the open machine-wide operation.
+    machine_open: Option<usize>,
     machine_done: Vec<Counts>,
+    ends_done: Vec<Counts>,
     hot: HashMap<Pair, Heat>,
+    hot_machine: HashMap<Pair, Heat>,
     misplaced: u64,
 }
 
@@ -113,7 +139,9 @@ impl Default for Meter {
             directory_on: false,
             machine_open: None,
             machine_done: Vec::new(),
+            ends_done: Vec::new(),
             hot: HashMap::new(),
+            hot_machine: HashMap::new(),
             misplaced: 0,
         }
     }
@@ -150,10 +178,19 @@ impl Meter {
             Kind::Begin | Kind::End => {}
             Kind::MachineBegin => {
                 self.misplaced += u64::from(self.machine_open.is_some());
-                self.machine_open = Some(Counts::default());
+                self.machine_open = Some(cpu);
+                self.cpus.iter_mut().for_each(|state| state.part = Counts::default());
             }
             Kind::MachineEnd => match self.machine_open.take() {
-                Some(counts) => self.machine_done.push(counts),
+                Some(begun) => {
+                    let all = self.cpus.iter().fold(Counts::default(), |sum, state| sum.plus(&state.part));
+                    let mut ends = self.cpus[begun].part;
+                    if begun != cpu {
+                        ends = ends.plus(&self.cpus[cpu].part);
+                    }
+                    self.machine_done.push(all);
+                    self.ends_done.push(ends);
+                }
                 None => self.misplaced += 1,
             },
             Kind::Forget => self.directory.forget(),
@@ -167,7 +204,9 @@ impl Meter {
         self.machine_open = None;
         let mut figures = Figures {
             machine: std::mem::take(&mut self.machine_done),
+            ends: std::mem::take(&mut self.ends_done),
             hot: std::mem::take(&mut self.hot),
+            hot_machine: std::mem::take(&mut self.hot_machine),
             misplaced: std::mem::take(&mut self.misplaced),
             cores: Vec::new(),
         };
@@ -183,11 +222,12 @@ impl Meter {
 
     /// Adds to this core's open operation and to the machine's.
     fn count(&mut self, cpu: usize, add: impl Fn(&mut Counts)) {
-        if let Some(counts) = &mut self.cpus[cpu].open {
+        let state = &mut self.cpus[cpu];
+        if let Some(counts) = &mut state.open {
             add(counts);
         }
-        if let Some(counts) = &mut self.machine_open {
-            add(counts);
+        if self.machine_open.is_some() {
+            add(&mut state.part);
         }
     }
 
@@ -242,8 +282,13 @@ impl Meter {
             return;
         }
         state.counted.push(line);
-        if state.open.is_some() {
-            let heat = self.hot.entry((code.pc, line)).or_default();
+        let hot = match (state.open, self.machine_open) {
+            (Some(_), _) => Some(&mut self.hot),
+            (None, Some(_)) => Some(&mut self.hot_machine),
+            (None, None) => None,
+        };
+        if let Some(hot) = hot {
+            let heat = hot.entry((code.pc, line)).or_default();
             heat.events += 1;
             heat.vaddr = vaddr;
         }
@@ -365,6 +410,25 @@ mod tests {
         let counts = figures.machine[0];
         assert_eq!((counts.insn_user, counts.insn_kernel, counts.events), (1, 1, 1));
         assert!(figures.hot.is_empty());
+        assert_eq!(figures.hot_machine[&(KERNEL.pc, 1)].events, 1);
+    }
+
+    #[test]
+    fn the_ends_leave_out_cores_that_only_wait() {
+        let mut meter = Meter::default();
+        meter.marker(0, Kind::TrackOn);
+        for _ in 0..2 {
+            meter.marker(0, Kind::MachineBegin);
+            meter.execute(0, &USER);
+            meter.execute(1, &KERNEL);
+            (0..9).for_each(|_| meter.execute(2, &USER));
+            meter.marker(1, Kind::MachineEnd);
+        }
+        meter.marker(0, Kind::TrackOff);
+        let figures = meter.marker(0, Kind::Report).unwrap();
+        let counts = |user| Counts { insn_user: user, insn_kernel: 1, ..Counts::default() };
+        assert_eq!(figures.machine, [counts(10), counts(10)]);
+        assert_eq!(figures.ends, [counts(1), counts(1)]);
     }
 
     #[test]

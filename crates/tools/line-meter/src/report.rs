@@ -4,7 +4,9 @@ use std::fmt::Write;
 
 use corey_lib_bench::table;
 
-use crate::meter::{Counts, Figures};
+use std::collections::HashMap;
+
+use crate::meter::{Counts, Figures, Heat, Pair};
 
 type Field = (&'static str, fn(&Counts) -> u64);
 
@@ -21,7 +23,7 @@ const FIELDS: [Field; 8] = [
 ];
 
 /// Returns the lines of one report of benchmark variant `id`: one `count` line for each core, one
-/// for the machine if it had operations, `hot` lines for the `most` hottest pairs, and one
+/// for the machine and one for both ends if it had operations, `hot` lines for the `most` hottest pairs, and one
 /// `meter` line that says what was left out.
 ///
 /// `number` counts the reports from 0: the n-th belongs to the guest's n-th record.
@@ -33,14 +35,22 @@ pub fn lines(number: u64, id: u32, figures: &Figures, most: usize) -> String {
     }
     if !figures.machine.is_empty() {
         line(&mut text, id, &format!("{head},\"machine\":true"), &figures.machine);
+        line(&mut text, id, &format!("{head},\"machine\":\"ends\""), &figures.ends);
     }
-    let mut pairs: Vec<_> = figures.hot.iter().collect();
-    pairs.sort_by_key(|(pair, heat)| (std::cmp::Reverse(heat.events), **pair));
-    for ((pc, line), heat) in pairs.iter().take(most) {
+    let sorted = |hot: &'_ HashMap<Pair, Heat>| {
+        let mut pairs: Vec<(Pair, Heat)> = hot.iter().map(|(pair, heat)| (*pair, *heat)).collect();
+        pairs.sort_by_key(|(pair, heat)| (std::cmp::Reverse(heat.events), *pair));
+        pairs
+    };
+    let (pairs, machine) = (sorted(&figures.hot), sorted(&figures.hot_machine));
+    let shown = pairs.iter().take(most).map(|pair| (pair, ""));
+    for (((pc, line), heat), who) in
+        shown.chain(machine.iter().take(most).map(|pair| (pair, "\"machine\":true,")))
+    {
         put(
             &mut text,
             format_args!(
-                "{{\"record\":\"hot\",{head},\"bench\":{id},\"symbol_pc\":\"{pc:#x}\",\"line\":\"{:#x}\",\
+                "{{\"record\":\"hot\",{head},{who}\"bench\":{id},\"symbol_pc\":\"{pc:#x}\",\"line\":\"{:#x}\",\
                  \"vaddr\":\"{:#x}\",\"events\":{}}}",
                 line << crate::directory::LINE_SHIFT,
                 heat.vaddr,
@@ -119,7 +129,6 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::meter::Heat;
 
     fn operation(insn_user: u64, events: u64) -> Counts {
         Counts { insn_user, events, ..Counts::default() }
@@ -139,6 +148,16 @@ mod tests {
             assert!(first.contains(part), "{part} in {first}");
         }
         assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn the_machine_has_lines_of_its_own() {
+        let machine = vec![operation(50, 4)];
+        let figures = Figures { machine, ends: vec![operation(20, 3)], ..Figures::default() };
+        let text = lines(0, table::RUN_DEFAULT, &figures, 2);
+        let found: Vec<_> = text.lines().collect();
+        assert!(found[0].contains("\"machine\":true,\"ops\":1,\"insn_user\":50"), "{text}");
+        assert!(found[1].contains("\"machine\":\"ends\",\"ops\":1,\"insn_user\":20"), "{text}");
     }
 
     #[test]

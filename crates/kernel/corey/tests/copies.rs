@@ -1,0 +1,323 @@
+//! Copies of segments, and 2 MiB pages, on whole kernels with stale TLBs.
+
+mod common;
+
+use common::*;
+use corey_abi::{
+    AddressTreeCalls, Error, Home, Id, ObjRef, SegmentCalls, ShareCalls, copy_mode, grain, segment_flag,
+    tree_kind,
+};
+use corey_test_hal_host::User;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+const VA: u64 = 0x6000_0000_0000;
+const GIB: u64 = 1 << 30;
+
+fn copy(user: &mut User<'_>, from: ObjRef, share: Id, mode: u64) -> Result<ObjRef, Error> {
+    let at = name(user, "copy");
+    let object = user.sys().segment_copy(from, share, mode, Home::Any, at)?;
+    Ok(ObjRef { share, object })
+}
+
+fn large(user: &mut User<'_>, share: Id, bytes: u64) -> Result<ObjRef, Error> {
+    let at = name(user, "large");
+    let object = user.sys().segment_alloc(share, bytes, Home::Any, segment_flag::LARGE, at)?;
+    Ok(ObjRef { share, object })
+}
+
+#[test]
+fn a_copy_and_its_source_never_see_each_others_writes() {
+    for mode in [copy_mode::NOW, copy_mode::ON_WRITE, copy_mode::ON_REFERENCE] {
+        let booted = boot(1);
+        booted.on(0, move |user| {
+            let first = start(user);
+            let source = segment(user, first.boot, 8).unwrap();
+            map(user, first.tree, 100, source, VA, 8).unwrap();
+            for page in 0..6 {
+                user.write(VA + page * 4096, 100 + page).unwrap();
+            }
+            let copied = copy(user, source, first.boot, mode).unwrap();
+            map(user, first.tree, 101, copied, VA + GIB, 8).unwrap();
+            // The source is written after the copy was made, the copy before and after it was read.
+            user.write(VA, 1).unwrap();
+            assert_eq!(user.read(VA + GIB), Ok(100), "mode {mode}: a write went through to the copy");
+            user.write(VA + GIB + 4096, 2).unwrap();
+            assert_eq!(user.read(VA + 4096), Ok(101), "mode {mode}: a write went through to the source");
+            assert_eq!(user.read(VA + GIB + 2 * 4096), Ok(102));
+            user.write(VA + GIB + 2 * 4096, 3).unwrap();
+            assert_eq!(user.read(VA + 2 * 4096), Ok(102));
+            // Pages nobody had touched are zero on both sides, and apart.
+            user.write(VA + 7 * 4096, 9).unwrap();
+            assert_eq!(user.read(VA + GIB + 7 * 4096), Ok(0));
+            assert_eq!(user.read(VA + GIB + 5 * 4096), Ok(105));
+        });
+        audit(&booted);
+    }
+}
+
+#[test]
+fn chains_of_copies_end_in_every_order() {
+    // Source, its copy, and the copy's copy: a page stays until the last of them goes.
+    for order in [[0, 1, 2], [0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1], [2, 1, 0]] {
+        for mode in [copy_mode::ON_WRITE, copy_mode::ON_REFERENCE] {
+            let booted = boot(1);
+            booted.on(0, move |user| {
+                let first = start(user);
+                let a = segment(user, first.boot, 3).unwrap();
+                map(user, first.tree, 100, a, VA, 3).unwrap();
+                (0..3).for_each(|page| user.write(VA + page * 4096, 7 + page).unwrap());
+                let b = copy(user, a, first.boot, mode).unwrap();
+                let c = copy(user, b, first.boot, mode).unwrap();
+                map(user, first.tree, 101, b, VA + GIB, 3).unwrap();
+                map(user, first.tree, 102, c, VA + 2 * GIB, 3).unwrap();
+                user.write(VA + GIB, 1).unwrap();
+                user.write(VA + 2 * GIB + 4096, 2).unwrap();
+                let all = [a, b, c];
+                for (done, which) in order.into_iter().enumerate() {
+                    user.sys().share_delobj(all[which]).unwrap();
+                    for &left in &order[done + 1..] {
+                        let base = VA + left as u64 * GIB;
+                        assert_eq!(user.read(base + 8192), Ok(9));
+                        assert_eq!(user.read(base), Ok(if left == 1 { 1 } else { 7 }));
+                        assert_eq!(user.read(base + 4096), Ok(if left == 2 { 2 } else { 8 }));
+                    }
+                }
+            });
+            audit(&booted);
+        }
+    }
+}
+
+#[test]
+fn the_last_holder_of_a_page_keeps_it_without_a_copy() {
+    let booted = boot(1);
+    booted.on(0, |user| {
+        let first = start(user);
+        let a = segment(user, first.boot, 1).unwrap();
+        map(user, first.tree, 100, a, VA, 1).unwrap();
+        user.write(VA, 5).unwrap();
+        let b = copy(user, a, first.boot, copy_mode::ON_WRITE).unwrap();
+        user.sys().share_delobj(b).unwrap();
+    });
+    booted.on(0, |user| {
+        // What died in an earlier entry is freed when the next object is made.
+        segment(user, start(user).boot, 1).unwrap();
+        let before = user.platform().translation(VA);
+        user.write(VA, 6).unwrap();
+        assert_eq!(user.platform().translation(VA), before, "a page of one's own was copied");
+    });
+    audit(&booted);
+}
+
+#[test]
+fn cut_pages_of_a_copy_leave_the_source_whole() {
+    let booted = boot(1);
+    booted.on(0, |user| {
+        let first = start(user);
+        let a = segment(user, first.boot, 4).unwrap();
+        map(user, first.tree, 100, a, VA, 4).unwrap();
+        (0..4).for_each(|page| user.write(VA + page * 4096, 7).unwrap());
+        let b = copy(user, a, first.boot, copy_mode::ON_WRITE).unwrap();
+        user.sys().segment_set_nbytes(b, 4096).unwrap();
+        user.sys().segment_set_nbytes(b, 4 * 4096).unwrap();
+        map(user, first.tree, 101, b, VA + GIB, 4).unwrap();
+        assert_eq!((user.read(VA + GIB), user.read(VA + GIB + 4096)), (Ok(7), Ok(0)));
+        assert_eq!(user.read(VA + 3 * 4096), Ok(7));
+    });
+    audit(&booted);
+}
+
+/// Cores write source and copy at once, each page from two sides, while copies come and go: every page keeps
+/// what its own side wrote.
+#[test]
+fn sides_that_break_a_page_at_once_part_for_good() {
+    const CORES: u16 = 8;
+    const PAGES: u64 = 16;
+    let booted = boot(usize::from(CORES));
+    let rounds = Arc::new(AtomicU64::new(0));
+    let stop = Arc::new(AtomicBool::new(false));
+    let (source, tree) = booted.on(0, |user| {
+        let first = start(user);
+        let source = segment(user, first.boot, PAGES).unwrap();
+        let tree = interior(user, first.boot).unwrap();
+        map(user, tree, 0, source, 0, PAGES).unwrap();
+        link(user, first.tree, 100, tree, VA).unwrap();
+        (0..PAGES).for_each(|page| user.write(VA + page * 4096, 1).unwrap());
+        for core in 1..CORES {
+            let made = thread(user, first.boot, u64::from(core)).unwrap();
+            // Half of them through the interior tree, half through their own roots.
+            if core % 2 == 0 {
+                link(user, made.tree, 1, tree, VA).unwrap();
+            } else {
+                map(user, made.tree, 1, source, VA, PAGES).unwrap();
+            }
+            run(user, made, &[]).unwrap();
+        }
+        (source, tree)
+    });
+    let writers: Vec<_> = (1..CORES)
+        .map(|core| {
+            let (stop, rounds) = (Arc::clone(&stop), Arc::clone(&rounds));
+            booted.start(core, move |user| {
+                let own = 8 * u64::from(core);
+                let mut turns = 0_u64;
+                while !stop.load(Ordering::Acquire) {
+                    let value = 1000 + rounds.load(Ordering::Acquire);
+                    for page in 0..PAGES {
+                        let at = VA + page * 4096 + own;
+                        user.write(at, value).unwrap();
+                        assert_eq!(user.read(at), Ok(value), "core {core} lost its own write");
+                    }
+                    turns += 1;
+                }
+                turns
+            })
+        })
+        .collect();
+    booted.on(0, move |user| {
+        let first = start(user);
+        for round in 0..40 {
+            rounds.store(round, Ordering::Release);
+            let mode = 1 + round % 2;
+            let copied = copy(user, source, first.boot, mode).unwrap();
+            map(user, first.tree, 101, copied, VA + GIB, PAGES).unwrap();
+            for page in 0..PAGES {
+                let at = VA + GIB + page * 4096;
+                assert_eq!(user.read(at), Ok(1), "what nobody writes changed");
+                let before: Vec<_> = (1..CORES).map(|c| user.read(at + 8 * u64::from(c)).unwrap()).collect();
+                user.write(at, 2).unwrap();
+                let after: Vec<_> = (1..CORES).map(|c| user.read(at + 8 * u64::from(c)).unwrap()).collect();
+                assert_eq!(before, after, "a copy changed under its reader");
+                assert_eq!(user.read(VA + page * 4096), Ok(1), "a write to the copy reached the source");
+            }
+            user.sys().share_delobj(copied).unwrap();
+        }
+    });
+    stop.store(true, Ordering::Release);
+    assert!(writers.iter().map(|writer| booted.wait(writer)).sum::<u64>() > 0);
+    audit(&booted);
+    booted.on(0, move |user| {
+        user.sys().share_delobj(tree).unwrap();
+        user.sys().share_delobj(source).unwrap();
+    });
+    audit(&booted);
+}
+
+#[test]
+fn large_pages_are_mapped_copied_cut_and_given_back() {
+    const LARGE: u64 = 2 << 20;
+    let booted = boot(2);
+    booted.on(0, |user| {
+        let first = start(user);
+        let source = large(user, first.boot, LARGE + 1).unwrap();
+        assert_eq!(user.sys().segment_get_nbytes(source), Ok(2 * LARGE));
+        assert_eq!(map(user, first.tree, 100, source, VA + 4096, 512), Err(Error::Misaligned));
+        assert_eq!(map(user, first.tree, 100, source, VA, 511), Err(Error::Misaligned));
+        map(user, first.tree, 100, source, VA, 1024).unwrap();
+        for at in [0, 4096, LARGE - 8, LARGE, 2 * LARGE - 8] {
+            assert_eq!(user.read(VA + at), Ok(0));
+            user.write(VA + at, at + 1).unwrap();
+        }
+        let copied = copy(user, source, first.boot, copy_mode::ON_WRITE).unwrap();
+        map(user, first.tree, 101, copied, VA + GIB, 1024).unwrap();
+        user.write(VA + LARGE, 3).unwrap();
+        assert_eq!(user.read(VA + GIB + LARGE), Ok(LARGE + 1));
+        assert_eq!(user.read(VA + GIB + 4096), Ok(4097));
+        user.sys().segment_set_nbytes(source, LARGE).unwrap();
+        user.sys().segment_set_nbytes(source, 2 * LARGE).unwrap();
+        assert_eq!((user.read(VA), user.read(VA + LARGE)), (Ok(1), Ok(0)));
+        // In an interior tree of 2 MiB there is no place for a 2 MiB page.
+        let at = name(user, "small grain");
+        let small = user.sys().at_alloc(first.boot, tree_kind::INTERIOR, grain::MIB2, Home::Any, at).unwrap();
+        let small = ObjRef { share: first.boot, object: small };
+        assert_eq!(map(user, small, 0, source, 0, 512), Err(Error::NotPermitted));
+        user.sys().share_delobj(source).unwrap();
+        assert_eq!(user.read(VA + GIB + 2 * LARGE - 8), Ok(2 * LARGE - 7));
+    });
+    audit(&booted);
+    // Memory in 2 MiB pages can be used up, comes back, and can be cut into small pages.
+    booted.on(0, |user| {
+        let first = start(user);
+        let all = large(user, first.boot, 64 << 20).unwrap_err();
+        assert_eq!(all, Error::QuotaExceeded);
+        for _ in 0..3 {
+            let some = large(user, first.boot, 8 << 20).unwrap();
+            map(user, first.tree, 102, some, VA + 4 * GIB, 2048).unwrap();
+            (0..4).for_each(|page| user.write(VA + 4 * GIB + page * LARGE, 1).unwrap());
+            user.sys().share_delobj(some).unwrap();
+            clear(user, first.tree, 102).unwrap();
+        }
+        let small = segment(user, first.boot, 3000).unwrap();
+        map(user, first.tree, 103, small, VA + 5 * GIB, 3000).unwrap();
+        (0..3000).for_each(|page| user.write(VA + 5 * GIB + page * 4096, 1).unwrap());
+        user.sys().share_delobj(small).unwrap();
+    });
+    audit(&booted);
+}
+
+#[test]
+fn a_tree_is_linked_where_pages_were_mapped_before() {
+    let booted = boot(1);
+    booted.on(0, |user| {
+        let first = start(user);
+        let object = segment(user, first.boot, 4).unwrap();
+        for grain in [grain::MIB2, grain::GIB1, grain::GIB512] {
+            map(user, first.tree, 100, object, VA, 4).unwrap();
+            user.write(VA, 1).unwrap();
+            clear(user, first.tree, 100).unwrap();
+            let at = name(user, "tree");
+            let tree = user.sys().at_alloc(first.boot, tree_kind::INTERIOR, grain, Home::Any, at).unwrap();
+            let tree = ObjRef { share: first.boot, object: tree };
+            map(user, tree, 0, object, 0, 4).unwrap();
+            link(user, first.tree, 100, tree, VA).unwrap();
+            assert_eq!(user.read(VA), Ok(1));
+            user.sys().share_delobj(tree).unwrap();
+            clear(user, first.tree, 100).unwrap();
+        }
+    });
+    audit(&booted);
+}
+
+#[test]
+fn interior_trees_of_every_grain_are_linked_by_two_roots_at_two_places() {
+    let booted = boot(2);
+    let (trees, object) = booted.on(0, |user| {
+        let first = start(user);
+        let object = segment(user, first.boot, 4).unwrap();
+        let mut trees = Vec::new();
+        let made = thread(user, first.boot, 1).unwrap();
+        for (number, grain) in [grain::MIB2, grain::GIB1, grain::GIB512].into_iter().enumerate() {
+            let at = name(user, "tree");
+            let tree = user.sys().at_alloc(first.boot, tree_kind::INTERIOR, grain, Home::Any, at).unwrap();
+            let tree = ObjRef { share: first.boot, object: tree };
+            map(user, tree, 0, object, 4096, 4).unwrap();
+            let number = number as u64;
+            link(user, first.tree, 100 + number, tree, VA + (number << 39)).unwrap();
+            link(user, made.tree, 1 + number, tree, (VA >> 1) + (number << 39)).unwrap();
+            assert_eq!(
+                link(user, first.tree, 110, tree, VA + (8 << 39) + (1 << (grain - 1))),
+                Err(Error::Misaligned)
+            );
+            trees.push(tree);
+        }
+        (0..3).for_each(|n| user.write(VA + (n << 39) + 4096, 5).unwrap());
+        run(user, made, &[]).unwrap();
+        (trees, object)
+    });
+    booted.on(1, |user| {
+        for number in 0..3_u64 {
+            let at = (VA >> 1) + (number << 39) + 4096;
+            assert_eq!(user.read(at), Ok(5));
+            user.write(at + 8 + number * 8, 6).unwrap();
+        }
+    });
+    booted.on(0, move |user| {
+        (0..3_u64).for_each(|n| assert_eq!(user.read(VA + (n << 39) + 4096 + 8 + n * 8), Ok(6)));
+        // Unlinked and ended while the other core has it attached.
+        clear(user, start(user).tree, 101).unwrap();
+        trees.iter().for_each(|tree| user.sys().share_delobj(*tree).unwrap());
+        user.sys().share_delobj(object).unwrap();
+    });
+    audit(&booted);
+}

@@ -1,0 +1,68 @@
+//! Pages that several segments have: copies that have not been made yet.
+//!
+//! A frame's descriptor counts the page slots that refer to it. The count is written by whoever holds one of
+//! those slots in the state `Revoking`, so it never goes from 1 up behind the last holder's back.
+
+use crate::frames::Owned;
+use crate::memory::Memory;
+use crate::page::DataFrame;
+use core::sync::atomic::Ordering;
+use corey_kernel_hal::Frame;
+
+/// Some core may have read the page through a segment that has left it: it is freed after every core was out
+/// of the kernel.
+const WIDE: u32 = 1 << 31;
+
+/// One slot's part in a page. Dropping it leaks the page, which an audit finds: release it.
+#[derive(Debug)]
+#[must_use = "a dropped part is never given back"]
+pub struct Part(pub(crate) Frame);
+
+/// A page whose last part was released.
+#[derive(Debug)]
+pub struct Released {
+    /// The page.
+    pub frame: Owned,
+    /// Whether cores that used it through another segment may still be in the kernel.
+    pub wide: bool,
+}
+
+impl Memory {
+    /// A page that one slot has gets a second one.
+    pub(crate) fn share_first(&self, page: DataFrame) {
+        self.info(page.frame()).sharers().store(2, Ordering::Relaxed);
+    }
+
+    /// A shared page gets one more slot.
+    pub(crate) fn share_more(&self, page: DataFrame) {
+        self.info(page.frame()).sharers().fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Whether the slot that asks, and holds its page in the state `Revoking`, is the only one that has it.
+    #[must_use]
+    pub fn is_only(&self, page: DataFrame) -> bool {
+        self.info(page.frame()).sharers().load(Ordering::Acquire) & !WIDE == 1
+    }
+
+    /// For audits: counts a part out or back in; true when it was the last one out.
+    pub(crate) fn count(&self, page: DataFrame, out: bool) -> bool {
+        let sharers = self.info(page.frame()).sharers();
+        if out {
+            sharers.fetch_sub(1, Ordering::Relaxed) & !WIDE == 1
+        } else {
+            sharers.fetch_add(1, Ordering::Relaxed);
+            false
+        }
+    }
+
+    /// Gives a slot's part back. `wide` says that other cores may have used the page through it; all its
+    /// mappings are gone, acknowledged. The page, when that was the last part.
+    pub fn release(&self, part: Part, wide: bool) -> Option<Released> {
+        let sharers = self.info(part.0).sharers();
+        if wide {
+            sharers.fetch_or(WIDE, Ordering::Relaxed);
+        }
+        let before = sharers.fetch_sub(1, Ordering::AcqRel);
+        (before & !WIDE == 1).then_some(Released { frame: Owned(part.0), wide: before & WIDE != 0 })
+    }
+}

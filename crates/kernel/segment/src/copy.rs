@@ -1,0 +1,160 @@
+//! Copies of segments: now, on write, on reference.
+
+use crate::segment::{PageSize, Segment};
+use corey_abi::Error;
+use corey_kernel_hal::Platform;
+use corey_kernel_mem::{Copying, PageSlot, PageState, Refused, Source};
+use corey_kernel_object::{Ctx, Entered, Handle, Take};
+use corey_lib_sync::Relax;
+
+/// When the pages of a copy are copied.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Now,
+    OnWrite,
+    OnReference,
+}
+
+/// Fills `to`, which no other core can reach yet, from `from`, whose change was begun.
+///
+/// ```text
+/// each page     Present → Revoking (nobody maps it for writing from here on)
+/// all of them   write-protect every mapping, acks
+/// each page     Revoking → Cow, and Cow in the copy
+/// ```
+///
+/// # Errors
+///
+/// [`Error::NoMemory`]; `from` is then as before.
+pub(crate) fn copy<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    from: Handle<'_, Segment>,
+    to: Handle<'_, Segment>,
+    mode: Mode,
+) -> Result<(), Error> {
+    // Pages are read through the direct map.
+    from.header().seen().insert(ctx.core());
+    match mode {
+        Mode::Now => copy_now(ctx, from, to),
+        Mode::OnWrite => copy_later(ctx, inside, from, to, false),
+        Mode::OnReference => copy_later(ctx, inside, from, to, true),
+    }
+}
+
+/// First 4 KiB pages of the pages of `to`.
+fn pages(to: Handle<'_, Segment>) -> impl Iterator<Item = u64> + use<> {
+    (0..to.npages()).step_by(to.page_size().pages() as usize)
+}
+
+fn copy_now<P: Platform>(
+    ctx: &mut Ctx<P>,
+    from: Handle<'_, Segment>,
+    to: Handle<'_, Segment>,
+) -> Result<(), Error> {
+    let platform = ctx.local.platform.clone();
+    for page in pages(to) {
+        ctx.serve_every(page);
+        // An absent page reads zero, and so does its copy.
+        let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
+            break;
+        };
+        copy_page(ctx, from.page_size(), source, target)?;
+    }
+    Ok(())
+}
+
+/// Copies one page, if there is one.
+fn copy_page<P: Platform>(
+    ctx: &mut Ctx<P>,
+    size: PageSize,
+    source: &PageSlot,
+    target: &PageSlot,
+) -> Result<(), Error> {
+    let platform = ctx.local.platform.clone();
+    if matches!(source.load(), PageState::Absent) {
+        return Ok(());
+    }
+    let frame = match size {
+        PageSize::Small => ctx.alloc(Source::Nearest)?,
+        PageSize::Large => ctx.alloc_large(Source::Nearest)?,
+    };
+    let copied = loop {
+        // What was there before `alloc` may be gone: it may have waited.
+        let (PageState::Present(data) | PageState::Cow(data) | PageState::Reference(data)) = source.load()
+        else {
+            if source.load() == PageState::Absent {
+                ctx.free(frame);
+                return Ok(());
+            }
+            ctx.relax();
+            continue;
+        };
+        break match size {
+            PageSize::Small => frame.copy_of(&platform, data),
+            // The page cannot go meanwhile: cutting it waits for the end of this copy (`begin_change`), and
+            // breaking it keeps it until this core, which is in `seen`, has left the kernel.
+            PageSize::Large => frame.copy_of_large(&platform, data, || ctx.local.serve_mailbox()),
+        };
+    };
+    if let Err(frame) = target.install(copied) {
+        ctx.free(frame.into_owned());
+    }
+    Ok(())
+}
+
+fn copy_later<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    from: Handle<'_, Segment>,
+    to: Handle<'_, Segment>,
+    on_reference: bool,
+) -> Result<(), Error> {
+    let platform = ctx.local.platform.clone();
+    let size = from.page_size();
+    let mut result = Ok(());
+    // Pages to be write-protected: first, and first above the last.
+    let (mut first, mut end) = (u64::MAX, 0);
+    for page in pages(to) {
+        ctx.serve_every(page);
+        let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
+            break;
+        };
+        let found = loop {
+            match source.begin_copy() {
+                Err(Refused::Revoking) => ctx.relax(),
+                other => break other,
+            }
+        };
+        match found {
+            Ok(Copying::Absent) => {}
+            Ok(Copying::Shared) => source.share(&ctx.world.memory, target, on_reference),
+            Ok(Copying::Own) => {
+                first = first.min(page);
+                end = page + size.pages();
+            }
+            Err(_) => result = copy_page(ctx, size, source, target),
+        }
+        if result.is_err() {
+            break;
+        }
+    }
+    if first < end {
+        if result.is_ok() {
+            (ctx.hooks.revoke)(ctx, inside, from.header(), first, end - first, Take::Write);
+        }
+        for page in (first..end).step_by(size.pages() as usize) {
+            ctx.serve_every(page);
+            let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
+                break;
+            };
+            // Only what was begun above; a page that another core is breaking is not.
+            if result.is_ok() {
+                source.share(&ctx.world.memory, target, on_reference);
+            } else {
+                source.abort_copy();
+            }
+        }
+    }
+    result
+}
