@@ -14,6 +14,7 @@
 mod arena;
 mod figures;
 mod guest;
+mod heap;
 mod work;
 
 use corey_lib_bench::table::{Benchmark, id};
@@ -39,9 +40,12 @@ fn run() -> Result<(), Failure> {
     let cmdline = figures::read("/proc/cmdline")?;
     let mut request = Request::default();
     let mut kallsyms = false;
+    let mut malloc = heap::Malloc::Glibc;
     for (key, value) in cmdline.split_whitespace().filter_map(|word| word.split_once('=')) {
         if key == "kallsyms" {
             kallsyms = value == "1";
+        } else if key == "malloc" {
+            malloc = heap::Malloc::parse(value)?;
         } else {
             request.take(key, value).map_err(|bad| Failure::command_line(bad.to_string()))?;
         }
@@ -52,7 +56,7 @@ fn run() -> Result<(), Failure> {
     let mut records = Records::open()?;
     for (bench, variant) in request.selection() {
         for &cores in counts.as_slice() {
-            run_one(&machine, &request, bench, variant, cores, &mut records)?;
+            run_one(&machine, &request, bench, (variant, malloc), cores, &mut records)?;
         }
     }
     if kallsyms { guest::dump_kallsyms() } else { Ok(()) }
@@ -62,18 +66,19 @@ fn run_one(
     machine: &Machine,
     request: &Request,
     bench: &Benchmark,
-    variant: u32,
+    (variant, malloc): (u32, heap::Malloc),
     cores: u32,
     records: &mut Records,
 ) -> Result<(), Failure> {
-    let job =
-        work::Job { id: id(bench.number, variant), cores, iters: request.iters(bench), turn: request.turn };
+    let (id, iters, turn) = (id(bench.number, variant), request.iters(bench), request.turn);
+    let job = work::Job { id, cores, iters, turn, malloc };
     figures::check_memory(&job)?;
     let outcome = work::run(job)?;
     let extra = [
         ("kernel", machine.kernel.as_str()),
         ("mitigations", machine.mitigations.as_str()),
         ("thp", machine.thp.as_str()),
+        ("malloc", malloc.name()),
     ];
     let record = Record {
         system: "linux",
@@ -87,7 +92,7 @@ fn run_one(
         faults: Some(outcome.faults),
         ipis: Some(outcome.ipis),
         shootdowns: Some(outcome.shootdowns),
-        syscalls: Some(job.syscalls()),
+        syscalls: job.syscalls(),
         cpu: &machine.cpu,
         tsc_hz: machine.tsc_hz,
         extra: &extra,

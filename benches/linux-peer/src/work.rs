@@ -9,6 +9,7 @@ use corey_lib_bench::{Machine, Place, run_region, table};
 use crate::arena::{Arena, Mapping, Visibility};
 use crate::figures::Interrupts;
 use crate::guest::{self, Failure};
+use crate::heap::{self, Malloc, Told};
 
 /// One variant at one core count.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,8 @@ pub(crate) struct Job {
     pub(crate) iters: u64,
     /// Whether workers take turns.
     pub(crate) turn: bool,
+    /// Whose malloc `heap` uses.
+    pub(crate) malloc: Malloc,
 }
 
 impl Job {
@@ -29,13 +32,20 @@ impl Job {
         match self.id / 16 {
             2 => self.iters.saturating_mul(u64::from(self.cores)),
             3 => self.iters,
+            // Two blocks of 256 bytes at most, and addresses.
+            9 => (self.iters / 7).saturating_mul(u64::from(self.cores)),
             _ => 0,
         }
     }
 
-    /// System calls inside the region: the operation's own.
-    pub(crate) fn syscalls(&self) -> u64 {
-        if self.id / 16 == 1 { self.iters * u64::from(self.cores) } else { 0 }
+    /// System calls inside the region: the operation's own, where that is known.
+    pub(crate) fn syscalls(&self) -> Option<u64> {
+        match self.id / 16 {
+            1 => Some(self.iters * u64::from(self.cores)),
+            // What malloc asks of the kernel is not counted.
+            9 => None,
+            _ => Some(0),
+        }
     }
 
     fn order(&self) -> Order {
@@ -96,16 +106,17 @@ pub(crate) fn run(job: Job) -> std::result::Result<Result, Failure> {
         table::PAGEPASS_SEPARATE => Some(Visibility::Shared),
         _ => None,
     };
+    let told = Told::new(job.cores);
     let bytes = job.pages() as usize * 4096;
     let pages = common.map(|visibility| Mapping::new(bytes, visibility)).transpose()?;
     match job.workers() {
         Workers::Threads => std::thread::scope(|scope| {
             for core in 0..job.cores {
-                let (arena_memory, pages) = (&arena_memory, pages.as_ref());
-                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages));
+                let (arena_memory, pages, told) = (&arena_memory, pages.as_ref(), &told);
+                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages, told));
             }
         }),
-        Workers::Processes => run_processes(job, &arena_memory, pages.as_ref())?,
+        Workers::Processes => run_processes(job, &arena_memory, pages.as_ref(), &told)?,
     }
     let outcomes = &arena_memory.arena().outcomes[..job.cores as usize];
     let start = outcomes.iter().map(|o| o.start_ns.load(Relaxed)).min().unwrap_or(0);
@@ -119,14 +130,19 @@ pub(crate) fn run(job: Job) -> std::result::Result<Result, Failure> {
     })
 }
 
-fn run_processes(job: Job, arena: &Mapping, pages: Option<&Mapping>) -> std::result::Result<(), Failure> {
+fn run_processes(
+    job: Job,
+    arena: &Mapping,
+    pages: Option<&Mapping>,
+    told: &Told,
+) -> std::result::Result<(), Failure> {
     let mut children = Vec::new();
     for core in 0..job.cores {
         // SAFETY: no other thread exists here, so the child may go on as this program.
         match unsafe { libc::fork() } {
             -1 => return Err(Failure::last("fork")),
             0 => {
-                worker_or_fail(job, core, arena, pages);
+                worker_or_fail(job, core, arena, pages, told);
                 // SAFETY: ends the child without running the parent's exit handlers.
                 unsafe { libc::_exit(0) };
             }
@@ -144,13 +160,19 @@ fn run_processes(job: Job, arena: &Mapping, pages: Option<&Mapping>) -> std::res
 }
 
 /// A worker that fails ends the machine: the others would wait for it at the barrier.
-fn worker_or_fail(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) {
-    if let Err(failure) = worker(job, core, arena, pages) {
+fn worker_or_fail(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>, told: &Told) {
+    if let Err(failure) = worker(job, core, arena, pages, told) {
         guest::fail(&failure);
     }
 }
 
-fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std::result::Result<(), Failure> {
+fn worker(
+    job: Job,
+    core: u32,
+    arena: &Mapping,
+    pages: Option<&Mapping>,
+    told: &Told,
+) -> std::result::Result<(), Failure> {
     pin(core)?;
     arena.populate()?;
     let own = match job.id {
@@ -183,6 +205,7 @@ fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std:
         table::MEMCLONE_PRIVATE => run_region::<{ table::MEMCLONE_PRIVATE }, _>(&Linux, place, touch),
         table::PAGEPASS_INTERIOR => run_region::<{ table::PAGEPASS_INTERIOR }, _>(&Linux, place, touch),
         table::PAGEPASS_SEPARATE => run_region::<{ table::PAGEPASS_SEPARATE }, _>(&Linux, place, touch),
+        id if id / 16 == 9 => heap::run(&Linux, job, place, told)?,
         other => {
             return Err(Failure::panic(format!("benchmark id {other:#x} has no peer")));
         }
