@@ -308,7 +308,8 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
         self.collect();
         let at = self.source.take(bytes)?;
         // SAFETY: fresh memory of that many bytes.
-        Some(unsafe { Chunk::large(at, self.owner, bytes, first) }.block(0))
+        let chunk = unsafe { Chunk::large(at, self.owner, bytes, first) };
+        Some(chunk.block(0))
     }
 
     /// Takes in what other cores gave back.
@@ -321,7 +322,9 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
         let mut next = inbox.take_all();
         while let Some(link) = next {
             // SAFETY: just taken from the inbox.
-            next = unsafe { link.as_ref().next() };
+            let taken = unsafe { link.as_ref() };
+            // SAFETY: as above.
+            next = unsafe { taken.next() };
             // SAFETY: as above; what lies in an inbox is a batch.
             unsafe { self.open(link) };
         }

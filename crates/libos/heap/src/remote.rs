@@ -58,7 +58,9 @@ impl Batch {
     /// `batch` is a batch, the caller's, and `number` below its count.
     pub(crate) unsafe fn run(batch: NonNull<Self>, number: usize) -> (NonNull<u8>, usize) {
         // SAFETY: the caller's promise.
-        let run = unsafe { Self::at(batch, number).read() };
+        let place = unsafe { Self::at(batch, number) };
+        // SAFETY: as above.
+        let run = unsafe { place.read() };
         let start = ((run >> COUNT_BITS) << 4) as usize as *mut u8;
         // SAFETY: runs are made of addresses of blocks.
         let start = unsafe { NonNull::new_unchecked(start) };
