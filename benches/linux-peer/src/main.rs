@@ -15,6 +15,7 @@ mod arena;
 mod fig1;
 mod figures;
 mod guest;
+mod heap;
 mod run;
 mod vm;
 mod work;
@@ -43,9 +44,12 @@ fn run() -> Result<(), Failure> {
     let cmdline = figures::read("/proc/cmdline")?;
     let mut request = Request::default();
     let mut kallsyms = false;
+    let mut malloc = heap::Malloc::Glibc;
     for (key, value) in cmdline.split_whitespace().filter_map(|word| word.split_once('=')) {
         if key == "kallsyms" {
             kallsyms = value == "1";
+        } else if key == "malloc" {
+            malloc = heap::Malloc::parse(value)?;
         } else {
             request.take(key, value).map_err(|bad| Failure::command_line(bad.to_string()))?;
         }
@@ -64,7 +68,7 @@ fn run() -> Result<(), Failure> {
                 )));
             }
             if needed <= processors {
-                run_one(&machine, &request, bench, variant, cores, &mut records)?;
+                run_one(&machine, &request, bench, (variant, malloc), cores, &mut records)?;
             }
         }
     }
@@ -75,18 +79,19 @@ fn run_one(
     machine: &Machine,
     request: &Request,
     bench: &Benchmark,
-    variant: u32,
+    (variant, malloc): (u32, heap::Malloc),
     cores: u32,
     records: &mut Records,
 ) -> Result<(), Failure> {
-    let job =
-        work::Job { id: id(bench.number, variant), cores, iters: request.iters(bench), turn: request.turn };
+    let (id, iters, turn) = (id(bench.number, variant), request.iters(bench), request.turn);
+    let job = work::Job { id, cores, iters, turn, malloc };
     figures::check_memory(&job)?;
     let outcome = work::go(job)?;
     let extra = [
         ("kernel", machine.kernel.as_str()),
         ("mitigations", machine.mitigations.as_str()),
         ("thp", machine.thp.as_str()),
+        ("malloc", malloc.name()),
     ];
     // An emulator has no caches and no distances.
     let timed = !(bench.hardware_only() && emulated(&machine.cpu));

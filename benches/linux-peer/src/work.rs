@@ -9,6 +9,7 @@ use corey_lib_bench::{Lock, Machine, Place, run_region, table};
 use crate::arena::{Arena, Mapping, Visibility};
 use crate::figures::Interrupts;
 use crate::guest::{self, Failure};
+use crate::heap::{self, Malloc, Told};
 use crate::{fig1, run, vm};
 
 /// One variant at one core count.
@@ -22,6 +23,8 @@ pub(crate) struct Job {
     pub(crate) iters: u64,
     /// Whether workers take turns.
     pub(crate) turn: bool,
+    /// Whose malloc `heap` uses.
+    pub(crate) malloc: Malloc,
 }
 
 impl Job {
@@ -32,6 +35,8 @@ impl Job {
             3 => self.iters,
             // A page and its copy.
             6 if self.id == table::VM_COW => self.iters.saturating_mul(2 * u64::from(self.cores)),
+            // Two blocks of 256 bytes at most, and addresses.
+            9 => (self.iters / 7).saturating_mul(u64::from(self.cores)),
             10 => u64::from(self.cores),
             _ => 0,
         }
@@ -43,6 +48,8 @@ impl Job {
             table::NULL_CURRENT | table::NULL_NBYTES | table::FIG1_SHOOTDOWN => 1,
             table::VM_PRIVATE | table::VM_INTERIOR | table::VM_OBJECT => 2,
             table::RUN_DEFAULT | table::CFORK_DEFAULT => return None,
+            // What malloc asks of the kernel is not counted.
+            id if id / 16 == 9 => return None,
             _ => 0,
         };
         Some(each * self.iters * u64::from(self.cores))
@@ -110,16 +117,17 @@ pub(crate) fn go(job: Job) -> std::result::Result<Result, Failure> {
         table::PAGEPASS_SEPARATE => Some(Visibility::Shared),
         _ => None,
     };
+    let told = Told::new(job.cores);
     let bytes = job.pages() as usize * 4096;
     let pages = common.map(|visibility| Mapping::new(bytes, visibility)).transpose()?;
     match job.workers() {
         Workers::Threads => std::thread::scope(|scope| {
             for core in 0..job.cores {
-                let (arena_memory, pages) = (&arena_memory, pages.as_ref());
-                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages));
+                let (arena_memory, pages, told) = (&arena_memory, pages.as_ref(), &told);
+                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages, told));
             }
         }),
-        Workers::Processes => run_processes(job, &arena_memory, pages.as_ref())?,
+        Workers::Processes => run_processes(job, &arena_memory, pages.as_ref(), &told)?,
     }
     let outcomes = &arena_memory.arena().outcomes[..job.cores as usize];
     let start = outcomes.iter().map(|o| o.start_ns.load(Relaxed)).min().unwrap_or(0);
@@ -133,14 +141,19 @@ pub(crate) fn go(job: Job) -> std::result::Result<Result, Failure> {
     })
 }
 
-fn run_processes(job: Job, arena: &Mapping, pages: Option<&Mapping>) -> std::result::Result<(), Failure> {
+fn run_processes(
+    job: Job,
+    arena: &Mapping,
+    pages: Option<&Mapping>,
+    told: &Told,
+) -> std::result::Result<(), Failure> {
     let mut children = Vec::new();
     for core in 0..job.cores {
         // SAFETY: no other thread exists here, so the child may go on as this program.
         match unsafe { libc::fork() } {
             -1 => return Err(Failure::last("fork")),
             0 => {
-                worker_or_fail(job, core, arena, pages);
+                worker_or_fail(job, core, arena, pages, told);
                 // SAFETY: ends the child without running the parent's exit handlers.
                 unsafe { libc::_exit(0) };
             }
@@ -158,13 +171,19 @@ fn run_processes(job: Job, arena: &Mapping, pages: Option<&Mapping>) -> std::res
 }
 
 /// A worker that fails ends the machine: the others would wait for it at the barrier.
-fn worker_or_fail(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) {
-    if let Err(failure) = worker(job, core, arena, pages) {
+fn worker_or_fail(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>, told: &Told) {
+    if let Err(failure) = worker(job, core, arena, pages, told) {
         guest::fail(&failure);
     }
 }
 
-fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std::result::Result<(), Failure> {
+fn worker(
+    job: Job,
+    core: u32,
+    arena: &Mapping,
+    pages: Option<&Mapping>,
+    told: &Told,
+) -> std::result::Result<(), Failure> {
     pin(core)?;
     arena.populate()?;
     let own = match job.id {
@@ -211,6 +230,7 @@ fn worker(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>) -> std:
         table::FIG1_LOCK => fig1::lock::<{ table::FIG1_LOCK }>(place, &Lock::default()),
         table::FIG1_LOCKCONTENDED => fig1::lock::<{ table::FIG1_LOCKCONTENDED }>(place, &arena.lock),
         table::FIG1_SHOOTDOWN => fig1::shootdown(place)?,
+        id if id / 16 == 9 => heap::run(&Linux, job, place, told)?,
         other => {
             return Err(Failure::panic(format!("benchmark id {other:#x} has no peer")));
         }

@@ -4,6 +4,10 @@ use crate::{Id, ObjRef};
 
 /// Most mapping slots a tree can have.
 pub const TREE_SLOTS: usize = 512;
+/// A stack ends at a multiple of this and is not longer: a thread finds its block from any address in it.
+pub const STACK_SPAN: u64 = 1 << 20;
+/// Bytes at the end of a stack that are the thread's block; zero at its start.
+pub const THREAD_BYTES: u64 = 64;
 
 /// Most shares a core can hold.
 pub const RUN_SHARES: usize = 20;

@@ -5,6 +5,7 @@ use core::fmt::Write;
 use core::sync::atomic::Ordering;
 use corey_abi::{
     BOOT_MAGIC, BootHeader, BootModule, Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, Plain,
+    STACK_SPAN, THREAD_BYTES,
 };
 use corey_kernel_atree::{Tree, TreeKind, map_segment, reserve};
 use corey_kernel_hal::{CoreId, Exit, Platform, UserContext};
@@ -203,7 +204,8 @@ impl<P: Platform> Core<P> {
         let stack = self.segment(make, "init stack", STACK_PAGES)?;
         // A gap of a GiB lies below the stack: an overflow faults.
         let stack_va = boot_va + GIB;
-        map(self, stack, stack_va, STACK_PAGES, MapFlags::WRITE)?;
+        let stack_top = stack_va + STACK_SPAN - THREAD_BYTES;
+        map(self, stack, stack_va + STACK_SPAN - STACK_PAGES * PAGE_BYTES, STACK_PAGES, MapFlags::WRITE)?;
         let info =
             self.segment(make, "boot information", boot_pages(modules, self.system.info.command_line))?;
         let free_slot = map(self, info, boot_va, info.npages(), MapFlags::empty())?;
@@ -223,7 +225,6 @@ impl<P: Platform> Core<P> {
         };
         self.describe(inside, info, header, modules)
             .map_err(|error| Failure("the boot information", error))?;
-        let stack_top = stack_va + STACK_PAGES * PAGE_BYTES;
         let context = UserContext {
             entry: program.entry,
             stack: stack_top,

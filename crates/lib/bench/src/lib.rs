@@ -17,6 +17,7 @@
 #![cfg_attr(not(test), no_std)]
 #![forbid(unsafe_code)]
 
+pub mod blocks;
 pub mod marker;
 pub mod record;
 pub mod region;

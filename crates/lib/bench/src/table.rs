@@ -50,7 +50,7 @@ pub static BENCHMARKS: [Benchmark; 13] = [
     row(6, "vm", &["private", "interior", "cow", "object"], 4096),
     planned(7, "cfork", &["default"], 256),
     row(8, "run", &["default"], 1000),
-    planned(9, "heap", &["local", "prodcons", "larson"], 65_536),
+    row(9, "heap", &["local", "prodcons", "larson"], 65_536),
     row(10, "fig1", &["latency", "lock", "lockcontended", "shootdown"], 1024),
     planned(11, "pwrite", &["full-own", "full-same", "part-own", "part-same"], 1),
     planned(12, "open", &["own"], 1),

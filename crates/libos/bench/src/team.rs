@@ -6,7 +6,7 @@ use core::mem::{offset_of, size_of};
 use corey_abi::{Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls, mapping_kind};
 use corey_lib_bench::MAX_CORES;
 use corey_libos_rt::sys::{address, segment, sys};
-use corey_libos_rt::vm::{Core, Ended, Space, Thread, spawn};
+use corey_libos_rt::vm::{Core, Ended, Space, Thread, spawn, stack};
 use corey_libos_rt::{Process, halt};
 
 const STACK_PAGES: u64 = 16;
@@ -131,13 +131,11 @@ impl Team {
         for worker in others {
             let mut core = Core::take(self.parent, worker.index as u16, pages + SPARE_PAGES, 0)?;
             core.space.mirror(&process.space, &mut |_| true)?;
-            let stack = segment(core.share, STACK_PAGES * PAGE_BYTES, "stack")?;
-            let (stack_va, _) = core.space.map(stack, STACK_PAGES, MapFlags::WRITE)?;
+            // As after a call: the return address would lie below a 16-byte boundary.
+            let top = stack(&mut core.space, core.share, STACK_PAGES)? - 8;
             worker.space = core.space;
             worker.share = core.share;
             let index = worker.index as usize;
-            // As after a call: the return address would lie below a 16-byte boundary.
-            let top = stack_va + STACK_PAGES * PAGE_BYTES - 8;
             let entry = begin as extern "C" fn(&mut Worker) -> ! as usize as u64;
             let args = [core::ptr::from_mut(worker) as u64, 0, 0, 0, 0, 0];
             let status = &worker.arena().status[index];

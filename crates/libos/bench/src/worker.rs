@@ -64,6 +64,17 @@ impl Worker {
         &self.arena().lock
     }
 
+    /// Tells the other workers an address; they know it after [`Worker::meet`]. It replaces what was offered.
+    pub fn tell(&self, address: u64) {
+        self.arena().figures[self.index as usize].offer.store(address, Release);
+    }
+
+    /// What worker `index` told.
+    #[must_use]
+    pub fn told(&self, index: u32) -> u64 {
+        self.arena().figures[index as usize].offer.load(Acquire)
+    }
+
     /// Runs the timed region of benchmark variant `ID`.
     ///
     /// # Errors

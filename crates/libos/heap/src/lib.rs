@@ -1,17 +1,31 @@
-//! A heap for one core's programs: size classes over memory that only this core maps.
+//! A heap per core: size classes, frees of other cores in batches, memory given back.
 //!
-//! **Paper.** §4.3's allocator is scalable because each core's heap is its own; this is that per-core part.
-//! Handing memory between cores comes later.
+//! **Paper.** §4.3's allocator scales because each core's heap is its own. Beyond the paper: a block freed by
+//! another core goes home in a batch of addresses, with no link in the block (Streamflow's idea; snmalloc's
+//! messages are the modern form).
 //!
-//! **Invariants.** A block belongs to one class for ever; a free block holds the link to the next. Blocks
-//! are powers of two from 16 bytes to 64 KiB; larger requests get pages of their own, which are reused whole.
+//! **Invariants.** A chunk lies at a multiple of its size and has one owner and one class for life; its first
+//! line says so and is never written again. Only the owner writes a chunk's second line and the links in its
+//! free blocks. A block is in one place: handed out, in its chunk's free list, or in one batch.
 //!
-//! **Sharing.** None by default: one [`Heap`] per core, over memory in that core's private share.
+//! **Sharing.** A [`Heap`] belongs to one core. Others push batches to its [`Inbox`], one word without a lock,
+//! and read the first line of its chunks. The owner takes all batches at once when a class runs empty.
 //!
-//! **Testing.** Unit tests and a property test on host memory.
-#![cfg_attr(not(test), no_std)]
-#![allow(unsafe_code, reason = "free blocks hold links")]
+//! **Testing.** Property tests, threads that exchange blocks, exhaustion at every chunk, each misuse in
+//! checking mode; a loom model of the inbox from this source.
+#![cfg_attr(not(any(test, loom)), no_std)]
+#![allow(unsafe_code, reason = "a heap hands out memory, and free blocks hold links")]
 
-mod classes;
+mod atomic;
+mod checked;
+mod chunk;
+mod heap;
+mod inbox;
+mod remote;
+mod sizes;
 
-pub use classes::{Heap, Pages};
+pub use checked::{Misuse, Wrong};
+pub use chunk::CHUNK;
+pub use heap::{Heap, Pages};
+pub use inbox::{Inbox, Link};
+pub use sizes::{CLASSES, LARGEST};

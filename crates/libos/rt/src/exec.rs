@@ -8,7 +8,7 @@ use corey_abi::{
     ShareCalls,
 };
 use corey_libos_sys::{address, segment, sys};
-use corey_libos_vm::{Core, LoadError, Space, Thread, load, spawn};
+use corey_libos_vm::{Core, LoadError, Space, Thread, load, spawn, stack};
 
 /// Pages of a program's stack.
 const STACK_PAGES: u64 = 64;
@@ -128,9 +128,9 @@ fn prepare(
     own.unmap(image_slot)?;
     let (entry, end) = loaded.map_err(ExecError::Load)?;
     let base = end.next_multiple_of(GIB);
-    let (info_va, stack_va) = (base, base + GIB);
-    let stack = segment(share, STACK_PAGES * PAGE_BYTES, "stack")?;
-    target.map_at(stack, stack_va, 0, STACK_PAGES, MapFlags::WRITE)?;
+    let info_va = base;
+    target.leave(base + GIB);
+    let stack = stack(&mut target, share, STACK_PAGES)?;
     let bytes = process.info.bytes();
     let info_pages = (bytes.len() as u64).div_ceil(PAGE_BYTES);
     let info = segment(share, info_pages * PAGE_BYTES, "boot information")?;
@@ -139,7 +139,7 @@ fn prepare(
         program: share,
         tree: target.tree.object,
         segment: info.object,
-        free_va: stack_va + GIB,
+        free_va: base + 2 * GIB,
         free_slot: used,
         ..header
     };
@@ -149,5 +149,5 @@ fn prepare(
     header.to_bytes(&mut head);
     write(va, &head);
     own.unmap(slot)?;
-    Ok(Ready { entry, stack: stack_va + STACK_PAGES * PAGE_BYTES, info: info_va })
+    Ok(Ready { entry, stack, info: info_va })
 }

@@ -14,6 +14,7 @@
 
 mod console;
 mod exec;
+pub mod heaps;
 mod info;
 mod memory;
 mod pages;
@@ -28,7 +29,7 @@ pub use corey_libos_vm as vm;
 pub use exec::{ExecError, exec, run_program};
 pub use info::{Info, Module};
 pub use memory::{Shared, shared};
-pub use pages::SegmentPages;
+pub use pages::TreePages;
 pub use panic::PANIC_VALUE;
 pub use process::{Process, Status, begin, begin_copy, exit, halt};
 

@@ -1,6 +1,7 @@
 //! What a program has at its start, and how it ends.
 
 use crate::console;
+use crate::heaps;
 use crate::info::Info;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Error, Id, MachineCalls, ObjRef, PcoreCalls, ShareCalls, control};
@@ -52,6 +53,7 @@ pub fn begin(address: u64) -> Process {
     BOOT.store(header.share.0, Ordering::Relaxed);
     FIRST.store(header.first, Ordering::Relaxed);
     console::open(header.share, header.program, &mut space).expect("every program has a console");
+    heaps::set_aside(&mut space, header.program, header.cores as u32);
     if header.previous != Id::NULL {
         let gone = ObjRef { share: header.share, object: header.previous };
         sys().share_delobj(gone).expect("the program before is named in the boot share");

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Error, Id, MapFlags, ObjRef, PAGE_BYTES};
 use corey_libos_rt::sys::{pause, segment};
-use corey_libos_rt::vm::{Core, Ended, Thread, spawn};
+use corey_libos_rt::vm::{Core, Ended, Thread, spawn, stack};
 use corey_libos_rt::{Process, shared};
 
 const STACK_PAGES: u64 = 8;
@@ -64,10 +64,9 @@ impl Fixture {
         let mut core = Core::take(process.boot, number, 2048, 0)?;
         let mut run = || {
             core.space.mirror(&process.space, &mut |_| true)?;
-            let stack = segment(core.share, STACK_PAGES * PAGE_BYTES, "stack")?;
-            let (va, _) = core.space.map(stack, STACK_PAGES, MapFlags::WRITE)?;
+            // As after a call: the return address would lie below a 16-byte boundary.
+            let top = stack(&mut core.space, core.share, STACK_PAGES)? - 8;
             prepare(&mut core)?;
-            let top = va + STACK_PAGES * PAGE_BYTES - 8;
             let status = self.status(number);
             status.0[0].store(0, Ordering::Release);
             spawn(&core, (entry, top), [arg, 0, 0, 0, 0, 0], shares, status)

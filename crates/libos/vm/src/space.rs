@@ -1,10 +1,10 @@
 //! One root tree: which addresses and slots are free.
 
 use corey_abi::{
-    AddressTreeCalls, Error, Home, Id, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, TREE_SLOTS, TreeTable,
-    grain, mapping_kind, tree_kind,
+    AddressTreeCalls, Error, Home, Id, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, STACK_SPAN, THREAD_BYTES,
+    TREE_SLOTS, TreeTable, grain, mapping_kind, tree_kind,
 };
-use corey_libos_sys::{address, address_mut, sys};
+use corey_libos_sys::{address, address_mut, segment, sys};
 
 const GIB: u64 = 1 << 30;
 /// Slots of a table that is read whole.
@@ -51,6 +51,22 @@ impl Space {
     fn free_slot(&self) -> Result<u64, Error> {
         let at = self.slots.iter().position(|word| *word != u64::MAX).ok_or(Error::Full)?;
         Ok(at as u64 * 64 + u64::from(self.slots[at].trailing_ones()))
+    }
+
+    /// Hands out nothing below `address` any more.
+    pub fn leave(&mut self, address: u64) {
+        self.next = self.next.max(address);
+    }
+
+    /// Takes a slot, for a mapping that is made later ([`Space::link_at`]).
+    ///
+    /// # Errors
+    ///
+    /// `Full` when all are taken.
+    pub fn take_slot(&mut self) -> Result<u64, Error> {
+        let slot = self.free_slot()?;
+        self.set(slot, true);
+        Ok(slot)
     }
 
     /// Takes `bytes` of address space, a multiple of 1 GiB from a 1 GiB boundary on: two mappings share no
@@ -116,6 +132,16 @@ impl Space {
         Ok(slot)
     }
 
+    /// Links an interior tree at `va`, in a slot of the tree `root` that was taken.
+    ///
+    /// # Errors
+    ///
+    /// As `at_set_slot`.
+    pub fn link_at(root: ObjRef, slot: u64, tree: ObjRef, va: u64) -> Result<(), Error> {
+        let mapping = Mapping { kind: mapping_kind::INTERIOR, object: tree, va, ..Mapping::default() };
+        sys().at_set_slot(root, slot, address(&mapping))
+    }
+
     /// Unmaps a slot.
     ///
     /// # Errors
@@ -178,6 +204,19 @@ impl Space {
         self.next = self.next.max(from.next);
         result
     }
+}
+
+/// A stack of `pages` pages in `space`, at most 256, in a segment of `share`. Returns the stack pointer, a
+/// multiple of 16; above it lies the thread's block, zeroed. Below the stack nothing is mapped.
+///
+/// # Errors
+///
+/// As `segment_alloc` and `at_set_slot`.
+pub fn stack(space: &mut Space, share: Id, pages: u64) -> Result<u64, Error> {
+    let memory = segment(share, pages * PAGE_BYTES, "stack")?;
+    let end = space.reserve(GIB) + STACK_SPAN;
+    space.map_at(memory, end - pages * PAGE_BYTES, 0, pages, MapFlags::WRITE)?;
+    Ok(end - THREAD_BYTES)
 }
 
 /// A new interior tree of 1 GiB in `share`.

@@ -1,0 +1,389 @@
+//! One core's heap: taking and giving blocks of its own, chunks in and out.
+
+use crate::chunk::{CHUNK, Chunk, Free, LARGE, NEVER};
+use crate::inbox::{Inbox, Link};
+use crate::remote::{Batch, Outgoing};
+use crate::sizes::{CLASSES, class};
+use core::alloc::Layout;
+use core::ptr::NonNull;
+
+/// Bytes of blocks linked at once, so that memory nobody asked for is not touched.
+const CARVE: usize = 4096;
+
+/// The owner of a private heap's chunks: a position that no team has.
+const PRIVATE: u32 = u32::MAX;
+
+/// Where a heap's chunks come from.
+pub trait Pages {
+    /// `bytes` zero bytes, a multiple of 4096, at a multiple of [`CHUNK`]; `None` when there are none.
+    fn take(&mut self, bytes: usize) -> Option<NonNull<u8>>;
+
+    /// Takes memory back.
+    ///
+    /// # Safety
+    ///
+    /// `at` and `bytes` are as in [`Pages::take`], and nobody uses the memory any more.
+    unsafe fn give(&mut self, at: NonNull<u8>, bytes: usize);
+
+    /// Whether `at` lies in memory that this source, or that of a heap of the same team, has handed out. Only
+    /// checking mode asks.
+    fn knows(&self, at: usize) -> bool;
+}
+
+/// A heap over memory of `P`. With `CHECKED`, misuse is found and named, for some time and memory per block.
+#[derive(Debug)]
+pub struct Heap<'t, P: Pages, const CHECKED: bool = false> {
+    /// First chunk of each class: blocks are taken from it. It has no previous one, and its trigger is never.
+    heads: [Option<Chunk>; CLASSES],
+    /// Position in the team.
+    pub(crate) owner: u32,
+    /// Whether an inbox is being emptied: then it is not looked at again.
+    draining: bool,
+    /// The inboxes of all heaps that free each other's blocks; none for a private heap.
+    pub(crate) team: &'t [Inbox],
+    /// Batches on their way, one record per heap of the team; made at the first free of another's block.
+    pub(crate) outgoing: Option<NonNull<Outgoing>>,
+    /// An empty chunk kept for the next class that needs one.
+    reserve: Option<NonNull<u8>>,
+    pub(crate) source: P,
+}
+
+// SAFETY: the pointers lead to chunks that only this heap changes, and to inboxes, which any core may use.
+unsafe impl<P: Pages + Send, const CHECKED: bool> Send for Heap<'_, P, CHECKED> {}
+
+impl<P: Pages, const CHECKED: bool> Heap<'static, P, CHECKED> {
+    /// A heap whose blocks only this core gives back.
+    pub const fn private(source: P) -> Self {
+        Self::with(source, &[], PRIVATE)
+    }
+}
+
+impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
+    const fn with(source: P, team: &'t [Inbox], owner: u32) -> Self {
+        let heads = [None; CLASSES];
+        Self { heads, owner, draining: false, team, outgoing: None, reserve: None, source }
+    }
+
+    /// The heap at `position` of a team.
+    ///
+    /// # Panics
+    ///
+    /// When the team has no such position.
+    ///
+    /// # Safety
+    ///
+    /// No other heap has this position in the team, and every heap of the team can read and write all memory
+    /// the others' sources give.
+    pub unsafe fn shared(source: P, team: &'t [Inbox], position: u32) -> Self {
+        assert!((position as usize) < team.len(), "a team of {} has no heap {position}", team.len());
+        Self::with(source, team, position)
+    }
+
+    /// Takes a block for `layout`. `None` when there is no memory, or the alignment is a chunk's or more.
+    ///
+    /// # Cost
+    ///
+    /// A pop from the class's list; every so often a look into the inbox, or a new chunk.
+    #[inline(always)]
+    pub fn take(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        if CHECKED { self.take_checked(layout) } else { self.take_plain(layout) }
+    }
+
+    /// Takes a block of zeroes.
+    pub fn take_zeroed(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        let block = self.take(layout)?;
+        // A large block's memory is fresh, and so zero.
+        if CHECKED || class(layout).is_some() {
+            // SAFETY: the block is ours, and has room for the layout.
+            unsafe { block.write_bytes(0, layout.size()) };
+        }
+        Some(block)
+    }
+
+    /// Takes a block back, of this heap or of another of its team.
+    ///
+    /// # Panics
+    ///
+    /// In checking mode: when this is misuse ([`crate::Misuse`]).
+    ///
+    /// # Safety
+    ///
+    /// `block` came from [`Heap::take`] with this `layout` and is not used any more. (In checking mode what
+    /// breaks this is found, if memory says so.)
+    #[inline(always)]
+    pub unsafe fn give(&mut self, block: NonNull<u8>, layout: Layout) {
+        if CHECKED {
+            self.check(block, layout);
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.give_plain(block) };
+    }
+
+    /// Changes a block's size: in place when its class is still a good one. `None`, with the block as it was,
+    /// when there is no memory.
+    ///
+    /// # Safety
+    ///
+    /// As [`Heap::give`]; `size` is not 0 and makes a valid layout.
+    pub unsafe fn resize(&mut self, block: NonNull<u8>, old: Layout, size: usize) -> Option<NonNull<u8>> {
+        if !CHECKED {
+            // SAFETY: the caller's promise.
+            let room = unsafe { Chunk::of_block(block) }.fixed().block;
+            if size <= room && size >= room / 2 {
+                return Some(block);
+            }
+        }
+        // SAFETY: the caller's promise; the alignment is that of a layout.
+        let layout = unsafe { Layout::from_size_align_unchecked(size, old.align()) };
+        let new = self.take(layout)?;
+        // SAFETY: two blocks, each with room for the smaller size.
+        unsafe { new.copy_from_nonoverlapping(block, size.min(old.size())) };
+        // SAFETY: the caller's promise.
+        unsafe { self.give(block, old) };
+        Some(new)
+    }
+
+    #[inline(always)]
+    pub(crate) fn take_plain(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        let Some(class) = class(layout) else { return self.take_large(layout) };
+        match self.heads[class].and_then(Self::pop) {
+            Some(block) => Some(block),
+            None => self.refill(class),
+        }
+    }
+
+    /// A free block of `chunk`, which is in a list of this heap.
+    #[inline(always)]
+    fn pop(chunk: Chunk) -> Option<NonNull<u8>> {
+        // SAFETY: the chunk is this heap's, and no other reference is held here.
+        let state = unsafe { chunk.state() };
+        let block = state.free?;
+        // SAFETY: a free block holds its link; only the owner writes it.
+        state.free = unsafe { block.read() }.next;
+        state.used += 1;
+        Some(block.cast())
+    }
+
+    /// # Safety
+    ///
+    /// As [`Heap::give`].
+    #[inline(always)]
+    pub(crate) unsafe fn give_plain(&mut self, block: NonNull<u8>) {
+        // SAFETY: the caller's promise.
+        let chunk = unsafe { Chunk::of_block(block) };
+        if chunk.fixed().owner == self.owner {
+            // SAFETY: the caller's promise.
+            unsafe { self.push(chunk, block) };
+        } else {
+            // SAFETY: the caller's promise.
+            unsafe { self.give_other(chunk, block) };
+        }
+    }
+
+    /// Puts a block of one's own back.
+    ///
+    /// # Safety
+    ///
+    /// `block` is a block of `chunk`, `chunk` this heap's, and the block not used any more.
+    #[inline(always)]
+    pub(crate) unsafe fn push(&mut self, chunk: Chunk, block: NonNull<u8>) {
+        // SAFETY: the chunk is ours, and no other reference is held here.
+        let state = unsafe { chunk.state() };
+        let block = block.cast::<Free>();
+        // SAFETY: a block is 16 bytes at least, aligned to 16, and this one nobody uses.
+        unsafe { block.write(Free { next: state.free }) };
+        state.free = Some(block);
+        state.used -= 1;
+        if state.used == state.trigger {
+            self.turned(chunk);
+        }
+    }
+
+    /// A chunk that was full has room, or one that is not the first of its class is empty.
+    #[cold]
+    fn turned(&mut self, chunk: Chunk) {
+        let fixed = chunk.fixed();
+        if fixed.class == LARGE {
+            // SAFETY: its only block is free.
+            return unsafe { self.source.give(chunk.start(), fixed.bytes) };
+        }
+        let class = fixed.class as usize;
+        // SAFETY: the chunk is ours, and `push` does not use its reference any more.
+        let state = unsafe { chunk.state() };
+        if state.used != 0 {
+            let Some(head) = self.heads[class] else { return self.make_head(class, chunk) };
+            // SAFETY: another chunk of ours: a full one is in no list.
+            let first = unsafe { head.state() };
+            (state.previous, state.next, state.trigger) = (Some(head), first.next, 0);
+            first.next = Some(chunk);
+            if let Some(next) = state.next {
+                // SAFETY: a third chunk of ours.
+                unsafe { next.state() }.previous = Some(chunk);
+            }
+            return;
+        }
+        if let Some(previous) = state.previous {
+            // SAFETY: another chunk of ours.
+            unsafe { previous.state() }.next = state.next;
+        }
+        if let Some(next) = state.next {
+            // SAFETY: another chunk of ours.
+            unsafe { next.state() }.previous = state.previous;
+        }
+        self.retire(chunk);
+    }
+
+    /// Keeps an empty chunk that is in no list, or gives it back.
+    fn retire(&mut self, chunk: Chunk) {
+        if self.reserve.is_none() {
+            self.reserve = Some(chunk.start());
+        } else {
+            // SAFETY: no block of it is handed out.
+            unsafe { self.source.give(chunk.start(), CHUNK) };
+        }
+    }
+
+    /// Puts `chunk` before all others of its class; it is in no list.
+    fn make_head(&mut self, class: usize, chunk: Chunk) {
+        // SAFETY: the chunk is ours, and the callers hold no reference any more.
+        let state = unsafe { chunk.state() };
+        (state.previous, state.next, state.trigger) = (None, None, NEVER);
+        self.heads[class] = Some(chunk);
+    }
+
+    /// A block when the first chunk of `class` has none at hand.
+    #[cold]
+    #[inline(never)]
+    fn refill(&mut self, class: usize) -> Option<NonNull<u8>> {
+        self.collect();
+        while let Some(head) = self.heads[class] {
+            Self::carve(head);
+            if let Some(block) = Self::pop(head) {
+                return Some(block);
+            }
+            // All of it is handed out: it leaves the list until a block comes back.
+            // SAFETY: the chunk is ours, and no other reference is held here.
+            let state = unsafe { head.state() };
+            state.trigger = head.fixed().capacity - 1;
+            self.heads[class] = state.next.take();
+            if let Some(next) = self.heads[class] {
+                // SAFETY: another chunk of ours.
+                let state = unsafe { next.state() };
+                (state.previous, state.trigger) = (None, NEVER);
+            }
+        }
+        let start = match self.reserve.take() {
+            Some(start) => start,
+            None => self.source.take(CHUNK)?,
+        };
+        // SAFETY: the reserve is an empty chunk, and fresh memory is ours.
+        let chunk = unsafe { Chunk::of_class(start, self.owner, class) };
+        self.make_head(class, chunk);
+        Self::carve(chunk);
+        Self::pop(chunk)
+    }
+
+    /// Links some blocks that were never used, when no other is free.
+    fn carve(chunk: Chunk) {
+        let fixed = chunk.fixed();
+        // SAFETY: the callers' chunk is this heap's, and they hold no reference.
+        let state = unsafe { chunk.state() };
+        if state.free.is_some() {
+            return;
+        }
+        let more = (CARVE / fixed.block).max(1) as u32;
+        let end = (state.carved + more).min(fixed.capacity);
+        for number in (state.carved..end).rev() {
+            let block = chunk.block(number).cast::<Free>();
+            // SAFETY: a block of the chunk that was never handed out.
+            unsafe { block.write(Free { next: state.free }) };
+            state.free = Some(block);
+        }
+        state.carved = end;
+    }
+
+    #[cold]
+    fn take_large(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+        let (bytes, first) = Chunk::large_bytes(layout.size(), layout.align())?;
+        self.collect();
+        let at = self.source.take(bytes)?;
+        // SAFETY: fresh memory of that many bytes.
+        let chunk = unsafe { Chunk::large(at, self.owner, bytes, first) };
+        Some(chunk.block(0))
+    }
+
+    /// Takes in what other cores gave back.
+    pub fn collect(&mut self) {
+        if self.draining {
+            return;
+        }
+        let Some(inbox) = self.team.get(self.owner as usize) else { return };
+        self.draining = true;
+        let mut next = inbox.take_all();
+        while let Some(link) = next {
+            // SAFETY: just taken from the inbox.
+            let taken = unsafe { link.as_ref() };
+            // SAFETY: as above.
+            next = unsafe { taken.next() };
+            // SAFETY: as above; what lies in an inbox is a batch.
+            unsafe { self.open(link) };
+        }
+        self.draining = false;
+    }
+
+    /// # Safety
+    ///
+    /// `link` was taken from this heap's inbox.
+    unsafe fn open(&mut self, link: NonNull<Link>) {
+        let batch = link.cast::<Batch>();
+        // SAFETY: who pushed it wrote the runs; it is ours now, and a single block has the first words too.
+        let count = unsafe { Batch::count(batch) };
+        for number in (0..count).rev() {
+            // SAFETY: below the count.
+            let (start, blocks) = unsafe { Batch::run(batch, number) };
+            // SAFETY: the batch lists blocks of this heap that nobody uses.
+            let chunk = unsafe { Chunk::of_block(start) };
+            // Backwards, so that they are taken in the order of their addresses.
+            for number in (0..blocks).rev() {
+                // SAFETY: a run lies in one chunk.
+                let block = unsafe { start.add(number * chunk.fixed().block) };
+                // SAFETY: as above.
+                unsafe { self.push(chunk, block) };
+            }
+        }
+        // The batch itself is a block: the sender's, or, without runs, the block that was given back.
+        // SAFETY: nobody uses it any more.
+        unsafe { self.give_plain(link.cast()) };
+    }
+
+    /// Sends all batches, takes in what came, and gives every empty chunk back to the source.
+    pub fn trim(&mut self) {
+        self.collect();
+        self.flush();
+        self.drop_outgoing();
+        for class in 0..CLASSES {
+            let Some(head) = self.heads[class] else { continue };
+            // SAFETY: the chunk is ours, and no other reference is held here.
+            let state = unsafe { head.state() };
+            if state.used != 0 {
+                continue;
+            }
+            self.heads[class] = state.next.take();
+            if let Some(next) = self.heads[class] {
+                // SAFETY: another chunk of ours.
+                let state = unsafe { next.state() };
+                (state.previous, state.trigger) = (None, NEVER);
+            }
+            self.retire(head);
+        }
+        if let Some(start) = self.reserve.take() {
+            // SAFETY: an empty chunk.
+            unsafe { self.source.give(start, CHUNK) };
+        }
+    }
+
+    /// The source.
+    pub fn source(&self) -> &P {
+        &self.source
+    }
+}
