@@ -231,7 +231,7 @@ mod tests {
     fn without_words_everything_that_exists_runs_at_doubling_core_counts() {
         let request = request(&[]).unwrap();
         let ids: Vec<u32> = request.ids().collect();
-        assert_eq!(ids, [16, 17, 32, 33, 34, 48, 49]);
+        assert_eq!(ids, [16, 17, 32, 33, 34, 48, 49, 144, 145, 146]);
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
         assert_eq!(request.cores(1).unwrap().as_slice(), [1]);
         assert_eq!(request.cores(256).unwrap().as_slice().len(), 9);
@@ -258,7 +258,8 @@ mod tests {
         assert_eq!(
             text("bench", "nul"),
             "bench=nul: no such benchmark; valid: null[/current|nbytes] \
-             memclone[/interior|shared|private] pagepass[/interior|separate]"
+             memclone[/interior|shared|private] pagepass[/interior|separate] \
+             heap[/local|prodcons|larson]"
         );
         assert!(text("bench", "tcp").starts_with("bench=tcp: does not exist yet; valid: null"));
         assert_eq!(
