@@ -3,6 +3,8 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch what is not mapped")]
 
+extern crate alloc;
+
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{AuditReport, Error, MachineCalls};
@@ -32,7 +34,32 @@ fn main(process: Process) -> Status {
     nested(&mut suite, &mut here, cores);
     quotas(&mut suite, &mut here);
     many(&mut suite, &mut here, cores);
+    heaps(&mut suite, &mut here, cores);
     suite.finish()
+}
+
+/// Threads allocate on their own heaps; the first thread reads and frees what they made.
+fn heaps(suite: &mut Suite, here: &mut Here, cores: u16) {
+    suite.equal("a heap for every core", here.use_heaps(), Ok(()));
+    for _ in 0..3 {
+        let sum = here.scope(|scope| {
+            let mut threads = alloc::vec::Vec::new();
+            for core in 1..cores {
+                threads.push(scope.spawn(core, move |_| {
+                    let mut all: alloc::vec::Vec<u64> = (0..5000).map(|n| n * u64::from(core)).collect();
+                    all.reverse();
+                    all
+                })?);
+            }
+            let mut sum = 0;
+            for thread in threads {
+                sum += thread.join()?.iter().sum::<u64>();
+            }
+            Ok(sum)
+        });
+        let wanted = (1..u64::from(cores)).sum::<u64>() * (0..5000).sum::<u64>();
+        suite.equal("vectors made on other cores", sum, Ok(wanted));
+    }
 }
 
 fn failed<T>(core: u16, how: How) -> Result<T, Failure> {

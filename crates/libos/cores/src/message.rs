@@ -3,7 +3,7 @@
 use crate::here::Here;
 use core::mem::{align_of, size_of};
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_libos_rt::halt;
+use corey_libos_rt::{halt, heaps};
 
 /// Bytes before the payload: status words, the mark, up to the next aligned place.
 const HEAD: usize = 128;
@@ -116,6 +116,11 @@ extern "C" fn begin<F: FnOnce(&mut Here) -> T, T>(address: u64) -> ! {
     let message = Message { address };
     // SAFETY: `fill` wrote it, and this thread alone takes it.
     let Payload { mut here, work } = unsafe { message.payload().cast::<Payload<F>>().read() };
+    let heap = u32::from(here.core());
+    if heaps::is_prepared(heap) {
+        // SAFETY: `Here::use_heaps` made it before any thread was started; this is the only thread of its core.
+        unsafe { heaps::join(heap) };
+    }
     let result = work(&mut here);
     // SAFETY: `fill` checked room and alignment; the closure is moved out.
     unsafe { message.payload().cast::<T>().write(result) };

@@ -7,13 +7,15 @@ use crate::message::Message;
 use core::cell::RefCell;
 use core::fmt;
 use core::marker::PhantomData;
-use corey_abi::{Error, Id, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, RUN_SHARES, ShareCalls};
+use corey_abi::{
+    Error, Id, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, RUN_SHARES, ShareCalls, THREAD_BYTES,
+};
 use corey_libos_rt::Process;
 use corey_libos_rt::sys::{address, segment, sys};
 use corey_libos_rt::vm::{Core, Thread, spawn};
 
 const GIB: u64 = 1 << 30;
-/// Where thread stacks lie: core `n`'s in the middle of the `n`-th GiB, with nothing below and above it.
+/// Where thread stacks lie: core `n`'s ends in the middle of the `n`-th GiB, with nothing below and above it.
 const STACKS: u64 = 1 << 46;
 /// Where message pages lie: those of the scopes of core `n` in the `n`-th GiB.
 const MESSAGES: u64 = STACKS + (1 << 45);
@@ -135,14 +137,16 @@ impl<'scope, 'env> Scope<'scope, 'env> {
     {
         taken.space.mirror(&here.process.space, &mut |_| true)?;
         let stack = segment(taken.share, STACK_PAGES * PAGE_BYTES, "stack")?;
-        let bottom = STACKS + u64::from(core) * GIB + GIB / 2;
+        // As `vm::stack` has it: the end is a multiple of `STACK_SPAN`, and the thread's block lies there.
+        let end = STACKS + u64::from(core) * GIB + GIB / 2;
+        let bottom = end - STACK_PAGES * PAGE_BYTES;
         taken.space.map_at(stack, bottom, 0, STACK_PAGES, MapFlags::WRITE)?;
         let process =
             Process { program: taken.share, pcore: taken.pcore, space: taken.space, ..here.process };
         let message = self.message(core);
         let entry = message.fill(Here::below(here, core, process), work);
         // As after a call: the return address would lie below a 16-byte boundary.
-        let top = bottom + STACK_PAGES * PAGE_BYTES - 8;
+        let top = end - THREAD_BYTES - 8;
         let status = (&message.head().status, self.messages, u64::from(core) * PAGE_BYTES);
         let args = [message.address(), 0, 0, 0, 0, 0];
         match spawn(&taken, (entry, top), args, &here.held, status) {

@@ -99,6 +99,16 @@ static ROOT: AtomicU64 = AtomicU64::new(0);
 static FIRST_SLOT: AtomicU64 = AtomicU64::new(0);
 static FIRST_BLOCK: AtomicU64 = AtomicU64::new(0);
 
+/// Heaps that were prepared, a bit each.
+static PREPARED: [AtomicU64; 4] = [const { AtomicU64::new(0) }; 4];
+
+/// Whether heap `position` was prepared.
+#[must_use]
+pub fn is_prepared(position: u32) -> bool {
+    let word = PREPARED.get(position as usize / 64);
+    word.is_some_and(|word| word.load(Relaxed) >> (position % 64) & 1 == 1)
+}
+
 fn team() -> Team {
     Team { base: TEAM[0].load(Relaxed), heaps: TEAM[1].load(Relaxed) as u32 }
 }
@@ -174,6 +184,9 @@ pub unsafe fn prepare(process: &mut Process, share: Id, position: u32) -> Result
     let slot = process.space.link(tree, team.address(position))?;
     // SAFETY: just linked; the caller's promise.
     let _ = unsafe { team.heap(tree, share, position) };
+    if let Some(word) = PREPARED.get(position as usize / 64) {
+        word.fetch_or(1 << (position % 64), Relaxed);
+    }
     Ok(slot)
 }
 
