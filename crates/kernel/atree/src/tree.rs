@@ -143,7 +143,9 @@ fn free_tables<P: Platform>(
     if levels < 2 {
         return;
     }
-    for index in 0..entries {
+    let mut from = 0;
+    while let Some(index) = table.next_used(from, entries) {
+        from = index + 1;
         if let Some(child) = table.child(platform, index) {
             free_tables(ctx, platform, child, levels - 1, 512);
             ctx.serve_every(index as u64);

@@ -241,18 +241,20 @@ impl Share {
     ) {
         handle.quota.lock(&mut ctx.local).dead = true;
         loop {
-            let mut next = Id::NULL;
+            // Some at a time: the table must not be walked while it changes.
+            let mut some = heapless::Vec::<Id, 32>::new();
             handle.for_each(&ctx.local.platform.clone(), &mut |link| {
-                next = link.id();
-                false
+                some.push(link.id()).is_ok() && !some.is_full()
             });
-            if next == Id::NULL {
+            if some.is_empty() {
                 break;
             }
-            let Some(header) = handle.remove(ctx, inside, next) else { break };
-            header.seen().union(handle.header().seen().load());
-            if header.release() {
-                last(ctx, header);
+            for id in some {
+                let Some(header) = handle.remove(ctx, inside, id) else { continue };
+                header.seen().union(handle.header().seen().load());
+                if header.release() {
+                    last(ctx, header);
+                }
             }
         }
         Self::settle(handle, ctx, inside);

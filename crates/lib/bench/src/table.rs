@@ -48,7 +48,7 @@ pub static BENCHMARKS: [Benchmark; 13] = [
     planned(4, "pread", &["same", "own"], 1),
     planned(5, "tcp", &["kernelcore", "stack", "shared"], 1),
     row(6, "vm", &["private", "interior", "cow", "object"], 4096),
-    planned(7, "cfork", &["default"], 256),
+    row(7, "cfork", &["default"], 256),
     row(8, "run", &["default"], 1000),
     row(9, "heap", &["local", "prodcons", "larson"], 65_536),
     row(10, "fig1", &["latency", "lock", "lockcontended", "shootdown"], 1024),

@@ -118,7 +118,8 @@ fn one(
 ) -> Result<(), Failure> {
     let iters = request.iters(bench);
     let (own_pages, team_pages) = pages(variant, cores, iters);
-    let targets = bench.processors(cores) - cores;
+    // What is forked takes its core itself.
+    let targets = if bench.name == "cfork" { 0 } else { bench.processors(cores) - cores };
     let mut team = Team::new(process, team_pages + 1024 + u64::from(targets) * TARGET_PAGES)?;
     // The first worker uses a share of its own too.
     let name = corey_abi::Name::new("worker");
@@ -138,6 +139,7 @@ fn one(
             share: if index == 0 { share } else { Id::NULL },
             team: team.share,
             target: None,
+            first: core::ptr::from_ref::<Process>(process) as u64,
             turn: request.turn,
             tsc_hz: process.info.header.tsc_hz,
             arena: team.address,

@@ -2,9 +2,10 @@
 
 use crate::arena::Arena;
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use corey_abi::{Error, Id, MachineCalls, ObjRef, counter};
+use corey_abi::{Error, Id, MachineCalls, ObjRef, PcoreCalls, counter};
 use corey_lib_bench::region::Machine;
 use corey_lib_bench::{Lock, Order, Place, run_region_between};
+use corey_libos_rt::Process;
 use corey_libos_rt::sys::{marker, pause, rdtsc, sys};
 use corey_libos_rt::vm::{Core, Space};
 
@@ -28,6 +29,8 @@ pub struct Worker {
     pub team: Id,
     /// A core of its own that is free, and a stack there, in benchmarks that run something on one.
     pub target: Option<(Core, u64)>,
+    /// Where the program's process is, as its first thread has it.
+    pub(crate) first: u64,
     pub(crate) turn: bool,
     pub(crate) tsc_hz: u64,
     pub(crate) arena: u64,
@@ -39,6 +42,18 @@ impl Worker {
         // SAFETY: the team mapped the arena here in every worker's address space before any of them ran; it is
         // unmapped after they ended.
         unsafe { corey_libos_rt::shared(self.arena) }
+    }
+
+    /// The process as this worker has it: its own share, space and pcore.
+    ///
+    /// # Errors
+    ///
+    /// As `pcore_current`.
+    pub fn process(&self) -> Result<Process, Error> {
+        let pcore = sys().pcore_current()?;
+        // SAFETY: it lies on the first worker's stack, which all workers map, and outlives the run.
+        let first = unsafe { &*(self.first as *const Process) };
+        Ok(Process { program: self.share, space: self.space, pcore, ..*first })
     }
 
     /// Waits for all workers.
