@@ -336,6 +336,9 @@ pub struct HeldShare {
     pub holders: [u64; MACHINE_CORES / 64],
 }
 
+/// In `core_stat`, for whoever holds the boot share: ⟨boot share, this | N⟩ is core N, whoever has it.
+pub const CORE_BY_NUMBER: u64 = 1 << 63;
+
 /// Values of [`CoreStat::mode`].
 pub mod core_mode {
     /// Nothing runs.

@@ -272,7 +272,7 @@ syscalls! {
         /// Touches every core and every frame descriptor.
         0x105 => fn audit(share: Id, report: UserPtr) -> ();
         /// Writes the `CoreStat` of `pcore`'s core to `information`: mode, counters, the shares it holds and
-        /// who else holds them.
+        /// who else holds them. Whoever holds the boot share may name any core: ⟨boot share, 2^63 + number⟩.
         ///
         /// # Cost
         /// One message and at most one interrupt to the target.

@@ -14,6 +14,16 @@ const ATTRIBUTE: u16 = 0x0700;
 pub struct Screen {
     cells: [[u8; COLUMNS]; ROWS],
     column: usize,
+    /// Inside an escape sequence: after ESC, or after its bracket.
+    escape: Escape,
+}
+
+/// How far an ANSI escape sequence (ECMA-48) has come. The screen has no cursor: sequences show as nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Escape {
+    None,
+    Begun,
+    Inside,
 }
 
 impl Default for Screen {
@@ -26,13 +36,27 @@ impl Screen {
     /// An empty screen; text appears on the last row and moves up.
     #[must_use]
     pub const fn new() -> Self {
-        Self { cells: [[b' '; COLUMNS]; ROWS], column: 0 }
+        Self { cells: [[b' '; COLUMNS]; ROWS], column: 0, escape: Escape::None }
     }
 
     /// Shows bytes. A long line wraps; a tab is four blanks; what has no glyph shows as `?`.
     pub fn write(&mut self, device: &impl Cells, bytes: &[u8]) {
         let mut scrolled = false;
         for byte in bytes {
+            match (self.escape, byte) {
+                (Escape::None, 0x1b) => self.escape = Escape::Begun,
+                (Escape::Begun, b'[') => self.escape = Escape::Inside,
+                (Escape::Inside, 0x20..=0x3f) => {}
+                (Escape::None, _) => {}
+                // The last byte of a sequence, or what none can have.
+                _ => {
+                    self.escape = Escape::None;
+                    continue;
+                }
+            }
+            if self.escape != Escape::None {
+                continue;
+            }
             match byte {
                 b'\n' => {
                     self.scroll();
@@ -101,5 +125,7 @@ mod tests {
         assert_eq!(row(&memory, ROWS - 1).len(), 26);
         screen.write(&memory, b"\n\x01");
         assert_eq!(row(&memory, ROWS - 1), "?");
+        screen.write(&memory, b"\n\x1b[2;3Hseen\x1b[K too");
+        assert_eq!(row(&memory, ROWS - 1), "seen too");
     }
 }

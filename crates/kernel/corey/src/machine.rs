@@ -6,10 +6,10 @@ use crate::waiting::{self, Waiting};
 use core::fmt::Write;
 use core::sync::atomic::{Ordering, fence};
 use corey_abi::{
-    AuditReport, CoreStat, Error, HeldShare, Id, MachineCalls, MachineInfo, ObjRef, PAGE_BYTES, Plain,
-    RUN_SHARES, ShareEntry, UserPtr, control, counter,
+    AuditReport, CORE_BY_NUMBER, CoreStat, Error, HeldShare, Id, MachineCalls, MachineInfo, ObjRef,
+    PAGE_BYTES, Plain, RUN_SHARES, ShareEntry, UserPtr, control, counter,
 };
-use corey_kernel_hal::{Boot, Exit, Platform};
+use corey_kernel_hal::{Boot, CoreId, Exit, Platform};
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_pcore::Pcore;
 use corey_kernel_percore::{CoreSet, Message, MessageKind, Numbers, ObjectWords};
@@ -200,7 +200,17 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
     fn core_stat(&mut self, pcore: ObjRef, information: UserPtr) -> Result<(), Error> {
         let inside = self.call.inside;
         let call = &mut self.call;
-        let core = call.object::<Pcore>(pcore)?.core();
+        let core = if pcore.share == self.system.boot_share() && pcore.object.0 & CORE_BY_NUMBER != 0 {
+            // The key to the machine shows all of it.
+            call.held.share(inside, pcore.share)?;
+            let number = pcore.object.0 & !CORE_BY_NUMBER;
+            u16::try_from(number).map(CoreId).map_err(|_| Error::NotFound)?
+        } else {
+            call.object::<Pcore>(pcore)?.core()
+        };
+        if call.ctx.world.cores.get(core.index()).is_none() {
+            return Err(Error::NotFound);
+        }
         if core == call.ctx.core() {
             call.ctx.local.draw();
         } else {

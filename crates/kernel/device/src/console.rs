@@ -11,6 +11,11 @@ use corey_lib_sync::{Relax, Shared};
 /// Most bytes of a line.
 pub const LINE_BYTES: usize = 4096;
 
+/// Moves a terminal's cursor to its first cell (ECMA-48).
+const HOME: &[u8] = b"\x1b[H";
+/// Clears a row from the cursor on.
+const CLEAR: &[u8] = b"\x1b[K";
+
 /// The console's state.
 #[derive(Debug, Default)]
 pub struct Console {
@@ -19,7 +24,8 @@ pub struct Console {
 
 impl Console {
     /// Writes one line to `machine`: line breaks inside become spaces, other control bytes `?`; a record
-    /// gets its number.
+    /// gets its number. A line of text may begin with `ESC [ H` (home) and end with `ESC [ K` (clear the rest of
+    /// the row): what a program needs that draws a screen again and again.
     pub fn line(&mut self, machine: &dyn Machine, text: &[u8]) {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         if let Some(rest) = text.strip_prefix(b"{") {
@@ -35,7 +41,15 @@ impl Console {
             machine.console_write(head.as_bytes());
             write_clean(machine, rest);
         } else {
+            let (home, text) = text.strip_prefix(HOME).map_or((false, text), |rest| (true, rest));
+            let (clear, text) = text.strip_suffix(CLEAR).map_or((false, text), |rest| (true, rest));
+            if home {
+                machine.console_write(HOME);
+            }
             write_clean(machine, text);
+            if clear {
+                machine.console_write(CLEAR);
+            }
         }
         machine.console_write(b"\n");
     }
@@ -156,6 +170,7 @@ mod tests {
 
     #[test]
     fn one_buffer_is_one_line() {
+        assert_eq!(lines(&[b"\x1b[Hx\x1b[Hy\x1b[K"]), "\x1b[Hx?[Hy\x1b[K\n");
         assert_eq!(lines(&[b"a\n{\"fake\":1}\x1b[2J"]), "a {\"fake\":1}?[2J\n");
     }
 }
