@@ -228,7 +228,7 @@ syscalls! {
     /// The machine.
     interface machine: MachineCalls {
         /// Writes the `Locality` of core `core` to `information`: package, caches, hardware threads, memory
-        /// node, and the distance of every core's memory.
+        /// node, and the distance of every core's memory (`Unsupported` yet).
         ///
         /// # Cost
         /// No lock; data written once at boot.

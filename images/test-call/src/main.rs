@@ -233,10 +233,16 @@ fn extensions(suite: &mut Suite, process: &Process) {
     suite.refused("no pcore", sys().core_stat(ObjRef::default(), at), Error::NotFound);
     suite.refused("nowhere to write", sys().core_stat(process.pcore, UserPtr(8)), Error::BadAddress);
     suite.works("a fence on all holders", sys().core_fence(process.boot));
+    let by_number = |core| ObjRef { share: process.boot, object: Id(CORE_BY_NUMBER | core) };
+    suite.works("a core by its number", sys().core_stat(by_number(0), at));
+    suite.refused("that does not exist", sys().core_stat(by_number(0xffff), at), Error::NotFound);
+    suite.refused("nor can", sys().core_stat(by_number(1 << 40), at), Error::NotFound);
     suite.refused("of no share", sys().core_fence(Id(77)), Error::NotFound);
 }
 
 fn unsupported(suite: &mut Suite, process: &Process) {
     let answer = sys().pcore_add_device(process.pcore, process.pcore);
     suite.refused("pcore_add_device is not there yet, and says so", answer, Error::Unsupported);
+    let answer = sys().locality_get(0, UserPtr(0));
+    suite.refused("nor is locality_get", answer, Error::Unsupported);
 }
