@@ -27,7 +27,7 @@ fn sum(here: &mut Here, numbers: &[u64]) -> Result<u64, Failure> {
     here.scope(|scope| {
         let cores: Vec<u16, 64> = scope.free().take(64).collect();
         let (own, others) = numbers.split_at(numbers.len() / (cores.len() + 1));
-        let parts = others.chunks(others.len().div_ceil(cores.len().max(1)));
+        let parts = others.chunks(others.len().div_ceil(cores.len().max(1)).max(1));
         let work = |part: &[u64]| part.iter().sum::<u64>();
         let threads: Result<Vec<_, 64>, _> =
             cores.iter().zip(parts).map(|(core, part)| scope.spawn(*core, move |_| work(part))).collect();

@@ -3,6 +3,7 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
+use corey_abi::CORE_BY_NUMBER;
 use corey_abi::{
     AddressTreeCalls, CoreStat, DeviceCalls, Error, Home, Id, Kinds, MachineCalls, MachineInfo, Name, ObjRef,
     ObjectCalls, PcoreCalls, SYSCALLS, SegmentCalls, ShareCalls, ShareEntry, UserPtr, core_mode,
