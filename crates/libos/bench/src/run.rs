@@ -148,7 +148,9 @@ fn one(
         // There are at most MAX_CORES cores.
         let _ = workers.push(worker);
     }
-    let result = team.run(process, &mut workers, own_pages, targets);
+    // Who forks names the segments of the program.
+    let more = (bench.name == "cfork").then_some(process.program);
+    let result = team.run(process, &mut workers, own_pages, targets, more);
     if result.is_ok() {
         report(process, request, bench, variant, &workers);
     }

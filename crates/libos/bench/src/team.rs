@@ -113,13 +113,14 @@ impl Team {
     }
 
     /// Takes the cores of `workers` but the first, runs all workers, the first one here. Waits for all.
-    /// With `targets` the cores after the workers' are taken too, one for each.
+    /// With `targets` the cores after the workers' are taken too, one for each. Workers hold `more`, too.
     pub(crate) fn run(
         &mut self,
         process: &mut Process,
         workers: &mut [Worker],
         pages: u64,
         targets: u32,
+        more: Option<Id>,
     ) -> Result<(), Failure> {
         let count = workers.len() as u32;
         for worker in workers.iter_mut().take(targets as usize) {
@@ -140,11 +141,10 @@ impl Team {
             let args = [core::ptr::from_mut(worker) as u64, 0, 0, 0, 0, 0];
             let status = &worker.arena().status[index];
             let offset = (offset_of!(Arena, status) + index * size_of::<[u64; 2]>()) as u64;
-            let mut shares = heapless::Vec::<_, 3>::from_array([self.share, process.console]);
-            if let Some((target, _)) = &worker.target {
-                // The third of three.
-                let _ = shares.push(target.share);
-            }
+            let target = worker.target.map(|(target, _)| target.share);
+            // At most four.
+            let shares: heapless::Vec<Id, 4> =
+                [self.share, process.console].into_iter().chain(target).chain(more).collect();
             let thread = spawn(&core, (entry, top), args, &shares, (status, arena, offset))?;
             // What is the worker's own is nobody else's: this core holds it no longer.
             sys().self_drop(core.share)?;

@@ -5,7 +5,7 @@ use corey_abi::{
     AddressTreeCalls, Error, Home, Id, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, SegmentCalls, ShareCalls,
     TreeTable, copy_mode, mapping_kind,
 };
-use corey_libos_sys::{address, address_mut, sys};
+use corey_libos_sys::{address, address_mut, pause, sys};
 
 /// Most mappings of a root that is forked.
 pub(crate) const MAPPINGS: usize = 64;
@@ -90,10 +90,7 @@ impl Plan {
             let object = match before {
                 Some(before) => self.mappings[before].object,
                 None if mapping.kind == mapping_kind::SEGMENT && !is_shared(&mapping) => {
-                    let copy = sys()
-                        .segment_copy(mapping.object, share, copy_mode::ON_WRITE, Home::Any, address(&name))
-                        .map_err(|error| CforkError::Call("copying a segment", error))?;
-                    ObjRef { share, object: copy }
+                    copy(mapping.object, share, &name)?
                 }
                 None if held.contains(&mapping.object.share) => mapping.object,
                 None => {
@@ -114,6 +111,17 @@ impl Plan {
         sys()
             .at_set(tree, address_mut(&mut self.table))
             .map_err(|error| CforkError::Call("setting the child's address tree", error))
+    }
+}
+
+/// A copy of `segment` in `share`, on write. Waits while another core copies it, as threads do that fork at once.
+fn copy(segment: ObjRef, share: Id, name: &Name) -> Result<ObjRef, CforkError> {
+    loop {
+        match sys().segment_copy(segment, share, copy_mode::ON_WRITE, Home::Any, address(name)) {
+            Ok(object) => return Ok(ObjRef { share, object }),
+            Err(Error::Busy) => pause(),
+            Err(error) => return Err(CforkError::Call("copying a segment", error)),
+        }
     }
 }
 
