@@ -65,9 +65,16 @@ pub(crate) fn thread(place: Place<'_>) -> Result<Span, Failure> {
     if failed.get() { Err(Failure::panic("a thread was not made or joined".to_owned())) } else { Ok(span) }
 }
 
+/// Puts the process on its own processor, where its operation begins and ends, and then allows the target's too,
+/// for the child.
+fn stay(place: Place<'_>) -> Result<(), Failure> {
+    bind(&[place.core])?;
+    bind(&[place.core, place.cores + place.core])
+}
+
 /// Forks this process; the child ends at once, preferably on the other processor.
 pub(crate) fn fork(place: Place<'_>) -> Result<Span, Failure> {
-    bind(&[place.core, place.cores + place.core])?;
+    stay(place)?;
     let segments = (0..SEGMENTS).map(|_| Mapping::new(SEGMENT_PAGES * 4096, Visibility::Private));
     let segments = segments.collect::<Result<Vec<_>, _>>()?;
     segments.iter().try_for_each(Mapping::populate)?;
@@ -91,7 +98,8 @@ pub(crate) fn fork(place: Place<'_>) -> Result<Span, Failure> {
             let mut status = 0;
             // SAFETY: our own child, and a place for its status.
             let done = unsafe { libc::waitpid(child.get(), &raw mut status, 0) };
-            failed.set(failed.get() | (child.get() < 0 || done != child.get() || status != 0));
+            let stayed = stay(place).is_ok();
+            failed.set(failed.get() | (child.get() < 0 || done != child.get() || status != 0 || !stayed));
         },
     );
     drop(segments);

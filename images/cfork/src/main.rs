@@ -23,6 +23,13 @@ const SEGMENTS: usize = 10;
 /// Pages of those that are added; all are touched.
 const PAGES: u64 = 16;
 
+/// Whether a fork is an operation of the region.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Counted {
+    No,
+    Yes,
+}
+
 fn main(process: Process) -> Status {
     program(process, "cfork", |_, _, _| (8192, 0), work)
 }
@@ -38,11 +45,14 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
         (0..PAGES).for_each(|page| touch(va + page * PAGE_BYTES));
     }
     let core = (worker.cores + worker.index) as u16;
-    let fork = |process: &mut Process| -> Result<Child, CforkError> {
+    // Outside the region a child says nothing to the meter.
+    let fork = |process: &mut Process, counted: Counted| -> Result<Child, CforkError> {
         match cfork.cfork(process, core, &[])? {
             Forked::Parent(child) => Ok(child),
             Forked::Child(_) => {
-                marker::<CFORK_DEFAULT, END>();
+                if counted == Counted::Yes {
+                    marker::<CFORK_DEFAULT, END>();
+                }
                 halt(DONE)
             }
         }
@@ -55,13 +65,13 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
     };
     // Once before, so that objects have their slots on both sides.
     worker.meet();
-    wait(fork(&mut process))?;
+    wait(fork(&mut process, Counted::No))?;
     let mut result = Ok(());
     let child = core::cell::RefCell::new(None);
     worker.region_between::<CFORK_DEFAULT>(
         |_| {
             marker::<CFORK_DEFAULT, BEGIN>();
-            *child.borrow_mut() = Some(fork(&mut process));
+            *child.borrow_mut() = Some(fork(&mut process, Counted::Yes));
         },
         |_| {
             let ended = child.borrow_mut().take().map_or(Err(Error::NotFound), wait);
