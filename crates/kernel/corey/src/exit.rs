@@ -155,7 +155,8 @@ impl<P: Platform> Core<P> {
             return;
         }
         let mailbox = &self.ctx.local.own().mailbox;
-        // Runs first: a halt that follows a run may come from another sender.
+        // Runs first: a halt that follows a run may come from another sender. A sender that was answered in the
+        // first pass is passed over in the second, whatever it has posted since.
         for pass in [true, false] {
             for sender in senders.iter() {
                 let Some(message) = mailbox.reread(sender) else { continue };
@@ -177,7 +178,10 @@ impl<P: Platform> Core<P> {
                         self.wait_for_audit(audit);
                         continue;
                     }
-                    _ => 0,
+                    kind => {
+                        debug_assert!(false, "{kind:?} is answered in the mailbox service");
+                        0
+                    }
                 };
                 mailbox.answer(sender, reply);
             }

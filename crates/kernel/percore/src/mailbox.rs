@@ -218,7 +218,7 @@ impl Mailbox {
         senders
     }
 
-    /// Owner's side: reads `sender`'s message.
+    /// Owner's side: reads `sender`'s message. `None` when there is none that was not read before.
     #[must_use]
     pub fn read(&self, sender: CoreId) -> Option<Message> {
         let slot = self.slots.get(sender.index())?;
@@ -229,10 +229,15 @@ impl Mailbox {
         self.reread(sender)
     }
 
-    /// Owner's side: a message that was noted, until it is answered.
+    /// Owner's side: a message that was noted, until it is answered. `None` after: the slot is the sender's then,
+    /// who may have posted the next message in it. That one comes through [`Mailbox::take`].
     #[must_use]
     pub fn reread(&self, sender: CoreId) -> Option<Message> {
         let slot = self.slots.get(sender.index())?;
+        // Only the owner makes it TAKEN, and only the owner ends that: its own last store is what it reads.
+        if slot.state.load(Ordering::Relaxed) != TAKEN {
+            return None;
+        }
         let [address, id] = [0, 1].map(|i: usize| slot.object[i].load(Ordering::Relaxed));
         Some(Message {
             kind: MessageKind::from_word(slot.kind.load(Ordering::Relaxed))?,
@@ -259,6 +264,45 @@ mod models {
     fn mailbox(senders: usize) -> Mailbox {
         let slots: Vec<_> = (0..senders).map(|_| Slot::default()).collect();
         Mailbox { pending: CachePadded::default(), slots: Vec::leak(slots) }
+    }
+
+    /// What follows a noted message is not taken for it: the answer frees the slot while the owner still goes
+    /// through what it noted.
+    #[test]
+    fn a_message_after_the_noted_one_is_read_by_itself() {
+        loom::model(|| {
+            let owner = Arc::new(mailbox(1));
+            let sender = CoreId(0);
+            let other = {
+                let owner = Arc::clone(&owner);
+                loom::thread::spawn(move || {
+                    for (kind, word) in [(MessageKind::Run, 1), (MessageKind::Interval, 2)] {
+                        let message = Message { kind, object: ObjectWords::NULL, words: [word; 2] };
+                        let _ = owner.post(CoreId(0), sender, message);
+                        while owner.poll(sender).is_none() {
+                            loom::thread::yield_now();
+                        }
+                    }
+                })
+            };
+            let mut next = 1;
+            while next < 3 {
+                for sender in owner.take().iter() {
+                    let message = owner.read(sender).expect("its bit says so");
+                    assert_eq!(message.words, [next; 2], "one after the other");
+                    // Noted, then looked at in two passes, as the kernel's exit does.
+                    for _ in 0..2 {
+                        if let Some(noted) = owner.reread(sender) {
+                            assert_eq!(noted, message, "what was noted");
+                            owner.answer(sender, 0);
+                            next += 1;
+                        }
+                    }
+                }
+                loom::thread::yield_now();
+            }
+            other.join().unwrap();
+        });
     }
 
     /// No message is lost: whoever is told that no interrupt is needed was seen by the owner's turn.
