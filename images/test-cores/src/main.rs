@@ -8,6 +8,7 @@ extern crate alloc;
 use core::hint::black_box;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{AuditReport, Error, MachineCalls};
+use corey_lib_sync::{Forced, Mode, Plain, Relax, RwLock, WriteGuard};
 use corey_libos_cores::{Failure, Here, How};
 use corey_libos_rt::sys::{address_mut, pause, sys};
 use corey_libos_rt::vm::Core;
@@ -35,6 +36,7 @@ fn main(process: Process) -> Status {
     quotas(&mut suite, &mut here);
     many(&mut suite, &mut here, cores);
     heaps(&mut suite, &mut here, cores);
+    locks(&mut suite, &mut here, cores);
     suite.finish()
 }
 
@@ -59,6 +61,70 @@ fn heaps(suite: &mut Suite, here: &mut Here, cores: u16) {
         });
         let wanted = (1..u64::from(cores)).sum::<u64>() * (0..5000).sum::<u64>();
         suite.equal("vectors made on other cores", sum, Ok(wanted));
+    }
+}
+
+/// Waits in user mode: interrupts come in between, and with them messages.
+struct Pause;
+impl Relax for Pause {
+    fn relax(&mut self) {
+        pause();
+    }
+}
+
+const READERS: usize = 16;
+const WRITES: u64 = 300;
+
+/// Readers on the other cores, this core writes: nobody sees a value half written, and none is lost.
+fn readers<M: Mode>(
+    here: &mut Here,
+    cores: u16,
+    lock: &RwLock<[u64; 16], READERS, M>,
+    mut write: impl FnMut(&mut dyn FnMut(WriteGuard<'_, [u64; 16], READERS, M>)),
+) -> Result<(u64, u64), Failure> {
+    let over = AtomicU64::new(0);
+    here.scope(|scope| {
+        let over = &over;
+        let mut threads = Vec::<_, READERS>::new();
+        for core in 1..cores.min(READERS as u16) {
+            let thread = scope.spawn(core, move |here| {
+                let mut reader = lock.reader(usize::from(here.core())).expect("a slot per core");
+                let (mut reads, mut wrong, mut last) = (0, 0, 0);
+                // At least one after the last write.
+                loop {
+                    let end = over.load(Ordering::Acquire) != 0;
+                    let value = *reader.read(&mut Pause);
+                    let [first, ..] = value;
+                    wrong += u64::from(first < last || value.iter().any(|word| *word != first));
+                    (last, reads) = (first, reads + 1);
+                    if end {
+                        break;
+                    }
+                }
+                (reads, wrong + u64::from(last != WRITES))
+            })?;
+            let _ = threads.push(thread);
+        }
+        for _ in 0..WRITES {
+            write(&mut |mut value| value.iter_mut().for_each(|word| *word += 1));
+        }
+        over.store(1, Ordering::Release);
+        threads.into_iter().try_fold((0, 0), |(reads, wrong), thread| {
+            let (more, bad) = thread.join()?;
+            Ok((reads + more, wrong + bad))
+        })
+    })
+}
+
+fn locks(suite: &mut Suite, here: &mut Here, cores: u16) {
+    static PLAIN: RwLock<[u64; 16], READERS, Plain> = RwLock::new([0; 16]);
+    static FORCED: RwLock<[u64; 16], READERS, Forced> = RwLock::new([0; 16]);
+    let plain = readers(here, cores, &PLAIN, |with| with(PLAIN.write(&mut Pause)));
+    let mut fence = here.fence();
+    let forced = readers(here, cores, &FORCED, |with| with(FORCED.write(&mut fence, &mut Pause)));
+    for (name, result) in [("plain", plain), ("forced", forced)] {
+        let good = matches!(result, Ok((reads, 0)) if reads >= u64::from(cores.min(READERS as u16)) - 1);
+        suite.check("what a reader-writer lock guards is whole", good, format_args!("{name}: {result:?}"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Here`]: the thread that runs, and what it spawns with.
 
 use crate::failure::Failure;
+use crate::fence::CoreFence;
 use crate::scope::{Scope, run};
 use core::marker::PhantomData;
 use corey_abi::{Id, RUN_SHARES};
@@ -20,6 +21,8 @@ pub struct Here {
     pub(crate) parent: Id,
     /// Quota of a thread's share: pages, objects.
     pub(crate) quota: (u64, u64),
+    /// The first thread's own share, which every thread of the program holds.
+    program: Id,
     /// What threads hold beside their own share.
     pub(crate) held: heapless::Vec<Id, RUN_SHARES>,
     /// It changes the tree of the core it is on.
@@ -38,7 +41,8 @@ impl Here {
                 let _ = held.push(share);
             }
         }
-        Self { process, core: 0, parent: process.boot, quota: QUOTA, held, local: PhantomData }
+        let (parent, program) = (process.boot, process.program);
+        Self { process, core: 0, parent, quota: QUOTA, program, held, local: PhantomData }
     }
 
     /// The thread on `core` whose own share is the program share of `process`.
@@ -46,7 +50,16 @@ impl Here {
         let mut held = parent.held.clone();
         // `spawn` checked that it fits.
         let _ = held.push(process.program);
-        Self { process, core, parent: process.program, quota: QUOTA_BELOW, held, local: PhantomData }
+        let own = process.program;
+        Self {
+            process,
+            core,
+            parent: own,
+            quota: QUOTA_BELOW,
+            program: parent.program,
+            held,
+            local: PhantomData,
+        }
     }
 
     /// The number of the core; 0 for the first thread.
@@ -58,6 +71,13 @@ impl Here {
     /// The process as this thread sees it: the program share and the address space are the thread's own.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
+    }
+
+    /// A fence on every core where a thread of this program runs: what a writer of a forced
+    /// [`corey_lib_sync::RwLock`] needs.
+    #[must_use]
+    pub fn fence(&self) -> CoreFence {
+        CoreFence::of_holders(self.program)
     }
 
     /// Sets the quota of threads that are spawned from here: pages and objects. Without it they get 1024 and

@@ -21,14 +21,16 @@
 //!
 //! **Testing.** `images/test-cores`, `images/example-sum`.
 #![no_std]
-#![allow(unsafe_code, reason = "closures and results pass through mapped memory")]
+#![allow(unsafe_code, reason = "closures and results pass through mapped memory; a fence is promised")]
 
 mod failure;
+mod fence;
 mod here;
 mod message;
 mod scope;
 
 pub use failure::{Failure, How};
+pub use fence::CoreFence;
 pub use here::Here;
 pub use scope::{Handle, Scope};
 
