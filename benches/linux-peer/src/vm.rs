@@ -106,6 +106,45 @@ impl Drop for Copied {
     }
 }
 
+/// Maps 2 MiB that ask for a huge page, touches both ends, unmaps them.
+pub(crate) fn large(place: Place<'_>) -> Result<Span, Failure> {
+    const BYTES: usize = 2 << 20;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new anonymous mapping at an address the kernel chooses aliases nothing.
+    let range = unsafe { libc::mmap(std::ptr::null_mut(), 2 * BYTES, libc::PROT_NONE, flags, -1, 0) };
+    if range == libc::MAP_FAILED {
+        return Err(Failure::last("mmap"));
+    }
+    let start = (range as usize).next_multiple_of(BYTES);
+    let mut good = true;
+    let mut once = || {
+        let page = map_huge(start as u64);
+        good &= page == start as u64
+            && call3(libc::SYS_madvise, page, BYTES as u64, libc::MADV_HUGEPAGE as u64) == 0
+            && touch(page)
+            && touch(page + BYTES as u64 - 1)
+            && call3(libc::SYS_munmap, page, BYTES as u64, 0) == 0;
+    };
+    once();
+    let span = run_region::<{ table::LARGE_PRIVATE }, _>(&Linux, place, |_| once());
+    if good { Ok(span) } else { Err(Failure::panic("2 MiB were not mapped, advised or unmapped".to_owned())) }
+}
+
+/// Maps 2 MiB of zeros at `at`.
+#[inline(always)]
+fn map_huge(at: u64) -> u64 {
+    let result: u64;
+    let fd = -1_i64;
+    // SAFETY: the range was reserved by the caller, and nothing is in it.
+    unsafe {
+        std::arch::asm!("syscall", inlateout("rax") libc::SYS_mmap as u64 => result, in("rdi") at,
+            in("rsi") 2_u64 << 20, in("rdx") libc::PROT_READ | libc::PROT_WRITE,
+            in("r10") libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_FIXED, in("r8") fd, in("r9") 0_u64,
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
 /// Makes a descriptor and closes it.
 pub(crate) fn object(place: Place<'_>) -> Result<Span, Failure> {
     let file = memory_file()?;

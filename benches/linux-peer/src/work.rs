@@ -38,6 +38,7 @@ impl Job {
             // Two blocks of 256 bytes at most, and addresses.
             9 => (self.iters / 7).saturating_mul(u64::from(self.cores)),
             10 => u64::from(self.cores),
+            14 => 512 * u64::from(self.cores),
             _ => 0,
         }
     }
@@ -47,6 +48,7 @@ impl Job {
         let each = match self.id {
             table::NULL_CURRENT | table::NULL_NBYTES | table::FIG1_SHOOTDOWN => 1,
             table::VM_PRIVATE | table::VM_INTERIOR | table::VM_OBJECT => 2,
+            table::LARGE_PRIVATE => 3,
             table::RUN_DEFAULT | table::CFORK_DEFAULT => return None,
             // What malloc asks of the kernel is not counted.
             id if id / 16 == 9 => return None,
@@ -69,7 +71,8 @@ impl Job {
             | table::PAGEPASS_SEPARATE
             | table::VM_PRIVATE
             | table::VM_COW
-            | table::CFORK_DEFAULT => Workers::Processes,
+            | table::CFORK_DEFAULT
+            | table::LARGE_PRIVATE => Workers::Processes,
             _ => Workers::Threads,
         }
     }
@@ -224,6 +227,7 @@ fn worker(
             run_region::<{ table::VM_COW }, _>(&Linux, place, |page| copied.touch(page))
         }
         table::VM_OBJECT => vm::object(place)?,
+        table::LARGE_PRIVATE => vm::large(place)?,
         table::CFORK_DEFAULT => run::fork(place)?,
         table::RUN_DEFAULT => run::thread(place)?,
         table::FIG1_LATENCY => fig1::latency(place, pages.expect("this job has pages"))?,

@@ -14,7 +14,7 @@ use crate::{Result, build, paths};
 const PACKAGE: &str = "linux-image-6.12-amd64";
 /// The kernel's words; each is explained in `benches/linux-peer`.
 const WORDS: &str = "nokaslr clocksource=tsc tsc=reliable mitigations=off \
-                                transparent_hugepage=never console=ttyS0 quiet panic=-1";
+                                transparent_hugepage=madvise console=ttyS0 quiet panic=-1";
 
 /// What the Linux guest boots.
 #[derive(Clone, Debug)]

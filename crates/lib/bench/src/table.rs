@@ -41,7 +41,7 @@ const fn planned(
 }
 
 /// Every benchmark, in the order of its number. New ones are added at the end.
-pub static BENCHMARKS: [Benchmark; 13] = [
+pub static BENCHMARKS: [Benchmark; 14] = [
     row(1, "null", &["current", "nbytes"], 100_000),
     row(2, "memclone", &["interior", "shared", "private"], 4096),
     row(3, "pagepass", &["interior", "separate"], 4096),
@@ -55,6 +55,7 @@ pub static BENCHMARKS: [Benchmark; 13] = [
     planned(11, "pwrite", &["full-own", "full-same", "part-own", "part-same"], 1),
     planned(12, "open", &["own"], 1),
     planned(13, "rwlock", &["ours", "word", "ticket"], 1),
+    row(14, "large", &["private"], 1024),
 ];
 
 /// Returns the marker id of variant `variant` of benchmark `number`.
@@ -133,6 +134,9 @@ pub const FIG1_LOCK: u32 = id(10, 1);
 pub const FIG1_LOCKCONTENDED: u32 = id(10, 2);
 /// `fig1 shootdown`.
 pub const FIG1_SHOOTDOWN: u32 = id(10, 3);
+
+/// `large private`.
+pub const LARGE_PRIVATE: u32 = id(14, 0);
 
 #[cfg(test)]
 mod tests {
