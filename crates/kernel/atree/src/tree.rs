@@ -2,9 +2,9 @@
 
 use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use corey_abi::{Error, Kind, TREE_SLOTS};
+use corey_abi::{Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Platform};
-use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
+use corey_kernel_mem::{FrameCell, FrameList, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::SharedCoreSet;
 use corey_lib_sync::{Relax, Shared};
@@ -227,16 +227,15 @@ impl Tree {
         Some(Slot(records.0.get(index % RECORDS)?))
     }
 
-    /// Slot `index`, made if need be from the calling core's memory. Says whether a frame was made.
-    pub(crate) fn make_slot<P: Platform>(&self, ctx: &mut Ctx<P>, index: usize) -> Result<(), Error> {
-        let cell = self.slots.get(index / RECORDS).ok_or(Error::Full)?;
-        if cell.frame().is_none() {
-            let frame = ctx.alloc_zeroed(Source::Nearest)?;
-            if let Err(frame) = cell.publish(frame) {
-                ctx.free(frame.into_owned());
-            }
+    /// Slot `index`, made if need be of one of `frames`, which are the calling core's memory.
+    pub(crate) fn make_slot<P: Platform>(&self, ctx: &Ctx<P>, index: usize, frames: &mut FrameList) {
+        if let Some(cell) = self.slots.get(index / RECORDS)
+            && cell.frame().is_none()
+            && let Some(frame) = frames.pop(&ctx.world.memory)
+            && let Err(frame) = cell.publish(frame.zero(&ctx.local.platform))
+        {
+            frames.push(&ctx.world.memory, frame.into_owned());
         }
-        Ok(())
     }
 
     /// Whether slot `index` needs a new frame.
