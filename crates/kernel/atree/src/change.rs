@@ -4,7 +4,7 @@ use crate::foreign;
 use crate::revoke;
 use crate::run;
 use crate::slot::{Map, MapKind};
-use crate::tree::{Edit, Tree, take_tables};
+use crate::tree::{Edit, Tree, take_leaf_tables, take_tables};
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, MapFlags};
@@ -256,6 +256,7 @@ fn add<P: Platform>(
     match new.kind {
         MapKind::Segment => {
             walk::make(ctx, &tree, new.start, new.end, level, frames)?;
+            make_room(ctx, tree, new, level, payer);
             enlist(ctx, inside, tree, index, new)?;
         }
         MapKind::Interior => {
@@ -276,6 +277,20 @@ fn add<P: Platform>(
         MapKind::Empty | MapKind::Changing => {}
     }
     Ok(())
+}
+
+/// Takes away the leaf tables that lie where 2 MiB pages will be mapped.
+pub(crate) fn make_room<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: Handle<'_, Tree>,
+    new: &Map,
+    level: u32,
+    payer: Option<&Share>,
+) {
+    if level == 1 {
+        let taken = take_leaf_tables(ctx, tree.body(), new.start, new.end);
+        unpay(ctx, tree, taken, payer);
+    }
 }
 
 /// Puts slot `index` on the list of the segment it is about to map.

@@ -13,8 +13,8 @@
 //!
 //! If the root stops running in between, this core takes it, and does the step itself.
 
-use crate::change::{enlist, level_of, may_take, pay, repay, unlink, unlist, unpay};
-use crate::revoke::flush;
+use crate::change::{enlist, level_of, make_room, may_take, pay, repay, unlink, unlist, unpay};
+use crate::revoke::{flush, forget_all};
 use crate::run;
 use crate::slot::{Map, MapKind};
 use crate::tree::{Tree, take_tables};
@@ -23,7 +23,7 @@ use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
-use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, ObjectWords};
+use corey_kernel_percore::{CoreSet, Local, Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
 use corey_kernel_share::Share;
 use corey_lib_sync::Relax;
@@ -72,8 +72,10 @@ pub(crate) fn change<P: Platform>(
         unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 });
     }
     let ready = match new.kind {
-        MapKind::Segment => walk::make(ctx, &tree, new.start, new.end, level, &mut frames)
-            .and_then(|()| enlist(ctx, inside, tree, index, new)),
+        MapKind::Segment => walk::make(ctx, &tree, new.start, new.end, level, &mut frames).and_then(|()| {
+            make_room(ctx, tree, new, level, payer);
+            enlist(ctx, inside, tree, index, new)
+        }),
         MapKind::Interior => walk::make(ctx, &tree, new.start, new.end, level, &mut frames).map(|()| {
             let freed = prune(ctx, tree, new);
             if freed > 0 {
@@ -131,9 +133,7 @@ impl Step {
 fn prune<P: Platform>(ctx: &mut Ctx<P>, tree: Handle<'_, Tree>, new: &Map) -> u64 {
     take_tables(ctx, tree.body(), new.start, new.levels(), &mut |ctx| {
         if let Some(runner) = tree.runner() {
-            // Unlinks nothing, and flushes everything.
-            let message = Message { kind: MessageKind::Unlink, object: ObjectWords::NULL, words: [0; 2] };
-            ctx.local.broadcast(CoreSet::only(runner), message);
+            forget_all(ctx, CoreSet::only(runner));
         }
     })
 }

@@ -4,7 +4,7 @@ use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Platform};
-use corey_kernel_mem::{FrameCell, FrameList, TablePage, TableRef, Zeroed};
+use corey_kernel_mem::{FrameCell, FrameList, Gone, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::SharedCoreSet;
 use corey_lib_sync::{Relax, Shared};
@@ -174,6 +174,35 @@ pub(crate) fn take_tables<P: Platform>(
     forget(ctx);
     free_tables(ctx, &platform, child, levels, 512);
     ctx.free(frame);
+    count
+}
+
+/// Takes away the empty leaf tables that mappings of the past left where 2 MiB pages are about to be mapped: an entry
+/// is a table or a page. Says how many. The slot that takes the range is `Changing`: nobody fills them.
+pub(crate) fn take_leaf_tables<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, start: u64, end: u64) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let mut taken = FrameList::new();
+    for at in (start..end).step_by(crate::walk::LEAF_SPAN as usize) {
+        if let Some((table, index)) = crate::walk::large_entry(&platform, tree, at)
+            && table.child(&platform, index).is_some()
+            && let Some(frame) = table.take_child::<P>(index)
+        {
+            taken.push(&ctx.world.memory, frame);
+        }
+        ctx.serve_every(at / crate::walk::LEAF_SPAN);
+    }
+    let count = taken.len();
+    if count > 0 {
+        let mut users = tree.attached.load();
+        if let Some(runner) = tree.runner() {
+            users.insert(runner);
+        }
+        crate::revoke::forget_all(ctx, users);
+        // Who found a table before may still lock it, to see that nothing is mapped there any more.
+        while let Some(frame) = taken.pop(&ctx.world.memory) {
+            ctx.give_up(Gone::Own(frame), ctx.core(), users);
+        }
+    }
     count
 }
 
