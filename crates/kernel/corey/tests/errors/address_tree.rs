@@ -218,7 +218,7 @@ refusals! {
             pages_that_wrap: alone(|user, first| set_page(user, first, |m| (m.start_page, m.npages) = (2, u64::MAX)));
             page_0: alone(|user, first| set_page(user, first, |m| m.va = 0));
             beyond_the_user_half: alone(|user, first| set_page(user, first, |m| (m.va, m.npages) = (USER_END - 4096, 2)));
-            an_address_that_wraps: alone(|user, first| set_page(user, first, |m| (m.va, m.npages) = (u64::MAX & !4095, 2)));
+            an_address_that_wraps: alone(|user, first| set_page(user, first, |m| (m.va, m.npages) = (!4095, 2)));
             beyond_an_interior_tree: alone(|user, first| set_inner(user, first, |m| (m.va, m.npages) = (GIB - 4096, 2)));
         }
         Misaligned {

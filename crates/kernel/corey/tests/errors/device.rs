@@ -23,7 +23,7 @@ fn feed(user: &mut User<'_>, first: Start, header: BufferHeader, offset: u64) ->
     let mut bytes = [0; BufferHeader::BYTES];
     header.to_bytes(&mut bytes);
     let words: Vec<u64> = bytes.chunks(8).map(|c| u64::from_le_bytes(c.try_into().unwrap())).collect();
-    if offset % 8 == 0 && offset <= 8192 - 16 {
+    if offset.is_multiple_of(8) && offset <= 8192 - 16 {
         user.write_all(VA + offset, &words).unwrap();
     }
     user.sys().device_buf(device, buffer_op::OUT, object, offset)
@@ -152,7 +152,7 @@ refusals! {
         }
         OutOfRange {
             a_header_at_the_end: alone(|user, first| feed(user, first, ready(0), 8192));
-            an_offset_that_wraps: alone(|user, first| feed(user, first, ready(0), u64::MAX & !15));
+            an_offset_that_wraps: alone(|user, first| feed(user, first, ready(0), !15));
             data_beyond_the_end: alone(|user, first| feed(user, first, ready(1), 8192 - 16));
             a_line_that_is_too_long: alone(|user, first| feed(user, first, ready(4097), 0));
             as_long_as_a_word_holds: alone(|user, first| feed(user, first, ready(u32::MAX), 0));
