@@ -93,7 +93,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape { name: "Intel without leaf 0xB", cpu: "Conroe", packages: [2, 1, 2, 2], ..FLAT },
     Shape {
-        name: "dies, by leaf 0x1F",
+        name: "dies in packages",
         cpu: "Skylake-Client,min-level=0x1f",
         packages: [2, 2, 2, 1],
         orders: "nearest=1,2,3,4,5,6,7 spread=4,1,5,2,6,3,7",
