@@ -113,14 +113,21 @@ fn one(built: &Built, program: &str, model: &str, cores: u32, execution: Executi
     let mut machine = Machine::new(cores, "512M", boot);
     model.clone_into(&mut machine.cpu);
     machine.execution = execution;
-    run(&machine, &format!("{program} on {model}, {cores} cores"))
+    run(&machine, &format!("{program} on {model}, {cores} cores"), &[])
 }
 
-/// Runs a test program; `prefix` names its tests.
-pub(super) fn run(machine: &Machine, prefix: &str) -> Result<Vec<Case>> {
+/// Runs a test program; `prefix` names its tests. The kernel must say lines that begin with `says`.
+pub(super) fn run(machine: &Machine, prefix: &str, says: &[&str]) -> Result<Vec<Case>> {
     let start = Instant::now();
     let outcome = machine.run(Duration::from_secs(180), |_| ())?;
-    let cases = verdicts(prefix, &outcome);
+    let mut cases = verdicts(prefix, &outcome);
+    for text in says {
+        let verdict = match outcome.lines.iter().any(|line| line.starts_with(text)) {
+            true => Verdict::Passed,
+            false => Verdict::Failed("not said".to_owned()),
+        };
+        cases.push((format!("{prefix}: {text}"), verdict));
+    }
     let [passed, failed, skipped] = super::count(&cases);
     println!(
         "  {prefix}: {passed} passed, {failed} failed, {skipped} skipped ({:.1} s)",
