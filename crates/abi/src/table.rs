@@ -278,11 +278,12 @@ syscalls! {
     }
     /// The machine.
     interface machine: MachineCalls {
-        /// Writes the `Locality` of core `core` to `information`: package, caches, hardware threads, memory
-        /// node, and the distance of every core's memory (`Unsupported` yet).
+        /// Writes the 408-byte `Locality` of core `core` to `information`: package, hardware threads, caches and
+        /// who shares them, memory node, own memory, the distance of every core's memory, and how much of that is
+        /// known (`source`).
         ///
         /// # Errors
-        /// `Unsupported`.
+        /// `NotFound` when there is no such core; `BadAddress`.
         ///
         /// # Cost
         /// No lock; data written once at boot.

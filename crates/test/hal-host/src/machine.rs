@@ -4,8 +4,9 @@ use crate::failure::Failure;
 use crate::mmu::Mmu;
 use crate::platform::FakePlatform;
 use crate::ram::Ram;
+use crate::topology;
 use corey_abi::{Error, SyscallInfo};
-use corey_kernel_hal::{CoreId, Exit, Frame, Machine, Range};
+use corey_kernel_hal::{CoreId, Exit, Frame, Machine, Range, Topology};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -142,6 +143,7 @@ impl Hardware {
 #[derive(Clone)]
 pub struct FakeMachine {
     pub(crate) hardware: Arc<Hardware>,
+    pub(crate) topology: Topology,
 }
 
 impl FakeMachine {
@@ -159,7 +161,19 @@ impl FakeMachine {
                 exit: Mutex::default(),
                 refused: Mutex::default(),
             }),
+            topology: topology::flat(cores),
         }
+    }
+
+    /// The same machine, whose cores and memory lie as `topology` says.
+    ///
+    /// # Panics
+    ///
+    /// When it has another number of cores.
+    #[must_use]
+    pub fn with_topology(self, topology: Topology) -> Self {
+        assert_eq!(topology.places.len(), self.cores());
+        Self { topology, ..self }
     }
 
     /// Number of cores.

@@ -46,8 +46,12 @@ fn audits_at_once(booted: &Booted) -> Result<(), Error> {
 
 refusals! {
     locality_get {
-        Unsupported {
-            always: alone(|user, _| user.sys().locality_get(0, NOWHERE));
+        NotFound {
+            no_such_core: alone(|user, _| user.sys().locality_get(4, NOWHERE));
+            as_much_as_a_word_holds: alone(|user, _| user.sys().locality_get(u64::MAX, NOWHERE));
+        }
+        BadAddress {
+            nothing_mapped: alone(|user, _| user.sys().locality_get(0, NOWHERE));
         }
     }
     share_list {
