@@ -259,23 +259,20 @@ impl Share {
         last: &mut dyn FnMut(&mut Ctx<P>, &Header),
     ) {
         handle.quota.lock(&mut ctx.local).dead = true;
-        loop {
-            // Some at a time: the table must not be walked while it changes.
-            let mut some = heapless::Vec::<Id, 32>::new();
-            handle.for_each(&ctx.local.platform.clone(), &mut |link| {
-                some.push(link.id()).is_ok() && !some.is_full()
-            });
-            if some.is_empty() {
-                break;
-            }
-            for id in some {
-                let Some(header) = handle.remove(ctx, inside, id) else { continue };
+        // Nothing is added to a dead share, and its nodes stay until it is reclaimed: it is walked while it empties.
+        let platform = ctx.local.platform.clone();
+        let mut turn = 0;
+        handle.for_each(&platform, &mut |link| {
+            if let Some(header) = handle.remove(ctx, inside, link.id()) {
                 header.seen().union(handle.header().seen().load());
                 if header.release() {
                     last(ctx, header);
                 }
             }
-        }
+            turn += 1;
+            ctx.serve_every(turn);
+            true
+        });
         Self::settle(handle, ctx, inside);
     }
 
