@@ -5,11 +5,11 @@ use crate::limbo::Limbo;
 use crate::link::{Link, LinkCell};
 use crate::slab::{Slab, SlotList, slots};
 use crate::wait::WaitList;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform};
 use corey_kernel_mem::{Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
-use corey_kernel_percore::{CoreSet, Entered, Local, PerCore, Serve, Snapshot};
+use corey_kernel_percore::{CoreSet, Entered, Local, MessageKind, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
 
 /// Faults one copy may resolve: a copy spans few pages, more means that another core takes them away.
@@ -85,6 +85,8 @@ pub struct World {
     slabs: &'static [Shared<Slab>],
     limbos: &'static [Shared<Limbo>],
     waits: &'static [Shared<WaitList>],
+    /// Begins and ends of audits: odd while one goes on. Other cores stand still until it changes.
+    pub audits: AtomicU64,
 }
 
 impl World {
@@ -100,7 +102,7 @@ impl World {
         });
         let waits = alloc.slice(cores, |i| Shared::new(i as u16, "waits", WaitList::default()));
         let memory = Memory::new(cores, alloc);
-        Self { cores: per_core, memory, owners, slabs, limbos, waits }
+        Self { cores: per_core, memory, owners, slabs, limbos, waits, audits: AtomicU64::new(0) }
     }
 
     /// Who waits on words of segments at home on `core`.
@@ -133,6 +135,8 @@ pub struct Ctx<P: Platform> {
     next_id: u64,
     /// Objects without references whose end has not begun.
     dying: SlotList,
+    /// Those whose turn it is.
+    ending: SlotList,
     /// Dead private objects, free from this core's next entry on.
     private: SlotList,
     /// The entry (its epoch) in which `private` was last added to.
@@ -149,6 +153,7 @@ impl<P: Platform> Ctx<P> {
             hooks,
             next_id: 1,
             dying: SlotList::default(),
+            ending: SlotList::default(),
             private: SlotList::default(),
             private_since: 0,
         }
@@ -254,9 +259,16 @@ impl<P: Platform> Ctx<P> {
         self.local.attention = true;
     }
 
-    /// The next of them.
+    /// Begins a turn over them: those that are noted from here on wait for the next one. Says whether there are any.
+    #[must_use]
+    pub fn begin_burial(&mut self) -> bool {
+        self.ending.append(&mut self.dying);
+        self.ending.len() > 0
+    }
+
+    /// The next of this turn.
     pub fn pop_dying<'k>(&mut self, _: &'k Entered<'_>) -> Option<&'k Header> {
-        self.dying.pop()
+        self.ending.pop()
     }
 
     /// Gives a frame back that no core can reach.
@@ -478,6 +490,37 @@ impl<P: Platform> Ctx<P> {
     pub fn serve_every(&mut self, turn: u64) {
         if turn % 64 == 63 {
             self.local.serve_mailbox();
+        }
+    }
+}
+
+impl<P: Platform> Ctx<P> {
+    /// If another core's audit asks for it, answers and serves messages until that is over. At the kernel exit, and in
+    /// waits that only another core's kernel exit ends ([`Ctx::relax_long`]): an audit waits for every core, so no core
+    /// may wait for one that stands still without standing still itself.
+    pub fn stand_still(&mut self) {
+        let mailbox = &self.local.own().mailbox;
+        for sender in self.local.deferred.iter() {
+            if mailbox.reread(sender).is_none_or(|message| message.kind != MessageKind::Stop) {
+                continue;
+            }
+            self.local.deferred.remove(sender);
+            // Read before the answer: the next one asks this core again.
+            let audit = self.world.audits.load(Ordering::Acquire);
+            // What is dead is freed: an audit tells what lives from what was forgotten.
+            self.drain_all();
+            mailbox.answer(sender, self.mem.cached());
+            while self.world.audits.load(Ordering::Acquire) == audit {
+                self.relax();
+            }
+        }
+    }
+
+    /// One turn of a wait for another core's kernel exit.
+    pub fn relax_long(&mut self) {
+        self.relax();
+        if !self.local.deferred.is_empty() {
+            self.stand_still();
         }
     }
 }

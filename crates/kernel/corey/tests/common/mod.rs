@@ -6,7 +6,7 @@ use corey_abi::{
     PcoreCalls, Plain, RunContext, SegmentCalls, ShareCalls, UserPtr, grain, mapping_kind, tree_kind,
 };
 use corey_kernel_corey::System;
-use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, User};
+use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, Left, User};
 
 /// A machine of `cores` cores with 16 MiB and more, booted into the first program.
 pub fn boot(cores: usize) -> Booted {
@@ -39,12 +39,17 @@ fn scratch(user: &User<'_>) -> u64 {
 
 /// Puts `value` into the program's memory.
 pub fn put(user: &mut User<'_>, value: &impl Plain) -> UserPtr {
+    try_put(user, value).expect("the stack is mapped")
+}
+
+/// Puts `value` into the program's memory, unless the program ends meanwhile.
+pub fn try_put(user: &mut User<'_>, value: &impl Plain) -> Result<UserPtr, Left> {
     let at = scratch(user);
     let mut bytes = vec![0; 2048];
     value.to_bytes(&mut bytes);
     let words: Vec<u64> = bytes.chunks(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight"))).collect();
-    user.write_all(at, &words).expect("the stack is mapped");
-    UserPtr(at)
+    user.write_all(at, &words)?;
+    Ok(UserPtr(at))
 }
 
 /// Takes a value out of the program's memory.
