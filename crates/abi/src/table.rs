@@ -126,7 +126,8 @@ syscalls! {
         ///
         /// # Errors
         /// `Busy` when the range overlaps another slot, or the slot is being changed; `NotPermitted` for an
-        /// interior tree in an interior tree; `Misaligned`, `OutOfRange`; `Full` for a slot ≥ 512;
+        /// interior tree in an interior tree; `Misaligned`, `OutOfRange` (also for the first and the last page of the
+        /// user half, which stay unmapped); `Full` for a slot ≥ 512;
         /// `QuotaExceeded` when the share cannot pay for the page tables.
         ///
         /// # Cost

@@ -5,6 +5,7 @@ mod common;
 use common::*;
 use corey_abi::{CoreStat, Error, Id, MachineCalls, ObjRef, PcoreCalls, RUN_SHARES, RunContext, ShareCalls};
 use corey_test_hal_host::User;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Barrier};
 
 const ENTRY: u64 = 0x40_0000;
@@ -183,4 +184,114 @@ fn an_auditor_can_be_halted_while_it_waits() {
         });
     }
     audit(&booted);
+}
+
+/// The next of a row of numbers that look random.
+fn next(seed: &mut u64) -> u64 {
+    *seed ^= *seed << 13;
+    *seed ^= *seed >> 7;
+    *seed ^= *seed << 17;
+    *seed >> 8
+}
+
+/// What a storm is about: a share that all hold, in it a pcore and a root of each core, an interior tree, a segment.
+#[derive(Clone, Debug)]
+struct Sky {
+    common: Id,
+    cores: Vec<(ObjRef, ObjRef)>,
+    tree: ObjRef,
+    pages: ObjRef,
+}
+
+impl Sky {
+    /// One thing that a program can do to others or to itself. Whatever the answer: no call may hang or break anything.
+    fn strike(&self, user: &mut User<'_>, own: Option<usize>, seed: &mut u64) {
+        let (pcore, root) = self.cores[next(seed) as usize % self.cores.len()];
+        let va = (0x6000_0000_0000) + ((next(seed) % 3) << 30);
+        let slot = 1 + next(seed) % 4;
+        let mine = own.map_or(pcore, |own| self.cores[own].0);
+        let _ = match next(seed) % 16 {
+            0..=2 => user.sys().pcore_halt(pcore, 1),
+            3..=6 => run_in(user, pcore, root, &[self.common]),
+            7 => run_in(user, mine, root, &[self.common]),
+            8 => user.sys().pcore_set_interval(pcore, 10_000 * (next(seed) % 3)),
+            9 => map(user, root, slot, self.pages, va, 4),
+            10 => link(user, root, slot, self.tree, va),
+            11 => clear(user, root, slot),
+            12 => user.sys().core_fence(self.common),
+            13 => segment(user, self.common, 2).and_then(|made| user.sys().share_delobj(made)),
+            14 => {
+                let at = put(user, &0_u64);
+                user.sys().core_stat(pcore, at)
+            }
+            _ if next(seed).is_multiple_of(8) => user.sys().share_delobj(if slot > 2 { pcore } else { root }),
+            _ if next(seed).is_multiple_of(8) && own.is_some() => user.sys().self_drop(self.common),
+            _ => user.sys().core_wait(self.pages, 0, next(seed) % 2, 20_000),
+        };
+    }
+}
+
+/// Sixteen cores run, halt, replace, change, delete and drop whatever they can name, at random; in the end everything
+/// can be taken away, and nothing is left.
+#[test]
+fn sixteen_cores_do_their_worst_and_nothing_is_left() {
+    const CORES: u16 = 16;
+    let booted = boot(usize::from(CORES));
+    let objects = audit(&booted);
+    let strikes = Arc::new(AtomicU64::new(0));
+    for round in 0..5_u64 {
+        let (boot, sky, threads) = booted.on(0, |user| {
+            let first = start(user);
+            let common = share(user, first.boot, 200, 200).unwrap();
+            let pages = segment(user, common, 4).unwrap();
+            let tree = interior(user, common).unwrap();
+            map(user, tree, 0, pages, 0, 4).unwrap();
+            let threads: Vec<_> =
+                (1..CORES).map(|core| small_thread(user, first.boot, core.into())).collect();
+            let cores = threads.iter().map(|made| {
+                for object in [made.pcore, made.tree] {
+                    user.sys().share_addobj(common, object).unwrap();
+                }
+                let named = |object: ObjRef| ObjRef { share: common, object: object.object };
+                (named(made.pcore), named(made.tree))
+            });
+            let cores = cores.collect();
+            (first.boot, Sky { common, cores, tree, pages }, threads)
+        });
+        for core in 1..CORES {
+            for part in 0..4 {
+                let (sky, strikes) = (sky.clone(), Arc::clone(&strikes));
+                // Done whenever something runs there, if at all.
+                drop(booted.start(core, move |user| {
+                    let mut seed = 0x9e37_79b9 * (round * 100 + u64::from(core) * 5 + part + 1);
+                    for _ in 0..40 {
+                        if user.has_left() {
+                            break;
+                        }
+                        sky.strike(user, Some(usize::from(core) - 1), &mut seed);
+                        strikes.fetch_add(1, Ordering::Relaxed);
+                    }
+                }));
+            }
+        }
+        booted.on(0, move |user| {
+            let mut seed = 0x1234_5678_9abc_def1 + round;
+            for (pcore, root) in &sky.cores {
+                let _ = run_in(user, *pcore, *root, &[sky.common]);
+            }
+            for _ in 0..250 {
+                sky.strike(user, None, &mut seed);
+            }
+            for made in threads {
+                end(user, boot, made.share);
+            }
+            // What still runs has lost its pcore when this returns.
+            for (pcore, root) in &sky.cores {
+                let _ = (user.sys().share_delobj(*pcore), user.sys().share_delobj(*root));
+            }
+            end(user, boot, sky.common);
+        });
+        assert_eq!(audit(&booted), objects, "round {round} left something");
+    }
+    assert!(strikes.load(Ordering::Relaxed) > 500, "the others hardly came to anything: {strikes:?}");
 }

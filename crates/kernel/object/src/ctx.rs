@@ -15,6 +15,9 @@ use corey_lib_sync::{Relax, Shared};
 /// Faults one copy may resolve: a copy spans few pages, more means that another core takes them away.
 const COPY_RETRIES: usize = 64;
 
+/// Turns that an allocation waits for other cores to leave the kernel, when only they keep memory from it.
+const LIMBO_TURNS: usize = 10_000;
+
 /// Which pcore object has a core, on a line of its own.
 #[derive(Debug, Default)]
 #[repr(align(128))]
@@ -215,8 +218,29 @@ impl<P: Platform> Ctx<P> {
     #[cold]
     #[inline(never)]
     fn alloc_last(&mut self, source: Source) -> Result<Owned, Error> {
-        self.drain_all();
-        self.mem.alloc(&mut self.local, source).map_err(|_| Error::NoMemory)
+        self.from_limbo(|ctx| ctx.mem.alloc(&mut ctx.local, source).ok())
+    }
+
+    /// What `take` finds when limbo gave memory back. What waits there for cores that are in the kernel is waited for, as
+    /// long as nobody asks this core to leave it, and not for ever: one of them may wait for memory, too.
+    fn from_limbo<T>(&mut self, mut take: impl FnMut(&mut Self) -> Option<T>) -> Result<T, Error> {
+        for _ in 0..LIMBO_TURNS {
+            self.drain_all();
+            if let Some(taken) = take(self) {
+                return Ok(taken);
+            }
+            if self.local.attention || !self.limbo_waits_for_others() {
+                break;
+            }
+            self.local.relax();
+        }
+        Err(Error::NoMemory)
+    }
+
+    fn limbo_waits_for_others(&mut self) -> bool {
+        let (world, local) = (self.world, &mut self.local);
+        let own = local.id;
+        world.limbos.iter().any(|limbo| limbo.lock(local).waits_for_others(world.cores, own))
     }
 
     /// Takes a zeroed frame.
@@ -248,8 +272,7 @@ impl<P: Platform> Ctx<P> {
         if let Ok(page) = self.mem.alloc_large(&mut self.local, source) {
             return Ok(page);
         }
-        self.drain_all();
-        self.mem.alloc_large(&mut self.local, source).map_err(|_| Error::NoMemory)
+        self.from_limbo(|ctx| ctx.mem.alloc_large(&mut ctx.local, source).ok())
     }
 
     /// Notes a dying object, to be ended by a loop instead of by recursion.

@@ -39,7 +39,11 @@ fn scratch(user: &User<'_>) -> u64 {
 
 /// Puts `value` into the program's memory.
 pub fn put(user: &mut User<'_>, value: &impl Plain) -> UserPtr {
-    try_put(user, value).expect("the stack is mapped")
+    let at = scratch(user);
+    let put = try_put(user, value);
+    // A program that was halted meanwhile has no memory, and its next call no answer.
+    assert!(put.is_ok() || user.has_left(), "the stack is mapped");
+    UserPtr(at)
 }
 
 /// Puts `value` into the program's memory, unless the program ends meanwhile.
@@ -131,7 +135,16 @@ pub struct Thread {
 }
 
 pub fn thread(user: &mut User<'_>, boot: Id, core: u64) -> Result<Thread, Error> {
-    let share = share(user, boot, 500, 50)?;
+    thread_of(user, boot, core, 500)
+}
+
+/// [`thread`], with a share that leaves the machine's memory to others.
+pub fn small_thread(user: &mut User<'_>, boot: Id, core: u64) -> Thread {
+    thread_of(user, boot, core, 40).expect("forty pages, and a free core")
+}
+
+fn thread_of(user: &mut User<'_>, boot: Id, core: u64, pages: u64) -> Result<Thread, Error> {
+    let share = share(user, boot, pages, 50)?;
     let at = name(user, "thread");
     let object = user.sys().pcore_alloc(share, core, at)?;
     let tree = root(user, share)?;
@@ -160,8 +173,8 @@ pub fn end(user: &mut User<'_>, parent: Id, share: Id) {
     user.sys().self_drop(share).expect("held");
 }
 
-/// The kernel's books balance.
-pub fn audit(booted: &Booted) {
+/// The kernel's books balance. Says how many objects there are.
+pub fn audit(booted: &Booted) -> u64 {
     let report = booted.on(0, |user| {
         let boot = start(user).boot;
         let at = put(user, &[0_u64; 8]);
@@ -170,4 +183,5 @@ pub fn audit(booted: &Booted) {
     });
     assert_eq!(report.frames, report.owned + report.free + report.limbo, "{report:?}");
     assert_eq!(report.errors, 0, "{report:?}");
+    report.objects
 }
