@@ -218,12 +218,12 @@ impl<P: Platform> Ctx<P> {
     #[cold]
     #[inline(never)]
     fn alloc_last(&mut self, source: Source) -> Result<Owned, Error> {
-        self.from_limbo(|ctx| ctx.mem.alloc(&mut ctx.local, source).ok())
+        self.retry_with_limbo(|ctx| ctx.mem.alloc(&mut ctx.local, source).ok())
     }
 
     /// What `take` finds when limbo gave memory back. What waits there for cores that are in the kernel is waited for, as
     /// long as nobody asks this core to leave it, and not for ever: one of them may wait for memory, too.
-    fn from_limbo<T>(&mut self, mut take: impl FnMut(&mut Self) -> Option<T>) -> Result<T, Error> {
+    fn retry_with_limbo<T>(&mut self, mut take: impl FnMut(&mut Self) -> Option<T>) -> Result<T, Error> {
         for _ in 0..LIMBO_TURNS {
             self.drain_all();
             if let Some(taken) = take(self) {
@@ -272,7 +272,7 @@ impl<P: Platform> Ctx<P> {
         if let Ok(page) = self.mem.alloc_large(&mut self.local, source) {
             return Ok(page);
         }
-        self.from_limbo(|ctx| ctx.mem.alloc_large(&mut ctx.local, source).ok())
+        self.retry_with_limbo(|ctx| ctx.mem.alloc_large(&mut ctx.local, source).ok())
     }
 
     /// Notes a dying object, to be ended by a loop instead of by recursion.

@@ -58,9 +58,10 @@ impl Limbo {
             (Some(per_core), Some(snapshot)) => !per_core.epoch.passed(*snapshot),
             _ => false,
         };
-        !self.waiting.is_empty()
-            && !(self.waiting.cores.contains(own) && inside(own))
-            && self.waiting.cores.without(own).iter().any(inside)
+        if self.waiting.is_empty() || self.waiting.cores.contains(own) && inside(own) {
+            return false;
+        }
+        self.waiting.cores.without(own).iter().any(inside)
     }
 
     /// What no core can use any more. Closes the open bucket when nothing waits.
