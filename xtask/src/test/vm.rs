@@ -80,7 +80,12 @@ const EXAMPLES: &[(&str, u32, &str, &[&str])] = &[
         "example-failure",
         2,
         "",
-        &["the thread returned 100", "core 1: the thread panicked", "core 1: the thread halted with 7"],
+        &[
+            "the thread returned 100",
+            "program panic on core 1 at images/example-failure/src/main.rs:14: core 1 gives up",
+            "core 1: the thread panicked",
+            "core 1: the thread halted with 7",
+        ],
     ),
 ];
 

@@ -81,6 +81,12 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         change::change(self.0.ctx, self.0.inside, tree, slot, &new, Some(&payer))
     }
 
+    fn read_mapping(&mut self, from: UserPtr) -> Result<Mapping, Error> {
+        let mut bytes = [0; Mapping::BYTES];
+        self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
+        Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)
+    }
+
     fn read_table(&mut self, table: UserPtr) -> Result<TreeTable, Error> {
         let mut bytes = [0; TreeTable::BYTES];
         self.0.ctx.copy_in(self.0.inside, table, &mut bytes)?;
@@ -183,14 +189,12 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         tree.set_handler(&mut self.0.ctx.local, handler);
         let used = tree.used.load(Ordering::SeqCst);
         for index in 0..header.count.max(used) {
-            let mut mapping = Mapping::default();
-            if index < header.count {
-                let mut bytes = [0; Mapping::BYTES];
-                let from = element(header.mappings, index)?;
-                self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
-                mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
-            }
-            if let Err(error) = self.set(at, tree, index as usize, &mapping) {
+            let mapping = if index < header.count {
+                element(header.mappings, index).and_then(|from| self.read_mapping(from))
+            } else {
+                Ok(Mapping::default())
+            };
+            if let Err(error) = mapping.and_then(|mapping| self.set(at, tree, index as usize, &mapping)) {
                 header.count = index;
                 self.write_table(table, &header)?;
                 return Err(error);
@@ -201,9 +205,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
 
     fn at_set_slot(&mut self, at: ObjRef, slot: u64, mapping: UserPtr) -> Result<(), Error> {
         let tree = self.0.object::<Tree>(at)?;
-        let mut bytes = [0; Mapping::BYTES];
-        self.0.ctx.copy_in(self.0.inside, mapping, &mut bytes)?;
-        let mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let mapping = self.read_mapping(mapping)?;
         if slot >= TREE_SLOTS as u64 {
             return Err(Error::Full);
         }

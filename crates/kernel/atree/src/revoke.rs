@@ -231,6 +231,21 @@ fn unlink<P: Platform>(local: &mut Local<P>, inside: &Entered<'_>, tree: ObjectW
     }
 }
 
+/// Has `cores` forget all translations, upper levels included; acknowledged.
+pub(crate) fn forget_all<P: Platform>(ctx: &mut Ctx<P>, cores: CoreSet) {
+    let own = ctx.core();
+    if cores.contains(own) {
+        ctx.local.platform.flush_all();
+    }
+    let others = cores.without(own);
+    if !others.is_empty() {
+        ctx.local.counters.shootdowns += 1;
+        // Unlinks nothing, and flushes everything.
+        let message = Message { kind: MessageKind::Unlink, object: ObjectWords::NULL, words: [0; 2] };
+        ctx.local.broadcast(others, message);
+    }
+}
+
 /// Flushes that add up: single pages first, then all.
 #[derive(Default)]
 struct Flush {

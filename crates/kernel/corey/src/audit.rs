@@ -60,17 +60,23 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
     let (mut owned, mut objects, mut errors) = (slots, 0, 0);
     call.ctx.each_object(inside, &mut |ctx, header| {
         objects += u64::from(header.id() != Id::NULL);
-        owned += match header.kind() {
-            Kind::Share => header.handle::<Share>().map_or(0, |s| s.frames(&platform)),
-            Kind::Segment => header.handle::<Segment>().map_or(0, |s| {
+        // What it owns, and what that costs the shares naming it.
+        let (frames, price) = match header.kind() {
+            Kind::Share => (header.handle::<Share>().map_or(0, |s| s.frames(&platform)), 0),
+            Kind::Segment => header.handle::<Segment>().map_or((0, 0), |s| {
                 let (slots, pages) = s.census(&platform, &ctx.world.memory);
-                slots + pages
+                (slots + pages, slots + s.npages())
             }),
-            Kind::AddressTree => header.handle::<Tree>().map_or(0, |t| t.census(&platform)),
-            Kind::Pcore | Kind::Device => 0,
+            Kind::AddressTree => {
+                let frames = header.handle::<Tree>().map_or(0, |t| t.census(&platform));
+                (frames, frames)
+            }
+            Kind::Pcore | Kind::Device => (0, 0),
         };
+        owned += frames;
         if header.id() != Id::NULL {
-            errors += wrong_references(ctx, inside, header);
+            errors += wrong_references(ctx, inside, header) + wrong_quota(ctx, inside, header);
+            errors += u64::from(header.pages() != price);
         }
     });
     call.ctx.each_object(inside, &mut |ctx, header| {
@@ -96,4 +102,21 @@ fn wrong_references<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header:
         }
     });
     u64::from(naming != header.refs())
+}
+
+/// 1 if the object is a share whose quota is not what is left of it, what was charged for what it names, and what was
+/// carved for other shares, else 0.
+fn wrong_quota<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> u64 {
+    let Some(share) = header.handle::<Share>() else { return 0 };
+    let mut children = (0, 0);
+    ctx.each_object(inside, &mut |ctx, other| {
+        if other.id() != Id::NULL
+            && let Some(child) = other.handle::<Share>()
+            && let (parent, (pages, objects)) = child.carved(ctx)
+            && parent == header.link()
+        {
+            children = (children.0 + pages, children.1 + objects);
+        }
+    });
+    u64::from(share.missing(ctx, children) != (0, 0))
 }

@@ -392,6 +392,60 @@ fn without_a_whole_2_mib_page_copies_fail_and_small_pages_go_on() {
 }
 
 #[test]
+fn pages_of_2_mib_are_mapped_where_small_ones_were() {
+    const LARGE: u64 = 2 << 20;
+    let booted = boot_with(2, 40 << 20);
+    let (running, inner, elsewhere) = booted.on(0, |user| {
+        let first = start(user);
+        let object = segment(user, first.boot, 600).unwrap();
+        let made = thread(user, first.boot, 1).unwrap();
+        let inner = interior(user, first.boot).unwrap();
+        link(user, first.tree, 100, inner, VA + GIB).unwrap();
+        link(user, made.tree, 100, inner, VA + GIB).unwrap();
+        map(user, first.tree, 101, object, VA, 600).unwrap();
+        map(user, inner, 0, object, 0, 600).unwrap();
+        map(user, made.tree, 101, object, VA, 600).unwrap();
+        for at in [VA, VA + GIB, VA + GIB + LARGE] {
+            user.write(at, 1).unwrap();
+        }
+        run(user, made, &[first.boot]).unwrap();
+        (first.tree, inner, made.tree)
+    });
+    let touch = |user: &mut User<'_>| {
+        [VA, VA + GIB, VA + GIB + LARGE].iter().for_each(|at| _ = user.read(at + 4096).unwrap());
+    };
+    booted.on(1, touch);
+    audit(&booted);
+    booted.on(0, move |user| {
+        let first = start(user);
+        for (tree, slot, va) in [(running, 101, VA), (inner, 0, 0), (elsewhere, 101, VA)] {
+            clear(user, tree, slot).unwrap();
+            let object = large(user, first.boot, 2 * LARGE).unwrap();
+            map(user, tree, slot, object, va, 1024).unwrap();
+        }
+        for at in [VA, VA + GIB, VA + GIB + LARGE] {
+            assert_eq!(user.read(at), Ok(0));
+            user.write(at, 2).unwrap();
+        }
+    });
+    booted.on(1, move |user| {
+        touch(user);
+        assert_eq!((user.read(VA), user.read(VA + GIB + LARGE)), (Ok(0), Ok(2)));
+    });
+    audit(&booted);
+    // And small ones again.
+    booted.on(0, move |user| {
+        let object = segment(user, start(user).boot, 600).unwrap();
+        for (tree, slot, va) in [(running, 101, VA), (inner, 0, 0), (elsewhere, 101, VA)] {
+            map(user, tree, slot, object, va, 600).unwrap();
+        }
+        touch(user);
+    });
+    booted.on(1, touch);
+    audit(&booted);
+}
+
+#[test]
 fn a_tree_is_linked_where_pages_were_mapped_before() {
     let booted = boot(1);
     booted.on(0, |user| {

@@ -8,7 +8,7 @@ use crate::wait::WaitList;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform, Topology};
-use corey_kernel_mem::{Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
+use corey_kernel_mem::{FrameList, Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
 use corey_kernel_percore::{CoreSet, Entered, Local, MessageKind, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
 
@@ -254,6 +254,33 @@ impl<P: Platform> Ctx<P> {
         Ok(self.alloc(source)?.zero(&self.local.platform))
     }
 
+    /// Takes `count` frames, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn alloc_all(&mut self, source: Source, count: u64) -> Result<FrameList, Error> {
+        let mut frames = FrameList::new();
+        for turn in 0..count {
+            match self.alloc(source) {
+                Ok(frame) => frames.push(&self.world.memory, frame),
+                Err(error) => {
+                    self.free_all(frames);
+                    return Err(error);
+                }
+            }
+            self.serve_every(turn);
+        }
+        Ok(frames)
+    }
+
+    /// Gives frames back that no core can reach.
+    pub fn free_all(&mut self, mut frames: FrameList) {
+        while let Some(frame) = frames.pop(&self.world.memory) {
+            self.free(frame);
+        }
+    }
+
     /// Takes a zeroed 2 MiB page.
     ///
     /// # Errors
@@ -355,19 +382,19 @@ impl<P: Platform> Ctx<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`].
+    /// [`Error::NoMemory`]; what `value` owned was given back.
     pub fn create<'k, T: Object<P>>(
         &mut self,
         inside: &'k Entered<'_>,
         home: Home,
         name: &Name,
         pages: u64,
-        value: T,
+        mut value: T,
     ) -> Result<Handle<'k, T>, Error> {
         self.drain_private();
         let source = self.source(home);
-        let core = self.home(home)?;
-        let header = self.slot(core, source)?;
+        let found = self.home(home).and_then(|core| Ok((core, self.slot(core, source)?)));
+        let (core, header) = found.inspect_err(|_| value.reclaim(self))?;
         let id = self.fresh_id();
         // SAFETY: the slot was free, so nobody refers to its body; it is large and aligned enough
         // (checked in `body`), and a `T` until it is dead and quiescent.

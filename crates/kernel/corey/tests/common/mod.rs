@@ -1,6 +1,8 @@
 //! What the tests of whole kernels share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod memory;
+
 use corey_abi::{
     AddressTreeCalls, AuditReport, Error, Home, Id, Kinds, MachineCalls, MapFlags, Mapping, Name, ObjRef,
     PcoreCalls, Plain, RunContext, SegmentCalls, ShareCalls, UserPtr, grain, mapping_kind, tree_kind,
@@ -10,7 +12,11 @@ use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, Left, User
 
 /// A machine of `cores` cores with 16 MiB and more, booted into the first program.
 pub fn boot(cores: usize) -> Booted {
-    let bytes = (16 << 20) + cores as u64 * (1 << 20);
+    boot_with(cores, (16 << 20) + cores as u64 * (1 << 20))
+}
+
+/// As [`boot`], with `bytes` of memory.
+pub fn boot_with(cores: usize, bytes: u64) -> Booted {
     FakeMachine::new(cores, bytes, &[]).boot::<System<FakePlatform>>(Some(Archive::with_init().bytes()), "")
 }
 
@@ -157,15 +163,16 @@ pub struct Thread {
 }
 
 pub fn thread(user: &mut User<'_>, boot: Id, core: u64) -> Result<Thread, Error> {
-    thread_of(user, boot, core, 500)
+    thread_with(user, boot, core, 500)
 }
 
 /// [`thread`], with a share that leaves the machine's memory to others.
 pub fn small_thread(user: &mut User<'_>, boot: Id, core: u64) -> Thread {
-    thread_of(user, boot, core, 40).expect("forty pages, and a free core")
+    thread_with(user, boot, core, 40).expect("forty pages, and a free core")
 }
 
-fn thread_of(user: &mut User<'_>, boot: Id, core: u64, pages: u64) -> Result<Thread, Error> {
+/// As [`thread`], in a share of `pages` pages.
+pub fn thread_with(user: &mut User<'_>, boot: Id, core: u64, pages: u64) -> Result<Thread, Error> {
     let share = share(user, boot, pages, 50)?;
     let at = name(user, "thread");
     let object = user.sys().pcore_alloc(share, core, at)?;
@@ -176,17 +183,10 @@ fn thread_of(user: &mut User<'_>, boot: Id, core: u64, pages: u64) -> Result<Thr
 }
 
 pub fn run(user: &mut User<'_>, thread: Thread, more: &[Id]) -> Result<(), Error> {
-    let mut context = RunContext {
-        tree: thread.tree,
-        nshares: 1 + more.len() as u64,
-        entry: 0x40_0000,
-        stack: STACK + 4 * 4096,
-        ..RunContext::default()
-    };
-    let all = [thread.share].into_iter().chain(more.iter().copied());
-    context.shares.iter_mut().zip(all).for_each(|(to, from)| *to = from);
-    let at = put(user, &context);
-    user.sys().pcore_run(thread.pcore, at)
+    run_with(user, thread, |context| {
+        context.nshares += more.len() as u64;
+        context.shares.iter_mut().skip(1).zip(more).for_each(|(to, from)| *to = *from);
+    })
 }
 
 /// Ends a share that core 0 made.
@@ -206,4 +206,23 @@ pub fn audit(booted: &Booted) -> u64 {
     assert_eq!(report.frames, report.owned + report.free + report.limbo, "{report:?}");
     assert_eq!(report.errors, 0, "{report:?}");
     report.objects
+}
+
+/// As [`run`], with a context that `change` changes.
+pub fn run_with(
+    user: &mut User<'_>,
+    thread: Thread,
+    change: impl FnOnce(&mut RunContext),
+) -> Result<(), Error> {
+    let mut context = RunContext {
+        tree: thread.tree,
+        nshares: 1,
+        entry: 0x40_0000,
+        stack: STACK + 4 * 4096,
+        ..RunContext::default()
+    };
+    context.shares[0] = thread.share;
+    change(&mut context);
+    let at = put(user, &context);
+    user.sys().pcore_run(thread.pcore, at)
 }
