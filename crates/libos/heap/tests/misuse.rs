@@ -18,7 +18,7 @@ fn heap() -> Heap<'static, Host, true> {
 }
 
 #[test]
-#[should_panic(expected = "was freed twice (blocks of 80 bytes, owner 4294967295)")]
+#[should_panic(expected = "was freed twice (class of 80 bytes, a private heap; given to a private heap)")]
 fn a_block_freed_twice() {
     let mut heap = heap();
     let block = heap.take(layout(40)).unwrap();
@@ -66,7 +66,7 @@ fn bytes_far_behind_small_and_large_blocks() {
 }
 
 #[test]
-#[should_panic(expected = "is no block of it or its team")]
+#[should_panic(expected = "is no block of this heap or its team")]
 fn a_pointer_to_something_else() {
     let mut word = 0_u64;
     // SAFETY: the misuse.
