@@ -41,6 +41,6 @@ fn primes(here: &mut Here, below: u64) -> Result<Vec<u64>, Failure> {
 }
 
 fn search(from: u64, to: u64) -> Vec<u64> {
-    let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let is_prime = |n: &u64| (2..).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
     (from..to).filter(is_prime).collect()
 }
