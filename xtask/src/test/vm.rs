@@ -64,11 +64,11 @@ const SHOWN: &[(&str, u32, &[&str])] = &[
         "cores frames=2",
         3,
         &[
-            "\u{1b}[Hcore mode   faults/s   IPIs/s  calls/s  shares held (who else holds them)\u{1b}[K",
-            "\u{1b}[Hcore mode   faults/s   IPIs/s  calls/s  shares held (who else holds them)\u{1b}[K",
-            "   2 idle           0        0        0\u{1b}[K",
+            "*[1;1Hcore mode   faults/s IPIs/s calls/s   shares held (by these cores)*   0 user          -      -       -   boot *",
+            "*[1;1Hcore mode * 0 user  *[4;1H*   2 idle          0      0       0 *----*",
         ],
     ),
+    ("cores frames=1 rows=8 columns=40", 16, &["*   1 idle *and 14 more cores: rows=N *"]),
     (
         "test-heap heap=check",
         2,
