@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::qemu::{Boot, End, Execution, Machine, Outcome};
 
-use super::{Built, Case, Verdict, show};
+use super::{Built, Case, Verdict, locality, show};
 
 /// Processor models: an AMD one, an Intel one.
 const MODELS: [&str; 2] = ["EPYC", "Haswell"];
@@ -26,7 +26,8 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
     if full {
         models.extend(MORE_MODELS);
     }
-    let programs = built.images.programs.iter().filter(|p| p.name.starts_with("test-"));
+    let programs = built.images.programs.iter();
+    let programs = programs.filter(|p| p.name.starts_with("test-") && p.name != locality::PROGRAM);
     let mut cases = Vec::new();
     for program in programs {
         for model in &models {
@@ -40,11 +41,12 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
     if cases.is_empty() {
         return Err("there is no program images/test-*".into());
     }
+    cases.extend(locality::cases(built)?);
     for (words, memory, cores) in AGAIN {
         cases.extend(one(built, words, memory, MODELS[0], *cores, execution(*cores))?);
     }
-    for (words, cores, lines) in EXAMPLES.iter().chain(SHOWN) {
-        cases.push(example(built, words, *cores, lines)?);
+    for (words, cores, shape, lines) in EXAMPLES.iter().chain(SHOWN) {
+        cases.push(example(built, words, *cores, shape, lines)?);
     }
     Ok(cases)
 }
@@ -59,19 +61,21 @@ const AGAIN: &[(&str, &str, u32)] = &[
 ];
 
 /// Programs for people, and lines they show; a `*` is anything.
-const SHOWN: &[(&str, u32, &[&str])] = &[
+const SHOWN: &[(&str, u32, &str, &[&str])] = &[
     (
         "cores frames=2",
         3,
+        "",
         &[
             "*[1;1Hcore mode   faults/s IPIs/s calls/s   shares held (by these cores)*   0 user          -      -       -   boot *",
             "*[1;1Hcore mode * 0 user  *[4;1H*   2 idle          0      0       0 *----*",
         ],
     ),
-    ("cores frames=1 rows=8 columns=40", 16, &["*   1 idle *and 14 more cores: rows=N *"]),
+    ("cores frames=1 rows=8 columns=40", 16, "", &["*   1 idle *and 14 more cores: rows=N *"]),
     (
         "test-heap heap=check",
         2,
+        "",
         &[
             "*: heap misuse on core 1: 0x* was freed twice (class of 80 bytes, heap 1; given to heap 1); called from 0x*",
             "*: heap misuse on core 1: bytes behind 0x* were written (class of 80 bytes, heap 1; *",
@@ -81,27 +85,36 @@ const SHOWN: &[(&str, u32, &[&str])] = &[
     ),
 ];
 
-/// The programs of docs/parallel.md, and lines they print on a machine with so many cores.
-const EXAMPLES: &[(&str, u32, &[&str])] = &[
-    ("example-sum", 1, &["the sum is 49995000"]),
-    ("example-sum", 4, &["the sum is 49995000"]),
-    ("example-primes", 1, &["2262 primes, the last one Some(19997)"]),
-    ("example-primes", 4, &["2262 primes, the last one Some(19997)"]),
-    ("example-primes heap=check", 4, &["2262 primes, the last one Some(19997)"]),
+/// The programs of docs/parallel.md in the order of the page, and lines they print on a machine with so many cores of
+/// this shape.
+const EXAMPLES: &[(&str, u32, &str, &[&str])] = &[
+    ("example-sum", 1, "", &["the sum is 49995000"]),
+    ("example-sum", 4, "", &["the sum is 49995000"]),
+    (
+        "example-places",
+        8,
+        "sockets=2,cores=2,threads=2",
+        &["Nearest: [1, 2, 3, 4, 5, 6, 7]", "PhysicalCores: [2, 4, 6]", "Spread: [4, 2, 6, 1, 5, 3, 7]"],
+    ),
+    ("example-primes", 1, "", &["2262 primes, the last one Some(19997)"]),
+    ("example-primes", 4, "", &["2262 primes, the last one Some(19997)"]),
+    ("example-primes heap=check", 4, "", &["2262 primes, the last one Some(19997)"]),
     (
         "example-failure",
         2,
+        "",
         &["the thread returned 100", "core 1: the thread panicked", "core 1: the thread halted with 7"],
     ),
 ];
 
 /// Runs an example: it must print its lines in their order, and end well.
-fn example(built: &Built, program: &str, cores: u32, lines: &[&str]) -> Result<Case> {
+fn example(built: &Built, program: &str, cores: u32, shape: &str, lines: &[&str]) -> Result<Case> {
     let start = Instant::now();
     let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
     let mut machine =
         Machine::new(cores, "512M", Boot::Direct(kernel, Some(archive), format!("init={program}")));
     machine.execution = execution(cores);
+    shape.clone_into(&mut machine.shape);
     let outcome = machine.run(Duration::from_secs(60), |_| ())?;
     let mut printed = outcome.lines.iter();
     let missing = lines.iter().find(|wanted| !printed.any(|line| matches(line.trim(), wanted.trim())));
@@ -124,7 +137,7 @@ fn matches(line: &str, wanted: &str) -> bool {
 }
 
 /// Threads of their own while this machine has a core for each.
-fn execution(cores: u32) -> Execution {
+pub(super) fn execution(cores: u32) -> Execution {
     let host = available_parallelism().map_or(1, std::num::NonZero::get);
     if cores as usize <= host { Execution::Multi } else { Execution::Single }
 }
@@ -138,15 +151,26 @@ fn one(
     cores: u32,
     execution: Execution,
 ) -> Result<Vec<Case>> {
-    let start = Instant::now();
     let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
     let boot = Boot::Direct(kernel, Some(archive), format!("init={words}"));
     let mut machine = Machine::new(cores, memory, boot);
     model.clone_into(&mut machine.cpu);
     machine.execution = execution;
+    run(&machine, &format!("{words} on {model}, {memory}, {cores} cores"), &[])
+}
+
+/// Runs a test program; `prefix` names its tests. The kernel must say lines that begin with `says`.
+pub(super) fn run(machine: &Machine, prefix: &str, says: &[&str]) -> Result<Vec<Case>> {
+    let start = Instant::now();
     let outcome = machine.run(Duration::from_secs(180), |_| ())?;
-    let prefix = format!("{words} on {model}, {memory}, {cores} cores");
-    let cases = verdicts(&prefix, &outcome);
+    let mut cases = verdicts(prefix, &outcome);
+    for text in says {
+        let verdict = match outcome.lines.iter().any(|line| line.starts_with(text)) {
+            true => Verdict::Passed,
+            false => Verdict::Failed("not said".to_owned()),
+        };
+        cases.push((format!("{prefix}: {text}"), verdict));
+    }
     let [passed, failed, skipped] = super::count(&cases);
     println!(
         "  {prefix}: {passed} passed, {failed} failed, {skipped} skipped ({:.1} s)",
