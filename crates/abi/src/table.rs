@@ -153,8 +153,8 @@ syscalls! {
         /// `Busy` when the range overlaps another slot, the slot is being changed, or a tree that several
         /// shares name would need more page tables; `NotPermitted` for an interior tree in an interior
         /// tree, a root in a tree, 2 MiB pages in a tree of 2 MiB, and for writing and executing at once;
-        /// `OutOfRange` for an empty range, and for one beyond tree, segment sizes or at address 0 of a
-        /// root; `Misaligned`; `Full` for a slot ≥ 512; `QuotaExceeded` when the share cannot pay for the
+        /// `OutOfRange` for an empty range, and for one beyond tree or segment sizes, or with the first or
+        /// the last page of the user half, which stay unmapped; `Misaligned`; `Full` for a slot ≥ 512; `QuotaExceeded` when the share cannot pay for the
         /// page tables; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost

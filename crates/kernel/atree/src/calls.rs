@@ -58,8 +58,10 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         if !from.va.is_multiple_of(align) {
             return Err(Error::Misaligned);
         }
-        let end =
-            from.va.checked_add(bytes).filter(|end| *end <= tree.kind().span()).ok_or(Error::OutOfRange)?;
+        // The last page of the user half stays unmapped: behind an instruction at its end lies no address of user code,
+        // and an interrupt there could not be returned from.
+        let last = if tree.kind() == TreeKind::Root { USER_END - PAGE_SIZE } else { tree.kind().span() };
+        let end = from.va.checked_add(bytes).filter(|end| *end <= last).ok_or(Error::OutOfRange)?;
         // Page 0 stays unmapped: a null pointer faults.
         if tree.kind() == TreeKind::Root && from.va == 0 {
             return Err(Error::OutOfRange);

@@ -1,6 +1,5 @@
 //! The audit: stops all cores and counts every frame.
 
-use crate::core_kernel::Core;
 use crate::system::System;
 use core::sync::atomic::Ordering;
 use corey_abi::{AuditReport, Error, Id, Kind};
@@ -12,27 +11,16 @@ use corey_kernel_segment::Segment;
 use corey_kernel_share::{Call, Share};
 use corey_lib_sync::Relax;
 
-impl<P: Platform> Core<P> {
-    /// Stopped by an audit on another core: serves messages until it is over.
-    ///
-    /// `audit` is its number, read before this core answered: the next one asks this core again.
-    pub(crate) fn wait_for_audit(&mut self, audit: u64) {
-        while self.system.audits.load(Ordering::Acquire) == audit {
-            self.ctx.relax();
-        }
-    }
-}
-
 /// Stops all cores, counts, lets them go.
 pub(crate) fn audit<P: Platform>(
     system: &'static System<P>,
     call: &mut Call<'_, P>,
 ) -> Result<AuditReport, Error> {
     let own = call.ctx.core();
-    let before = system.audits.load(Ordering::Acquire);
+    let audits = &system.world.audits;
+    let before = audits.load(Ordering::Acquire);
     let begun = before + 1;
-    if before & 1 == 1
-        || system.audits.compare_exchange(before, begun, Ordering::AcqRel, Ordering::Relaxed).is_err()
+    if before & 1 == 1 || audits.compare_exchange(before, begun, Ordering::AcqRel, Ordering::Relaxed).is_err()
     {
         return Err(Error::Busy);
     }
@@ -61,7 +49,7 @@ pub(crate) fn audit<P: Platform>(
         cached += frames;
     }
     let report = count(system, call, cached);
-    system.audits.store(begun + 1, Ordering::Release);
+    audits.store(begun + 1, Ordering::Release);
     Ok(report)
 }
 
