@@ -167,7 +167,7 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     ///
     /// # Panics
     ///
-    /// In checking mode: when this is misuse ([`crate::Misuse`]).
+    /// In checking mode: when this is misuse ([`crate::Misuse`]), at the caller's place.
     ///
     /// # Safety
     ///
@@ -207,6 +207,7 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     /// # Safety
     ///
     /// As [`Heap::give`]; `size` is not 0 and makes a valid layout.
+    #[track_caller]
     pub unsafe fn resize(&mut self, block: NonNull<u8>, old: Layout, size: usize) -> Option<NonNull<u8>> {
         if !CHECKED {
             // SAFETY: the caller's promise.
