@@ -80,6 +80,8 @@ pub struct Local<P> {
     pub platform: P,
     /// This core.
     pub id: CoreId,
+    /// The set of this core.
+    pub only: CoreSet,
     own: &'static PerCore,
     /// Every core's shared blocks.
     pub cores: &'static [PerCore],
@@ -103,6 +105,7 @@ impl<P: Platform> Local<P> {
     pub fn new(platform: P, cores: &'static [PerCore], serve: Serve<P>) -> Self {
         Self {
             id: platform.core(),
+            only: CoreSet::only(platform.core()),
             own: cores.get(platform.core().index()).expect("a core's number is below the number of cores"),
             platform,
             cores,
