@@ -267,7 +267,7 @@ mod tests {
             text("bench", "nul"),
             "bench=nul: no such benchmark; valid: null[/current|nbytes] \
              memclone[/interior|shared|private] pagepass[/interior|separate] \
-             vm[/private|interior|cow|object] cfork[/default] run[/default] heap[/local|prodcons|larson] \
+             vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
              fig1[/latency|lock|lockcontended|shootdown] large[/private]"
         );
         assert!(text("bench", "tcp").starts_with("bench=tcp: does not exist yet; valid: null"));
