@@ -238,7 +238,10 @@ mod tests {
         let ids: Vec<u32> = request.ids().collect();
         assert_eq!(
             ids,
-            [16, 17, 32, 33, 34, 48, 49, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160, 161, 162, 163, 224]
+            [
+                16, 17, 32, 33, 34, 48, 49, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160, 161, 162, 163,
+                224
+            ]
         );
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
         assert_eq!(request.cores(1).unwrap().as_slice(), [1]);
