@@ -78,6 +78,13 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         change::change(self.0.ctx, self.0.inside, tree, slot, &new, payer)
     }
 
+    #[inline(always)]
+    fn read_mapping(&mut self, from: UserPtr) -> Result<Mapping, Error> {
+        let mut bytes = [0; Mapping::BYTES];
+        self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
+        Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)
+    }
+
     fn read_table(&mut self, table: UserPtr) -> Result<TreeTable, Error> {
         let mut bytes = [0; TreeTable::BYTES];
         self.0.ctx.copy_in(self.0.inside, table, &mut bytes)?;
@@ -104,7 +111,10 @@ fn placed(
     if !from.va.is_multiple_of(align) {
         return Err(Error::Misaligned);
     }
-    let end = from.va.checked_add(bytes).filter(|end| *end <= tree.kind().span()).ok_or(Error::OutOfRange)?;
+    // The last page of the user half stays unmapped: behind an instruction at its end lies no address of user code,
+    // and an interrupt there could not be returned from.
+    let last = if tree.kind() == TreeKind::Root { USER_END - PAGE_SIZE } else { tree.kind().span() };
+    let end = from.va.checked_add(bytes).filter(|end| *end <= last).ok_or(Error::OutOfRange)?;
     // Page 0 stays unmapped: a null pointer faults.
     if tree.kind() == TreeKind::Root && from.va == 0 {
         return Err(Error::OutOfRange);
@@ -201,14 +211,12 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         tree.set_handler(&mut self.0.ctx.local, handler);
         let used = tree.used.load(Ordering::SeqCst);
         for index in 0..header.count.max(used) {
-            let mut mapping = Mapping::default();
-            if index < header.count {
-                let mut bytes = [0; Mapping::BYTES];
-                let from = element(header.mappings, index)?;
-                self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
-                mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
-            }
-            if let Err(error) = self.set(at, tree, index as usize, &mapping) {
+            let mapping = if index < header.count {
+                element(header.mappings, index).and_then(|from| self.read_mapping(from))
+            } else {
+                Ok(Mapping::default())
+            };
+            if let Err(error) = mapping.and_then(|mapping| self.set(at, tree, index as usize, &mapping)) {
                 header.count = index;
                 self.write_table(table, &header)?;
                 return Err(error);
@@ -219,9 +227,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
 
     fn at_set_slot(&mut self, at: ObjRef, slot: u64, mapping: UserPtr) -> Result<(), Error> {
         let tree = self.0.object::<Tree>(at)?;
-        let mut bytes = [0; Mapping::BYTES];
-        self.0.ctx.copy_in(self.0.inside, mapping, &mut bytes)?;
-        let mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let mapping = self.read_mapping(mapping)?;
         if slot >= TREE_SLOTS as u64 {
             return Err(Error::Full);
         }

@@ -5,11 +5,12 @@ use crate::foreign;
 use crate::revoke;
 use crate::run;
 use crate::slot::{Map, MapKind, New, Slot};
-use crate::tree::{Tree, TreeKind, take_tables};
+use crate::tree::{Tree, take_leaf_tables, take_tables};
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, MapFlags};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
+use corey_kernel_mem::{FrameList, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
 use corey_kernel_percore::Local;
 use corey_kernel_segment::{MapRef, Segment};
@@ -40,6 +41,20 @@ impl Payer<'_> {
             Self::Share(share) => share.reprice(ctx, tree.header(), price),
             Self::Named(held, id) => held.share(inside, id)?.reprice(ctx, tree.header(), price),
             Self::Nobody => Err(Error::NotPermitted),
+        }
+    }
+
+    /// Lowers what the tree costs.
+    pub(crate) fn unpay<P: Platform>(
+        self,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        tree: Handle<'_, Tree>,
+        pages: u64,
+    ) {
+        if pages > 0 {
+            // This cannot fail, unless the tree has left the share: then nobody pays.
+            let _ = self.reprice(ctx, inside, tree, |price| price.saturating_sub(pages));
         }
     }
 }
@@ -97,28 +112,47 @@ fn change_other<P: Platform>(
     }
 }
 
-/// Charges and makes the slot that a new mapping needs, and charges its tables.
-#[cold]
-#[inline(never)]
+/// Charges the tables and the slot that a new mapping needs, makes the slot, and takes memory for the tables: all of
+/// it or nothing, so that a change that began does not run out. What is left of it goes back by [`repay`]. `refused`
+/// says beforehand what it can: a change that is refused pays nothing.
 pub(crate) fn pay<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     tree: Handle<'_, Tree>,
     index: usize,
-    new: &New<'_>,
+    New { map, level, .. }: &New<'_>,
     payer: Payer<'_>,
-) -> Result<(), Error> {
-    let New { map, level, .. } = new;
+    refused: impl FnOnce(&mut Ctx<P>) -> Result<(), Error>,
+) -> Result<FrameList, Error> {
     if map.kind == MapKind::Empty {
-        return Ok(());
+        return Ok(FrameList::new());
     }
     let platform = ctx.local.platform.clone();
     let tables = walk::lacking(&platform, &tree, map.start, map.end, *level);
     let need = tables + u64::from(tree.lacks_slot(index));
-    if need > 0 {
-        payer.reprice(ctx, inside, tree, |pages| pages + need)?;
+    if need == 0 {
+        return Ok(FrameList::new());
     }
-    tree.make_slot(ctx, index)
+    refused(ctx)?;
+    payer.reprice(ctx, inside, tree, |pages| pages + need)?;
+    let taken = ctx.alloc_all(Source::Nearest, need);
+    let mut frames = taken.inspect_err(|_| payer.unpay(ctx, inside, tree, need))?;
+    tree.make_slot(ctx, index, &mut frames);
+    Ok(frames)
+}
+
+/// Gives back what is left of what [`pay`] took.
+pub(crate) fn repay<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    frames: FrameList,
+    payer: Payer<'_>,
+) {
+    if !frames.is_empty() {
+        payer.unpay(ctx, inside, tree, frames.len());
+        ctx.free_all(frames);
+    }
 }
 
 /// Whether `slot`, which is slot `index`, may take `start .. end` now; an empty range takes nothing. By whoever may
@@ -126,11 +160,11 @@ pub(crate) fn pay<P: Platform>(
 pub(crate) fn may_take<P: Platform>(
     platform: &P,
     tree: &Tree,
-    slot: Slot<'_>,
+    slot: Option<Slot<'_>>,
     index: usize,
     (start, end): (u64, u64),
 ) -> Result<(), Error> {
-    if slot.kind() == MapKind::Changing {
+    if slot.is_some_and(|slot| slot.kind() == MapKind::Changing) {
         return Err(Error::Busy);
     }
     if start == end {
@@ -139,13 +173,7 @@ pub(crate) fn may_take<P: Platform>(
     if tree.is_dead() {
         return Err(Error::NotFound);
     }
-    if tree.clashes(platform, index, start, end) {
-        return Err(Error::Busy);
-    }
-    if tree.kind() == TreeKind::Root {
-        tree.note(index, 0, 0, 0);
-    }
-    Ok(())
+    if tree.clashes(platform, index, start, end) { Err(Error::Busy) } else { Ok(()) }
 }
 
 /// `LOCKED` says that the tree is an interior one; else this core may write the root.
@@ -165,17 +193,58 @@ fn change_taken<P: Platform, const LOCKED: bool>(
         && map.kind == MapKind::Segment
         && tree.had(index, new.level, map.start, map.end)
         && !tree.is_dead();
-    // Tables that are there stay: only who has the range of an interior tree in a root takes some away, and then
-    // the range is not to be had below.
     let there = map.kind == MapKind::Empty
         || again
         || walk::has_tables(&platform, &tree, map.start, map.end, new.level);
-    let mut slot = tree.slot(&platform, index);
-    if !there || slot.is_none() {
-        pay(ctx, inside, tree, index, new, payer)?;
-        slot = tree.slot(&platform, index);
+    match tree.slot(&platform, index) {
+        Some(slot) if there => {
+            let mut none = FrameList::new();
+            change_slot::<P, LOCKED>(ctx, inside, tree, (index, slot), new, payer, (there, again), &mut none)
+        }
+        _ => change_paying::<P, LOCKED>(ctx, inside, tree, index, new, payer),
     }
-    let Some(slot) = slot else { return Ok(()) };
+}
+
+/// As [`change_taken`], for a mapping that lacks tables or its slot.
+#[cold]
+#[inline(never)]
+fn change_paying<P: Platform, const LOCKED: bool>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &New<'_>,
+    payer: Payer<'_>,
+) -> Result<(), Error> {
+    let mut frames = pay(ctx, inside, tree, index, new, payer, |ctx| {
+        let platform = ctx.local.platform.clone();
+        let _edit = LOCKED.then(|| tree.edit.lock(&mut ctx.local));
+        may_take(&platform, &tree, tree.slot(&platform, index), index, (new.map.start, new.map.end))
+    })?;
+    let slot = tree.slot(&ctx.local.platform.clone(), index);
+    let result = slot.map_or(Ok(()), |slot| {
+        let place = (index, slot);
+        change_slot::<P, LOCKED>(ctx, inside, tree, place, new, payer, (false, false), &mut frames)
+    });
+    repay(ctx, inside, tree, frames, payer);
+    result
+}
+
+/// The change itself. `there` says that the tables were there, `again` that the slot mapped the same range last.
+#[inline(always)]
+#[allow(clippy::too_many_arguments, reason = "one step of `change_taken`, cut out for its two ways")]
+fn change_slot<P: Platform, const LOCKED: bool>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    (index, slot): (usize, Slot<'_>),
+    new: &New<'_>,
+    payer: Payer<'_>,
+    (there, again): (bool, bool),
+    frames: &mut FrameList,
+) -> Result<(), Error> {
+    let platform = ctx.local.platform.clone();
+    let map = &new.map;
     let old = {
         let _edit = LOCKED.then(|| tree.edit.lock(&mut ctx.local));
         if again || map.kind == MapKind::Empty {
@@ -184,13 +253,16 @@ fn change_taken<P: Platform, const LOCKED: bool>(
                 return Err(Error::Busy);
             }
         } else {
-            may_take(&platform, &tree, slot, index, (map.start, map.end))?;
+            may_take(&platform, &tree, Some(slot), index, (map.start, map.end))?;
         }
         if slot.is(map) {
             // As `at_set` finds most slots.
             return Ok(());
         }
         let old = if slot.kind() == MapKind::Empty { Map::EMPTY } else { slot.peek() };
+        if !LOCKED && !again && map.kind != MapKind::Empty {
+            tree.forget_last();
+        }
         slot.begin(map.start, map.end);
         tree.use_slot(index);
         old
@@ -199,13 +271,17 @@ fn change_taken<P: Platform, const LOCKED: bool>(
         remove::<P, LOCKED>(ctx, inside, tree, (index, slot), &old);
         slot.emptied();
     }
+    // Whoever takes tables away has their range: of a root, whose changes wait for nothing between the look above and
+    // the claim, they are still there; of an interior tree it is looked again.
+    let there = || there && (!LOCKED || walk::has_tables(&platform, &tree, map.start, map.end, new.level));
     let added = match new.segment {
-        Some(segment) if there => {
+        // Where pages are small, or were large before, no table lies in the way.
+        Some(segment) if (new.level == 0 || again) && there() => {
             enlist(ctx, tree, (index, slot), segment);
             Ok(())
         }
         _ if map.kind == MapKind::Empty => Ok(()),
-        _ => add(ctx, inside, tree, (index, slot), new, payer),
+        _ => add(ctx, inside, tree, (index, slot), new, payer, frames),
     };
     if added.is_err() {
         slot.finish(&Map::EMPTY);
@@ -213,7 +289,7 @@ fn change_taken<P: Platform, const LOCKED: bool>(
     }
     slot.finish(map);
     if !LOCKED && !again && map.kind == MapKind::Segment {
-        tree.note(index, new.level, map.start, map.end);
+        tree.note_last(index, new.level, map.start, map.end);
     }
     if let Some(segment) = new.segment
         && (LOCKED || runs_here(ctx, tree))
@@ -286,10 +362,12 @@ fn add<P: Platform>(
     (index, slot): (usize, Slot<'_>),
     new: &New<'_>,
     payer: Payer<'_>,
+    frames: &mut FrameList,
 ) -> Result<(), Error> {
     let New { map, segment, level } = *new;
-    walk::make(ctx, &tree, map.start, map.end, level)?;
+    walk::make(ctx, &tree, map.start, map.end, level, frames)?;
     if let Some(segment) = segment {
+        make_room(ctx, inside, tree, new, payer);
         enlist(ctx, tree, (index, slot), segment);
         return Ok(());
     }
@@ -300,13 +378,26 @@ fn add<P: Platform>(
         }
     });
     if pruned > 0 {
-        // Lowering a price cannot fail.
-        let _ = payer.reprice(ctx, inside, tree, |pages| pages.saturating_sub(pruned));
+        payer.unpay(ctx, inside, tree, pruned);
     }
     if runs_here(ctx, tree) {
         run::attach(&ctx.local, inside, &tree, map.object, map.start);
     }
     Ok(())
+}
+
+/// Takes away the leaf tables that lie where 2 MiB pages will be mapped.
+pub(crate) fn make_room<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    New { map, level, .. }: &New<'_>,
+    payer: Payer<'_>,
+) {
+    if *level == 1 {
+        let taken = take_leaf_tables(ctx, tree.body(), map.start, map.end);
+        payer.unpay(ctx, inside, tree, taken);
+    }
 }
 
 /// Puts slot `index` on the list of the segment it is about to map. If that died meanwhile, nothing will come of it.

@@ -14,16 +14,17 @@
 //!
 //! If the root stops running in between, this core takes it, and does the step itself.
 
-use crate::change::{Payer, enlist, may_take, pay, unlink, unlist};
-use crate::revoke::flush;
+use crate::change::{Payer, enlist, make_room, may_take, pay, repay, unlink, unlist};
+use crate::revoke::{flush, forget_all};
 use crate::run;
-use crate::slot::{Map, MapKind, New};
+use crate::slot::{Map, MapKind, New, Slot};
 use crate::tree::{Tree, take_tables};
 use crate::walk;
 use corey_abi::Error;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
+use corey_kernel_mem::FrameList;
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
-use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, ObjectWords};
+use corey_kernel_percore::{CoreSet, Local, Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
 use corey_lib_sync::Relax;
 
@@ -44,8 +45,25 @@ pub(crate) fn change<P: Platform>(
     payer: Payer<'_>,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
-    pay(ctx, inside, tree, index, new, payer)?;
-    let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
+    let mut frames = pay(ctx, inside, tree, index, new, payer, |ctx| {
+        tree.seems_free(&ctx.local.platform, index, new.map.start, new.map.end)
+    })?;
+    let slot = tree.slot(&platform, index);
+    let result =
+        slot.map_or(Ok(()), |slot| change_slot(ctx, inside, tree, (index, slot), new, payer, &mut frames));
+    repay(ctx, inside, tree, frames, payer);
+    result
+}
+
+fn change_slot<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    (index, slot): (usize, Slot<'_>),
+    new: &New<'_>,
+    payer: Payer<'_>,
+    frames: &mut FrameList,
+) -> Result<(), Error> {
     let New { map, segment, level } = *new;
     if slot.read().is_some_and(|(now, _)| now == map) {
         return Ok(());
@@ -56,18 +74,16 @@ pub(crate) fn change<P: Platform>(
     }
     slot.emptied();
     let ready = match map.kind {
-        MapKind::Segment | MapKind::Interior => walk::make(ctx, &tree, map.start, map.end, level),
+        MapKind::Segment | MapKind::Interior => walk::make(ctx, &tree, map.start, map.end, level, frames),
         MapKind::Empty | MapKind::Changing => Ok(()),
     };
     if ready.is_ok() {
         if let Some(segment) = segment {
+            make_room(ctx, inside, tree, new, payer);
             enlist(ctx, tree, (index, slot), segment);
         } else if map.kind == MapKind::Interior {
             let freed = prune(ctx, tree, &map);
-            if freed > 0 {
-                // Lowering a price cannot fail.
-                let _ = payer.reprice(ctx, inside, tree, |pages| pages.saturating_sub(freed));
-            }
+            payer.unpay(ctx, inside, tree, freed);
         }
     }
     let map = if ready.is_ok() { map } else { Map::EMPTY };
@@ -116,9 +132,7 @@ impl Step {
 fn prune<P: Platform>(ctx: &mut Ctx<P>, tree: Handle<'_, Tree>, new: &Map) -> u64 {
     take_tables(ctx, tree.body(), new.start, new.levels(), &mut |ctx| {
         if let Some(runner) = tree.runner() {
-            // Unlinks nothing, and flushes everything.
-            let message = Message { kind: MessageKind::Unlink, object: ObjectWords::NULL, words: [0; 2] };
-            ctx.local.broadcast(CoreSet::only(runner), message);
+            forget_all(ctx, CoreSet::only(runner));
         }
     })
 }
@@ -195,8 +209,11 @@ fn act<P: Platform>(
     let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
     match what {
         Step::Remove { start, end } => {
-            may_take(&platform, tree, slot, index, (start, end))?;
+            may_take(&platform, tree, Some(slot), index, (start, end))?;
             let old = slot.peek();
+            if start != end {
+                tree.forget_last();
+            }
             slot.begin(start, end);
             tree.use_slot(index);
             match old.kind {

@@ -292,6 +292,21 @@ fn unlink<P: Platform>(local: &mut Local<P>, inside: &Entered<'_>, tree: ObjectW
     }
 }
 
+/// Has `cores` forget all translations, upper levels included; acknowledged.
+pub(crate) fn forget_all<P: Platform>(ctx: &mut Ctx<P>, cores: CoreSet) {
+    let own = ctx.core();
+    if cores.contains(own) {
+        ctx.local.platform.flush_all();
+    }
+    let others = cores.without(own);
+    if !others.is_empty() {
+        ctx.local.counters.shootdowns += 1;
+        // Unlinks nothing, and flushes everything.
+        let message = Message { kind: MessageKind::Unlink, object: ObjectWords::NULL, words: [0; 2] };
+        ctx.local.broadcast(others, message);
+    }
+}
+
 /// Flushes that add up: single pages first, then all.
 #[derive(Default)]
 struct Flush {
@@ -351,8 +366,8 @@ fn end_mapped<P: Platform>(
     ctx.retire(segment.header(), users);
 }
 
-/// Ends a tree without references: as [`end_segment`], when this returns true. False: it is the root this core runs;
-/// end it again after that stopped.
+/// Ends a tree without references: as [`end_segment`], when this returns true. False: it is a root that runs, here or
+/// elsewhere; end it again at the kernel exit, until it does not (as a pcore's end, and for the same reason).
 pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> bool {
     let words = header.link().words();
     let Some(tree) = header.handle::<Tree>() else { return true };
@@ -369,12 +384,10 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
             if runner == NOBODY {
                 break;
             }
-            if runner == u64::from(ctx.core().0) {
-                return false;
-            }
             if runner & TAKEN == 0 {
                 let message = Message { kind: MessageKind::Recheck, object: words, words: [0; 2] };
                 ctx.local.broadcast(CoreSet::only(corey_kernel_hal::CoreId(runner as u16)), message);
+                return false;
             }
             ctx.relax();
         },

@@ -191,11 +191,15 @@ impl<'a> Slot<'a> {
         MapKind::from_code(self.word(KIND).load(Ordering::Acquire))
     }
 
-    /// Whether it has part of `start .. end`, for a reader that keeps writers out. An empty slot has `0 .. 0`.
+    /// Whether it has part of `start .. end`, for a reader that keeps writers out. An empty slot has `0 .. 0`; one that
+    /// changes has its new range, and the old one until that is emptied: nobody else may take tables away there.
     #[inline(always)]
     pub(crate) fn overlaps(self, start: u64, end: u64) -> bool {
-        // Most lie below: what is mapped next often is above the rest.
-        start < self.word(END).load(Ordering::Relaxed) && self.word(START).load(Ordering::Relaxed) < end
+        let has = |from, to| {
+            // Most lie below: what is mapped next often is above the rest.
+            start < self.word(to).load(Ordering::Relaxed) && self.word(from).load(Ordering::Relaxed) < end
+        };
+        has(START, END) || has(OLD_START, OLD_END)
     }
 
     /// Whether it maps `address`.

@@ -4,7 +4,7 @@ use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Error, Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Platform};
-use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
+use corey_kernel_mem::{FrameCell, FrameList, Gone, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::SharedCoreSet;
 use corey_lib_sync::{Relax, Shared};
@@ -177,6 +177,35 @@ pub(crate) fn take_tables<P: Platform>(
     count
 }
 
+/// Takes away the empty leaf tables that mappings of the past left where 2 MiB pages are about to be mapped: an entry
+/// is a table or a page. Says how many. The slot that takes the range is `Changing`: nobody fills them.
+pub(crate) fn take_leaf_tables<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, start: u64, end: u64) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let mut taken = FrameList::new();
+    for at in (start..end).step_by(crate::walk::LEAF_SPAN as usize) {
+        if let Some((table, index)) = crate::walk::large_entry(&platform, tree, at)
+            && table.child(&platform, index).is_some()
+            && let Some(frame) = table.take_child::<P>(index)
+        {
+            taken.push(&ctx.world.memory, frame);
+        }
+        ctx.serve_every(at / crate::walk::LEAF_SPAN);
+    }
+    let count = taken.len();
+    if count > 0 {
+        let mut users = tree.attached.load();
+        if let Some(runner) = tree.runner() {
+            users.insert(runner);
+        }
+        crate::revoke::forget_all(ctx, users);
+        // Who found a table before may still lock it, to see that nothing is mapped there any more.
+        while let Some(frame) = taken.pop(&ctx.world.memory) {
+            ctx.give_up(Gone::Own(frame), ctx.core(), users);
+        }
+    }
+    count
+}
+
 impl Tree {
     /// A tree without mappings over the zeroed frame `table`.
     ///
@@ -228,16 +257,15 @@ impl Tree {
         Some(Slot(records.0.get(index % RECORDS)?))
     }
 
-    /// Slot `index`, made if need be from the calling core's memory. Says whether a frame was made.
-    pub(crate) fn make_slot<P: Platform>(&self, ctx: &mut Ctx<P>, index: usize) -> Result<(), Error> {
-        let cell = self.slots.get(index / RECORDS).ok_or(Error::Full)?;
-        if cell.frame().is_none() {
-            let frame = ctx.alloc_zeroed(Source::Nearest)?;
-            if let Err(frame) = cell.publish(frame) {
-                ctx.free(frame.into_owned());
-            }
+    /// Slot `index`, made if need be of one of `frames`, which are the calling core's memory.
+    pub(crate) fn make_slot<P: Platform>(&self, ctx: &Ctx<P>, index: usize, frames: &mut FrameList) {
+        if let Some(cell) = self.slots.get(index / RECORDS)
+            && cell.frame().is_none()
+            && let Some(frame) = frames.pop(&ctx.world.memory)
+            && let Err(frame) = cell.publish(frame.zero(&ctx.local.platform))
+        {
+            frames.push(&ctx.world.memory, frame.into_owned());
         }
-        Ok(())
     }
 
     /// Whether slot `index` needs a new frame.
@@ -275,12 +303,39 @@ impl Tree {
         index as u64 | u64::from(level) << 16
     }
 
-    /// Notes for [`Tree::had`] that slot `index` has `start .. end`. Of an interior tree nothing is noted: it would be
-    /// a line that every core writes.
-    pub(crate) fn note(&self, index: usize, level: u32, start: u64, end: u64) {
+    /// Notes for [`Tree::had`] that slot `index` of this root has `start .. end`. Of an interior tree nothing is noted: it
+    /// would be a line that every core writes.
+    #[inline(always)]
+    pub(crate) fn note_last(&self, index: usize, level: u32, start: u64, end: u64) {
         for (word, value) in self.last.iter().zip([Self::last_of(index, level), start, end]) {
             word.store(value, Ordering::Relaxed);
         }
+    }
+
+    /// Another slot of this root takes a range.
+    #[inline(always)]
+    pub(crate) fn forget_last(&self) {
+        self.note_last(0, 0, 0, 0);
+    }
+
+    /// Whether slot `index` can take `start .. end` as far as one sees who may not write slots: what changes now is passed
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`].
+    pub(crate) fn seems_free<P: Platform>(
+        &self,
+        platform: &P,
+        index: usize,
+        start: u64,
+        end: u64,
+    ) -> Result<(), Error> {
+        let clash = self.each(platform).any(|(at, slot)| {
+            let has = |(map, _): (crate::Map, u64)| start < map.end && map.start < end;
+            at != index && slot.read().is_some_and(has)
+        });
+        if clash { Err(Error::Busy) } else { Ok(()) }
     }
 
     /// Whether a slot other than `index` has part of `start .. end`. By whoever may write slots now.

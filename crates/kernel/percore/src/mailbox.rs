@@ -34,7 +34,7 @@ pub enum MessageKind {
     Run = 4,
     /// Halt this pcore with value `words[0]`. Answered when it has halted.
     Halt = 5,
-    /// Halt if what you run on is dead. Answered when that was checked.
+    /// Halt at your kernel exit if what you run on is dead. Answered at once: the sender looks again.
     Recheck = 6,
     /// Stop: answer when the sender's audit is over.
     Stop = 7,
@@ -62,9 +62,10 @@ impl MessageKind {
             | Self::Unlink
             | Self::ProtectSegment
             | Self::Fence
+            | Self::Recheck
             | Self::Stat
             | Self::Wake => true,
-            Self::Run | Self::Halt | Self::Recheck | Self::Stop | Self::ChangeRoot | Self::Interval => false,
+            Self::Run | Self::Halt | Self::Stop | Self::ChangeRoot | Self::Interval => false,
         }
     }
 
