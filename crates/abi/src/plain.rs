@@ -2,7 +2,7 @@
 
 use crate::{
     AuditReport, BootHeader, BootModule, BufferHeader, CacheInfo, CoreStat, DeviceEntry, HeldShare, Id,
-    Locality, MachineInfo, Mapping, ObjRef, RunContext, ShareEntry, TreeTable, UpcallFrame,
+    Locality, MachineInfo, Mapping, ObjRef, RunContext, RunHead, ShareEntry, TreeTable, UpcallFrame,
 };
 
 /// A layout of fixed size, little endian, without padding.
@@ -106,6 +106,10 @@ plain! {
     RunContext {
         tree: ObjRef, mode: u64, nshares: u64, entry: u64, stack: u64, args: [u64; 6], status: ObjRef,
         status_offset: u64, shares: [Id; 20],
+    }
+    RunHead {
+        tree: ObjRef, mode: u64, nshares: u64, entry: u64, stack: u64, args: [u64; 6], status: ObjRef,
+        status_offset: u64,
     }
     BufferHeader { ready: u32, length: u32, done: u32, error: u32 }
     DeviceEntry { kind: u64, device: u64 }

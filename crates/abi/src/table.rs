@@ -159,7 +159,8 @@ syscalls! {
         /// reach; `Unsupported` for kernel-core mode.
         ///
         /// # Cost
-        /// One message and at most one interrupt to the target.
+        /// Two lines of the target's and at most one interrupt; does not wait until the run begins. What is asked about
+        /// `pcore` afterwards is answered after that.
         0x42 => fn pcore_run(pcore: ObjRef, context: UserPtr) -> ();
         /// Gives a device to a kernel core (`Unsupported` yet).
         ///

@@ -112,6 +112,9 @@ fn change_taken<P: Platform>(
     let level = level_of(inside, new);
     pay(ctx, tree, index, new, level, payer)?;
     let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
+    if new.kind == MapKind::Interior {
+        tree.links.store(true, Ordering::SeqCst);
+    }
     let old = {
         let edit = tree.edit.lock(&mut ctx.local);
         may_take(&platform, &tree, &edit, index, new)?;

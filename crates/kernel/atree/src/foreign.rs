@@ -46,6 +46,10 @@ pub(crate) fn change<P: Platform>(
     let level = level_of(inside, new);
     pay(ctx, tree, index, new, level, payer)?;
     let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
+    if new.kind == MapKind::Interior {
+        // Before the slot maps it: whoever runs the root next, or leaves it, looks for it.
+        tree.links.store(true, Ordering::SeqCst);
+    }
     let old = loop {
         let mut edit = tree.edit.lock(&mut ctx.local);
         if edit.pending.is_none() {

@@ -6,7 +6,7 @@ use corey_abi::{Error, Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
-use corey_kernel_percore::SharedCoreSet;
+use corey_kernel_percore::{Line, SharedCoreSet};
 use corey_lib_sync::{Relax, Shared};
 
 const FRAMES: usize = TREE_SLOTS / RECORDS;
@@ -90,25 +90,35 @@ pub(crate) const NOBODY: u64 = 0xffff;
 /// `runner`: taken for one change by the core in the low bits.
 pub(crate) const TAKEN: u64 = 1 << 16;
 
-/// An address tree.
+/// An address tree. In lines: what walks read; the slots; what a run writes; the lock.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Tree {
-    kind: TreeKind,
     /// Of tables: what walks ask for.
     pub(crate) levels: u32,
-    /// A root's core: [`NOBODY`], a core number, or `TAKEN | core number`.
-    pub(crate) runner: AtomicU64,
+    kind: TreeKind,
+    /// The tree's end has begun: no new mappings. Set before `attached` is read for the last time.
+    pub(crate) dead: AtomicBool,
+    /// Whether a slot of this root ever mapped an interior tree. Set before it does.
+    pub(crate) links: AtomicBool,
+    table: FrameCell<TablePage>,
     /// Slots in use, highest + 1.
     pub(crate) used: AtomicU64,
     /// Cores that link this interior tree.
     pub(crate) attached: SharedCoreSet,
-    table: FrameCell<TablePage>,
     slots: [FrameCell<Records>; FRAMES],
-    /// The tree's end has begun: no new mappings. Set before `attached` is read for the last time.
-    pub(crate) dead: AtomicBool,
+    /// Of a root.
+    pub(crate) root: Line<Root>,
+    pub(crate) edit: Shared<Edit>,
+}
+
+/// What changes with runs.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// Its core: [`NOBODY`], a core number, or `TAKEN | core number`.
+    pub(crate) runner: AtomicU64,
     /// Handler, stack, masked word; and a version, odd while they change.
     handler: [AtomicU64; 4],
-    pub(crate) edit: Shared<Edit>,
 }
 
 impl<P: Platform> Object<P> for Tree {
@@ -187,13 +197,13 @@ impl Tree {
         let tree = Self {
             kind,
             levels: kind.levels(),
-            runner: AtomicU64::new(NOBODY),
             used: AtomicU64::new(0),
             attached: SharedCoreSet::default(),
             table: FrameCell::default(),
             slots: [const { FrameCell::new() }; FRAMES],
             dead: AtomicBool::new(false),
-            handler: Default::default(),
+            links: AtomicBool::new(false),
+            root: Line::new(Root { runner: AtomicU64::new(NOBODY), handler: Default::default() }),
             edit: Shared::new(home.0, "tree", Edit::default()),
         };
         tree.table.publish(table).expect("a new cell is empty");
@@ -296,7 +306,7 @@ impl Tree {
     /// The core that runs this root.
     #[must_use]
     pub fn runner(&self) -> Option<CoreId> {
-        let word = self.runner.load(Ordering::SeqCst);
+        let word = self.root.runner.load(Ordering::SeqCst);
         (word < NOBODY).then_some(CoreId(word as u16))
     }
 
@@ -309,7 +319,7 @@ impl Tree {
     /// Where upcalls go.
     #[must_use]
     pub fn handler<R: Relax>(&self, waiter: &mut R) -> Handler {
-        let [entry, stack, masked, version] = &self.handler;
+        let [entry, stack, masked, version] = &self.root.handler;
         loop {
             let before = version.load(Ordering::Acquire);
             let found = Handler {
@@ -328,7 +338,7 @@ impl Tree {
     /// Sets where upcalls go.
     pub(crate) fn set_handler<R: Relax>(&self, waiter: &mut R, to: Handler) {
         let _excludes_other_writers = self.edit.lock(waiter);
-        let [entry, stack, masked, version] = &self.handler;
+        let [entry, stack, masked, version] = &self.root.handler;
         let before = version.load(Ordering::Relaxed);
         version.store(before | 1, Ordering::Relaxed);
         fence(Ordering::Release);

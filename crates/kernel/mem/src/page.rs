@@ -294,8 +294,15 @@ impl PageSlot {
     /// Keeps a present page where it is until [`PageSlot::unpin`]. `None` when it is not present, or
     /// pinned 2047 times.
     pub fn pin(&self) -> Option<DataFrame> {
-        let word = self.change(|w| (w & STATE == PRESENT && w & PINS != PINS).then_some(w + PIN)).ok()?;
-        Some(Self::data(word))
+        // An exchange that changes nothing has the line at once; a load first would move it twice.
+        let mut word = self.0.compare_exchange(ABSENT, ABSENT, Ordering::Relaxed, Ordering::Relaxed).err()?;
+        while word & STATE == PRESENT && word & PINS != PINS {
+            match self.0.compare_exchange(word, word + PIN, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return Some(Self::data(word)),
+                Err(now) => word = now,
+            }
+        }
+        None
     }
 
     /// Ends one [`PageSlot::pin`].

@@ -1,7 +1,7 @@
 //! [`Local`]: what a core needs to wait, to be interrupted in a wait, and to ask other cores.
 
 use crate::epoch::Epoch;
-use crate::mailbox::{Delivery, Mailbox, Message, Slots, Ticket};
+use crate::mailbox::{Delivery, Mailbox, Message, Slots, Taken, Ticket};
 use crate::picture::{Numbers, Picture};
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
@@ -89,8 +89,10 @@ pub struct Local<P> {
     pub paging: Paging,
     /// What runs here.
     pub running: Running,
-    /// Messages that wait for the kernel exit: run and halt requests, by sender.
+    /// Messages that wait for the kernel exit: halts and what comes after a run, by sender.
     pub deferred: CoreSet,
+    /// Whether a run waits for the kernel exit.
+    pub run_pending: bool,
     /// Whether a halt is among them: this core abandons its own waits for pcores.
     pub halt_pending: bool,
     /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
@@ -110,6 +112,7 @@ impl<P: Platform> Local<P> {
             paging: Paging::default(),
             running: Running::default(),
             deferred: CoreSet::EMPTY,
+            run_pending: false,
             halt_pending: false,
             attention: false,
             serve,
@@ -174,11 +177,17 @@ impl<P: Platform> Local<P> {
         }
     }
 
+    /// Serves the mailbox without looking first whether something waits: for a core that was woken. The look alone
+    /// would move the line, and the service would move it again.
     #[cold]
     #[inline(never)]
-    fn serve_all(&mut self) {
+    pub fn serve_all(&mut self) {
         let mailbox = &self.own().mailbox;
-        for sender in mailbox.take().iter() {
+        let Taken { senders, run } = mailbox.take();
+        // First: what was posted behind a run is about what it began.
+        self.run_pending |= run;
+        self.attention |= run;
+        for sender in senders.iter() {
             let Some(message) = mailbox.read(sender) else {
                 continue;
             };
@@ -204,6 +213,14 @@ impl<P: Platform> Local<P> {
             self.platform.send_ipi(target);
         }
         Some(ticket)
+    }
+
+    /// Says to `target` that its run place, which this core claimed, was filled.
+    pub fn ring(&mut self, target: CoreId) {
+        if self.cores.get(target.index()).is_some_and(|per_core| per_core.mailbox.ring()) {
+            self.counters.ipis += 1;
+            self.platform.send_ipi(target);
+        }
     }
 
     /// The answer to `ticket`, once it is there.

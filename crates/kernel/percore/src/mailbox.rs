@@ -8,8 +8,12 @@
 //! One slot per (sender, owner): a full queue cannot happen, and an answer goes to a line only the two
 //! touch. An interrupt is sent only when the pending summary was zero: otherwise one is on its way, or the
 //! owner has not yet looked.
+//!
+//! A run is no message ([`crate::RunPlace`]): it lies beside the summary, so that the line that says "look" carries
+//! most of it, and nobody waits for its answer.
 
 use crate::atomic::{AtomicU64, Ordering};
+use crate::run_place::RunPlace;
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
 use corey_kernel_hal::{CoreId, MAX_CORES};
@@ -30,8 +34,6 @@ pub enum MessageKind {
     ForgetTree = 2,
     /// Unlink this interior tree, and forget all of it.
     Unlink = 3,
-    /// Run what this pcore was asked to. Answered when it runs.
-    Run = 4,
     /// Halt this pcore with value `words[0]`. Answered when it has halted.
     Halt = 5,
     /// Halt if what you run on is dead. Answered when that was checked.
@@ -58,7 +60,6 @@ impl MessageKind {
             Self::ForgetSegment,
             Self::ForgetTree,
             Self::Unlink,
-            Self::Run,
             Self::Halt,
             Self::Recheck,
             Self::Stop,
@@ -119,12 +120,26 @@ struct Slot {
     reply: AtomicU64,
 }
 
-/// The bits of senders that posted.
+/// Bit of the summary: something lies in the run place.
+const RUN: u64 = 1 << 63;
+
+/// The bits of senders that posted, and the place for a run.
 #[derive(Debug, Default)]
+#[repr(C)]
 struct Pending {
-    /// Bit w: look at word w. What the owner reads at every entry and exit.
+    /// Bit w: look at word w; [`RUN`]: look at the run place. What the owner reads at every entry and exit.
     summary: AtomicU64,
     words: [AtomicU64; MAX_CORES / 64],
+    run: RunPlace,
+}
+
+/// What the owner found at one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// Who posted a message.
+    pub senders: CoreSet,
+    /// Whether there is a run to begin.
+    pub run: bool,
 }
 
 /// The slots of all mailboxes, one per (owner, sender).
@@ -202,10 +217,27 @@ impl Mailbox {
         })
     }
 
-    /// Owner's side: the senders that posted since the last call.
-    pub fn take(&self) -> CoreSet {
+    /// The owner's run place.
+    #[must_use]
+    #[inline(always)]
+    pub fn run_place(&self) -> &RunPlace {
+        &self.pending.run
+    }
+
+    /// Starter's side: says that the run place, which this core claimed, was filled. Returns whether the owner
+    /// needs an interrupt.
+    #[must_use]
+    pub fn ring(&self) -> bool {
+        // As in `post`: the owner takes the summary first, so it sees this bit or is asked for a new turn.
+        self.pending.summary.fetch_or(RUN, Ordering::SeqCst) == 0
+    }
+
+    /// Owner's side: what was posted since the last call.
+    pub fn take(&self) -> Taken {
         let mut senders = CoreSet::EMPTY;
         let mut summary = self.pending.summary.swap(0, Ordering::SeqCst);
+        let run = summary & RUN != 0;
+        summary &= !RUN;
         while summary != 0 {
             let at = summary.trailing_zeros() as usize;
             summary &= summary - 1;
@@ -215,17 +247,15 @@ impl Mailbox {
                 bits &= bits - 1;
             }
         }
-        senders
+        Taken { senders, run }
     }
 
     /// Owner's side: reads `sender`'s message. `None` when there is none that was not read before.
     #[must_use]
     pub fn read(&self, sender: CoreId) -> Option<Message> {
         let slot = self.slots.get(sender.index())?;
-        if slot.state.load(Ordering::Acquire) != POSTED {
-            return None;
-        }
-        slot.state.store(TAKEN, Ordering::Relaxed);
+        // An exchange at once: a load first would move the line twice.
+        slot.state.compare_exchange(POSTED, TAKEN, Ordering::Acquire, Ordering::Relaxed).ok()?;
         self.reread(sender)
     }
 
@@ -276,7 +306,7 @@ mod models {
             let other = {
                 let owner = Arc::clone(&owner);
                 loom::thread::spawn(move || {
-                    for (kind, word) in [(MessageKind::Run, 1), (MessageKind::Interval, 2)] {
+                    for (kind, word) in [(MessageKind::Halt, 1), (MessageKind::Interval, 2)] {
                         let message = Message { kind, object: ObjectWords::NULL, words: [word; 2] };
                         let _ = owner.post(CoreId(0), sender, message);
                         while owner.poll(sender).is_none() {
@@ -287,7 +317,7 @@ mod models {
             };
             let mut next = 1;
             while next < 3 {
-                for sender in owner.take().iter() {
+                for sender in owner.take().senders.iter() {
                     let message = owner.read(sender).expect("its bit says so");
                     assert_eq!(message.words, [next; 2], "one after the other");
                     // Noted, then looked at in two passes, as the kernel's exit does.
@@ -302,6 +332,41 @@ mod models {
                 loom::thread::yield_now();
             }
             other.join().unwrap();
+        });
+    }
+
+    /// A run is neither lost nor seen half: of a starter and a sender at least one interrupts the owner, and what is
+    /// found beside the bit is whole.
+    #[test]
+    fn a_run_beside_a_message_arrives_whole() {
+        loom::model(|| {
+            let owner = Arc::new(mailbox(1));
+            let starter = {
+                let owner = Arc::clone(&owner);
+                loom::thread::spawn(move || {
+                    assert!(owner.run_place().claim(), "it is idle");
+                    owner.run_place().put(3, [], &[7, 8]);
+                    owner.ring()
+                })
+            };
+            let message = Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [0; 2] };
+            let mine = owner.post(CoreId(0), CoreId(0), message).1;
+            let look = |owner: &Mailbox| {
+                let Taken { senders, run } = owner.take();
+                if run {
+                    let place = owner.run_place();
+                    assert_eq!((place.note(), place.word(0), place.word(1)), (3, 7, 8));
+                    place.begin();
+                }
+                (!senders.is_empty(), run)
+            };
+            let first = look(&owner);
+            let theirs = starter.join().unwrap();
+            let second = look(&owner);
+            assert!(mine || theirs, "nobody interrupts the owner");
+            assert!(theirs || !second.1, "a run that comes after a look interrupts");
+            assert_eq!((first.0 || second.0, first.1 || second.1), (true, true));
+            assert!(!owner.run_place().claim(), "it runs");
         });
     }
 
@@ -331,7 +396,7 @@ mod models {
                 .1;
             let theirs = other.join().unwrap();
             assert!(mine || theirs, "nobody interrupts the owner");
-            for sender in owner.take().iter() {
+            for sender in owner.take().senders.iter() {
                 assert_eq!(owner.read(sender).unwrap().words[0], u64::from(sender.0));
                 owner.answer(sender, u64::from(sender.0) + 10);
             }

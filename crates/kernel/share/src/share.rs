@@ -6,7 +6,7 @@ use corey_abi::{Error, Id, Kind, Kinds};
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_mem::{FrameCell, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, LinkCell, Node, Object};
-use corey_kernel_percore::{CoreSet, SharedCoreSet};
+use corey_kernel_percore::{CoreSet, Line, SharedCoreSet};
 use corey_lib_sync::Shared;
 
 /// What a share may still use. Its lock is the share's lock.
@@ -24,13 +24,15 @@ pub struct Quota {
     pub dead: bool,
 }
 
-/// Names objects for the cores that hold it.
+/// Names objects for the cores that hold it. The first line is what look-ups read.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Share {
-    kinds: Kinds,
-    holders: SharedCoreSet,
-    parent: LinkCell,
     table: FrameCell<Node>,
+    kinds: Kinds,
+    parent: LinkCell,
+    /// Written when a core comes or goes.
+    holders: Line<SharedCoreSet>,
     quota: Shared<Quota>,
 }
 
@@ -50,7 +52,7 @@ impl Share {
         cell.store(parent);
         Self {
             kinds,
-            holders: SharedCoreSet::default(),
+            holders: Line::default(),
             parent: cell,
             table: FrameCell::default(),
             quota: Shared::new(
@@ -220,7 +222,7 @@ impl Share {
     pub fn hold(handle: Handle<'_, Self>, core: CoreId) -> bool {
         let alive = handle.header().acquire();
         if alive {
-            handle.holders.insert(core);
+            handle.holders.add(core);
         }
         alive
     }
