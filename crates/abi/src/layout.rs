@@ -54,8 +54,10 @@ pub struct Mapping {
     pub start_page: u64,
     /// Pages mapped; ignored for an interior tree, which is mapped whole.
     pub npages: u64,
+    /// Pages that a share pays to name the object: said by `at_get`, ignored elsewhere.
+    pub price: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 /// What `at_get` and `at_set` move: the whole table.

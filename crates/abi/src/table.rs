@@ -102,13 +102,14 @@ syscalls! {
         /// # Cost
         /// Locks `share` for update. No event when `share` is private.
         0x30 => fn at_alloc(share: Id, kind: u64, grain: u64, core: Home, name: UserPtr) -> Id;
-        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to.
+        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to. What of the
+        /// array lies beyond the slots ever in use is left as it is.
         ///
         /// # Errors
         /// `OutOfRange` when the array has no room for the highest slot in use.
         ///
         /// # Cost
-        /// No lock. Reads every slot.
+        /// No lock. Reads every slot that was ever in use.
         0x31 => fn at_get(tree: ObjRef, table: UserPtr) -> ();
         /// Replaces the whole table of `tree`: fault handler, its stack and masked word (0 for none; a root's
         /// only), and all slots. A failure leaves the slots before the failing one set; `count` in the user's

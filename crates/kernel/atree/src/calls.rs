@@ -19,6 +19,8 @@ use corey_lib_sync::Relax;
 pub struct AddressTreeApi<'a, P: Platform>(pub Call<'a, P>);
 
 const MAPPING: u64 = Mapping::BYTES as u64;
+/// Mappings that are copied from or to a program at once.
+const WINDOW: usize = 8;
 
 impl<'a, P: Platform> AddressTreeApi<'a, P> {
     /// Checks a mapping against the caller's shares and the tree's shape.
@@ -134,34 +136,41 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let tree = self.0.object::<Tree>(at)?;
         let mut header = self.read_table(table)?;
         let platform = self.0.ctx.local.platform.clone();
-        let (mut used, mut index) = (0, 0);
-        while index < TREE_SLOTS {
-            let Some(slot) = tree.slot(&platform, index) else {
-                index += 1;
-                continue;
-            };
-            let Some((map, _)) = slot.read() else {
-                self.0.ctx.relax();
-                continue;
-            };
-            let alive = match map.kind {
-                MapKind::Segment | MapKind::Interior => map.object.header(self.0.inside).is_some(),
-                MapKind::Empty | MapKind::Changing => false,
-            };
-            if alive {
-                used = index as u64 + 1;
-                if used > header.count {
-                    return Err(Error::OutOfRange);
+        let inside = self.0.inside;
+        let slots = tree.used.load(Ordering::SeqCst);
+        let mut used = 0;
+        let mut window = [0; WINDOW * Mapping::BYTES];
+        for first in (0..slots).step_by(WINDOW) {
+            let mut to = window.as_mut_slice();
+            for index in first..slots.min(first + WINDOW as u64) {
+                let map = match tree.slot(&platform, index as usize) {
+                    Some(slot) => loop {
+                        match slot.read() {
+                            Some((map, _)) => break map,
+                            None => self.0.ctx.relax(),
+                        }
+                    },
+                    None => Map::EMPTY,
+                };
+                let object = match map.kind {
+                    MapKind::Segment | MapKind::Interior => map.object.header(inside),
+                    MapKind::Empty | MapKind::Changing => None,
+                };
+                let mapping = object.map(|object| to_mapping(&map, object.pages()));
+                if mapping.is_some() {
+                    used = index + 1;
+                    if used > header.count {
+                        return Err(Error::OutOfRange);
+                    }
                 }
+                mapping.unwrap_or_default().put(&mut to);
             }
-            if (index as u64) < header.count {
-                let mapping = if alive { to_mapping(&map) } else { Mapping::default() };
-                let mut bytes = [0; Mapping::BYTES];
-                mapping.to_bytes(&mut bytes);
-                let to = element(header.mappings, index as u64)?;
-                self.0.ctx.copy_out(self.0.inside, &bytes, to)?;
+            let filled = slots.min(header.count).saturating_sub(first).min(WINDOW as u64);
+            if filled > 0 {
+                let to = element(header.mappings, first)?;
+                let bytes = window.get(..filled as usize * Mapping::BYTES).unwrap_or(&window);
+                self.0.ctx.copy_out(inside, bytes, to)?;
             }
-            index += 1;
         }
         header.count = used;
         let handler = tree.handler(&mut self.0.ctx.local);
@@ -179,15 +188,21 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
             return Err(Error::Full);
         }
         tree.set_handler(&mut self.0.ctx.local, handler);
-        let used = tree.used.load(Ordering::SeqCst);
-        for index in 0..header.count.max(used) {
-            let mut mapping = Mapping::default();
-            if index < header.count {
-                let mut bytes = [0; Mapping::BYTES];
-                let from = element(header.mappings, index)?;
-                self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
-                mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let slots = header.count.max(tree.used.load(Ordering::SeqCst));
+        let mut window = [0; WINDOW * Mapping::BYTES];
+        let mut rest: &[u8] = &[];
+        for index in 0..slots {
+            if rest.is_empty() && index < header.count {
+                let count = (header.count - index).min(WINDOW as u64);
+                let bytes = window.get_mut(..count as usize * Mapping::BYTES).ok_or(Error::BadArgument)?;
+                self.0.ctx.copy_in(self.0.inside, element(header.mappings, index)?, bytes)?;
+                rest = bytes;
             }
+            let mapping = if index < header.count {
+                Mapping::get(&mut rest).ok_or(Error::BadArgument)?
+            } else {
+                Mapping::default()
+            };
             if let Err(error) = self.set(at, tree, index as usize, &mapping) {
                 header.count = index;
                 self.write_table(table, &header)?;
@@ -228,7 +243,7 @@ fn check_handler(kind: TreeKind, from: &TreeTable) -> Result<Handler, Error> {
     Ok(handler)
 }
 
-fn to_mapping(map: &Map) -> Mapping {
+fn to_mapping(map: &Map, price: u64) -> Mapping {
     Mapping {
         kind: if map.kind == MapKind::Interior { mapping_kind::INTERIOR } else { mapping_kind::SEGMENT },
         flags: map.flags.bits(),
@@ -236,6 +251,7 @@ fn to_mapping(map: &Map) -> Mapping {
         va: map.start,
         start_page: map.page,
         npages: (map.end - map.start) / PAGE_SIZE,
-        reserved: [0; 2],
+        price,
+        reserved: 0,
     }
 }

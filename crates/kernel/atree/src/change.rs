@@ -152,7 +152,10 @@ fn remove<P: Platform>(
     match old.kind {
         MapKind::Segment => {
             let locked = tree.kind().is_interior();
-            walk::take(ctx, &tree, old.start, old.end, Take::Page, locked);
+            // No processor will ever load a root again that is dying and not running: its entries go with its tables.
+            if locked || !tree.is_dead() || runs_here(ctx, tree) {
+                walk::take(ctx, &tree, old.start, old.end, Take::Page, locked);
+            }
             if locked {
                 let words = tree.link().words();
                 let range = [old.start / PAGE_SIZE, (old.end - old.start) / PAGE_SIZE];

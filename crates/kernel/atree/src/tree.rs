@@ -4,7 +4,7 @@ use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Error, Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Platform};
-use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
+use corey_kernel_mem::{FrameCell, FrameList, Owned, Source, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::{Line, SharedCoreSet};
 use corey_lib_sync::{Relax, Shared};
@@ -72,6 +72,8 @@ impl TreeKind {
 pub(crate) struct Edit {
     /// The slot that another core than the runner is about to change, and the range it takes.
     pub(crate) pending: Option<(usize, u64, u64)>,
+    /// The tables below the first: chained, so that the end of the tree reads none of them.
+    tables: FrameList,
 }
 
 /// Where faults and ticks go that nobody else resolves.
@@ -125,11 +127,9 @@ impl<P: Platform> Object<P> for Tree {
     const KIND: Kind = Kind::AddressTree;
 
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
-        let platform = ctx.local.platform.clone();
-        if let Some(table) = TableRef::of(&self.table, &platform) {
-            // The upper half of a root is the kernel's.
-            let own = if self.kind == TreeKind::Root { 256 } else { 512 };
-            free_tables(ctx, &platform, table, self.kind.levels(), own);
+        let mut tables = core::mem::take(&mut self.edit.get_mut().tables);
+        while let Some(frame) = tables.pop(&ctx.world.memory) {
+            ctx.free(frame);
         }
         for cell in &mut self.slots {
             if let Some(frame) = cell.take() {
@@ -142,26 +142,15 @@ impl<P: Platform> Object<P> for Tree {
     }
 }
 
-/// Frees the tables below `table`, which has `levels` levels with itself.
-fn free_tables<P: Platform>(
-    ctx: &mut Ctx<P>,
-    platform: &P,
-    table: TableRef<'_>,
-    levels: u32,
-    entries: usize,
-) {
+/// Marks `table`, which has `levels` levels with itself, and the tables below.
+fn mark_tables<P: Platform>(ctx: &mut Ctx<P>, platform: &P, table: TableRef<'_>, levels: u32) {
+    ctx.world.memory.mark(table.frame());
     if levels < 2 {
         return;
     }
-    let mut from = 0;
-    while let Some(index) = table.next_used(from, entries) {
-        from = index + 1;
+    for index in 0..512 {
         if let Some(child) = table.child(platform, index) {
-            free_tables(ctx, platform, child, levels - 1, 512);
-            ctx.serve_every(index as u64);
-            if let Some(frame) = table.take_child::<P>(index) {
-                ctx.free(frame);
-            }
+            mark_tables(ctx, platform, child, levels - 1);
         }
     }
 }
@@ -179,11 +168,14 @@ pub(crate) fn take_tables<P: Platform>(
     let platform = ctx.local.platform.clone();
     let Some((table, index)) = crate::walk::grain_entry(&platform, root, start, levels) else { return 0 };
     let Some(child) = table.child(&platform, index) else { return 0 };
-    let count = count_tables(&platform, child, levels, 512, 0, &[]);
-    let Some(frame) = table.take_child::<P>(index) else { return 0 };
+    table.clear(index);
     forget(ctx);
-    free_tables(ctx, &platform, child, levels, 512);
-    ctx.free(frame);
+    mark_tables(ctx, &platform, child, levels);
+    let mut gone = root.edit.lock(&mut ctx.local).tables.take_marked(&ctx.world.memory);
+    let count = gone.len();
+    while let Some(frame) = gone.pop(&ctx.world.memory) {
+        ctx.free(frame);
+    }
     count
 }
 
@@ -348,39 +340,15 @@ impl Tree {
         version.store((before | 1) + 1, Ordering::Release);
     }
 
+    /// Keeps a table that was linked.
+    pub(crate) fn keep<P: Platform>(&self, ctx: &mut Ctx<P>, table: Owned) {
+        self.edit.lock(&mut ctx.local).tables.push(&ctx.world.memory, table);
+    }
+
     /// For audits: frames it owns.
     #[must_use]
-    pub fn census<P: Platform>(&self, platform: &P) -> u64 {
-        let own = if self.kind == TreeKind::Root { 256 } else { 512 };
+    pub fn census<P: Platform>(&self, ctx: &mut Ctx<P>) -> u64 {
         let slots = self.slots.iter().filter(|c| c.frame().is_some()).count() as u64;
-        let links: heapless::Vec<(u64, u32), TREE_SLOTS> = self
-            .each(platform)
-            .filter(|(_, s)| s.kind() == crate::MapKind::Interior)
-            .map(|(_, s)| (s.peek().start, s.peek().levels()))
-            .collect();
-        slots + count_tables(platform, self.table(platform), self.kind.levels(), own, 0, &links)
+        slots + 1 + self.edit.lock(&mut ctx.local).tables.len()
     }
-}
-
-/// Tables from `table` down, itself included; what lies at `links` belongs to interior trees.
-fn count_tables<P: Platform>(
-    platform: &P,
-    table: TableRef<'_>,
-    levels: u32,
-    entries: usize,
-    base: u64,
-    links: &[(u64, u32)],
-) -> u64 {
-    let mut count = 1;
-    if levels >= 2 {
-        let size = 1_u64 << (12 + 9 * (levels - 1));
-        for index in 0..entries {
-            let at = base + index as u64 * size;
-            let linked = links.contains(&(at, levels - 1));
-            if !linked && let Some(child) = table.child(platform, index) {
-                count += count_tables(platform, child, levels - 1, 512, at, links);
-            }
-        }
-    }
-    count
 }

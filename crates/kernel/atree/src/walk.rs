@@ -111,8 +111,9 @@ pub(crate) fn make<P: Platform>(
             let table = table_at(&platform, tree, at, above).ok_or(Error::NoMemory)?;
             if table.child(&platform, index(at, above)).is_none() {
                 let frame = ctx.alloc_zeroed(Source::Nearest)?;
-                if let Err(frame) = table.add_child::<P>(index(at, above), frame) {
-                    ctx.free(frame.into_owned());
+                match table.add_child::<P>(index(at, above), frame) {
+                    Ok(table) => tree.keep(ctx, table),
+                    Err(frame) => ctx.free(frame.into_owned()),
                 }
             }
             at += span;

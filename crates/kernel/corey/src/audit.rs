@@ -78,7 +78,7 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
                 let (slots, pages) = s.census(&platform, &ctx.world.memory);
                 slots + pages
             }),
-            Kind::AddressTree => header.handle::<Tree>().map_or(0, |t| t.census(&platform)),
+            Kind::AddressTree => header.handle::<Tree>().map_or(0, |t| t.census(ctx)),
             Kind::Pcore | Kind::Device => 0,
         };
         if header.id() != Id::NULL {

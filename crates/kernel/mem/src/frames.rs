@@ -128,6 +128,16 @@ impl FrameList {
         })
     }
 
+    /// Takes those out that were marked ([`Memory::mark`]), and unmarks them.
+    pub fn take_marked(&mut self, memory: &Memory) -> Self {
+        let (mut all, mut marked) = (core::mem::take(self), Self::new());
+        while let Some(frame) = all.pop(memory) {
+            let to = if memory.unmark(frame.0) { &mut marked } else { &mut *self };
+            to.push(memory, frame);
+        }
+        marked
+    }
+
     /// Moves all of `other` here, one by one.
     pub fn append(&mut self, memory: &Memory, other: &mut Self) {
         while let Some(frame) = other.pop(memory) {

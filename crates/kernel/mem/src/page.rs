@@ -107,7 +107,7 @@ pub enum Copying {
     Absent,
     /// A page of the segment's own; its mappings must be write-protected before [`PageSlot::share`].
     Own,
-    /// A page that is shared already: nobody can write it.
+    /// A page that is shared already: nobody can write it, and the copy has it now.
     Shared,
 }
 
@@ -212,40 +212,55 @@ impl PageSlot {
         }
     }
 
-    /// Starts a copy: nobody else changes the slot until [`PageSlot::share`] or [`PageSlot::abort_copy`].
-    /// An absent page stays as it is.
+    /// Copies a page to `copy`, a slot that no other core can reach yet. A shared page gets one more slot, and that is
+    /// all. Of a page of its own the copy begins: nobody else changes the slot until [`PageSlot::share`] or
+    /// [`PageSlot::abort_copy`]. An absent page stays as it is.
     ///
     /// # Errors
     ///
     /// [`Refused`].
-    pub fn begin_copy(&self) -> Result<Copying, Refused> {
-        let free = |w: u64| w & PINS == 0 && matches!(w & STATE, PRESENT | COW);
-        match self.change(|w| free(w).then_some(w & !STATE | REVOKING | COPYING)) {
-            Ok(word) if word & STATE == COW => Ok(Copying::Shared),
-            Ok(_) => Ok(Copying::Own),
-            Err(word) if word & STATE == ABSENT => Ok(Copying::Absent),
-            Err(word) => Err(Self::refused(word)),
+    #[inline(always)]
+    pub fn begin_copy(&self, memory: &Memory, copy: &Self, on_reference: bool) -> Result<Copying, Refused> {
+        let mut word = self.0.load(Ordering::SeqCst);
+        loop {
+            if word == ABSENT {
+                return Ok(Copying::Absent);
+            }
+            if word & PINS != 0 || !matches!(word & STATE, PRESENT | COW) {
+                return Err(Self::refused(word));
+            }
+            let claimed = word & !STATE | REVOKING | COPYING;
+            match self.0.compare_exchange(word, claimed, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) if word & STATE == PRESENT => return Ok(Copying::Own),
+                Ok(_) => {
+                    memory.share_more(Self::data(word));
+                    copy.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
+                    // Whoever holds the slot in this state is the only one to change it.
+                    self.0.store(word, Ordering::Release);
+                    return Ok(Copying::Shared);
+                }
+                Err(now) => word = now,
+            }
         }
     }
 
-    /// Ends a copy that was begun here, if one was: `copy`, a slot that no other core can reach yet, gets a
-    /// part of the page. No mapping allows writing it any more.
+    /// What the slot of a copy holds of the page in `word`.
+    fn copy_of(word: u64, on_reference: bool) -> u64 {
+        let reference = if on_reference { REFERENCE } else { 0 };
+        word & !(STATE | COPYING | REFERENCE) | SHARED | COW | reference
+    }
+
+    /// Ends a copy that was begun here of a page of its own, if one was: `copy`, a slot that no other core can reach
+    /// yet, gets a part of the page. No mapping allows writing it any more.
     pub fn share(&self, memory: &Memory, copy: &Self, on_reference: bool) {
         let word = self.0.load(Ordering::SeqCst);
         if word & (STATE | COPYING) != REVOKING | COPYING {
             return;
         }
-        let page = Self::data(word);
-        if word & SHARED == 0 {
-            memory.share_first(page);
-        } else {
-            memory.share_more(page);
-        }
-        let base = word & !(STATE | COPYING | REFERENCE) | SHARED | COW;
-        let reference = if on_reference { REFERENCE } else { 0 };
-        copy.0.store(base | reference, Ordering::SeqCst);
-        // Whoever holds the slot in this state is the only one to change it.
-        self.0.store(base | word & REFERENCE, Ordering::SeqCst);
+        memory.share_first(Self::data(word));
+        copy.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
+        // As in `begin_copy`.
+        self.0.store(Self::copy_of(word, false), Ordering::Release);
     }
 
     /// Ends a copy that was begun here, if one was, without making one.

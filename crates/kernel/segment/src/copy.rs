@@ -103,6 +103,21 @@ fn copy_page<P: Platform>(
     Ok(())
 }
 
+/// Slots of both from page `page` on that lie side by side, as many as there are: page numbers and pairs.
+fn side_by_side<'k, P: Platform>(
+    platform: &P,
+    from: Handle<'k, Segment>,
+    to: Handle<'k, Segment>,
+    page: u64,
+    end: u64,
+) -> impl Iterator<Item = (u64, &'k PageSlot, &'k PageSlot)> + use<'k, P> {
+    let unit = from.page_size().pages();
+    let (source, target) = (from.body().slots_from(platform, page), to.body().slots_from(platform, page));
+    let count = (end - page).div_ceil(unit) as usize;
+    let pairs = source.iter().zip(target).take(count);
+    pairs.zip((page..).step_by(unit as usize)).map(|((source, target), page)| (page, source, target))
+}
+
 fn copy_later<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -112,48 +127,57 @@ fn copy_later<P: Platform>(
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     let size = from.page_size();
-    let mut result = Ok(());
     // Pages to be write-protected: first, and first above the last.
     let (mut first, mut end) = (u64::MAX, 0);
-    for page in pages(to) {
-        ctx.serve_every(page);
-        let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
-            break;
-        };
-        let found = loop {
-            match source.begin_copy() {
-                Err(Refused::Revoking) => ctx.relax(),
-                other => break other,
+    let mut result = Ok(());
+    let mut next = 0;
+    // `from` is not cut meanwhile: its change was begun.
+    while next < to.npages() && result.is_ok() {
+        let before = next;
+        for (page, source, target) in side_by_side(&platform, from, to, next, to.npages()) {
+            ctx.serve_every(page / size.pages());
+            next = page + size.pages();
+            let found = loop {
+                match source.begin_copy(&ctx.world.memory, target, on_reference) {
+                    Err(Refused::Revoking) => ctx.relax(),
+                    other => break other,
+                }
+            };
+            match found {
+                Ok(Copying::Absent | Copying::Shared) => {}
+                Ok(Copying::Own) => {
+                    first = first.min(page);
+                    end = next;
+                }
+                Err(_) => {
+                    result = copy_page(ctx, size, source, target);
+                    if result.is_err() {
+                        break;
+                    }
+                }
             }
-        };
-        match found {
-            Ok(Copying::Absent) => {}
-            Ok(Copying::Shared) => source.share(&ctx.world.memory, target, on_reference),
-            Ok(Copying::Own) => {
-                first = first.min(page);
-                end = page + size.pages();
-            }
-            Err(_) => result = copy_page(ctx, size, source, target),
         }
-        if result.is_err() {
+        if next == before {
             break;
         }
     }
-    if first < end {
-        if result.is_ok() {
-            (ctx.hooks.revoke)(ctx, inside, from.header(), first, end - first, Take::Write);
-        }
-        for page in (first..end).step_by(size.pages() as usize) {
-            ctx.serve_every(page);
-            let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
-                break;
-            };
+    if first < end && result.is_ok() {
+        (ctx.hooks.revoke)(ctx, inside, from.header(), first, end - first, Take::Write);
+    }
+    while first < end {
+        let before = first;
+        for (page, source, target) in side_by_side(&platform, from, to, first, end) {
+            ctx.serve_every(page / size.pages());
+            first = page + size.pages();
             // Only what was begun above; a page that another core is breaking is not.
             if result.is_ok() {
                 source.share(&ctx.world.memory, target, on_reference);
             } else {
                 source.abort_copy();
             }
+        }
+        if first == before {
+            break;
         }
     }
     result

@@ -40,6 +40,11 @@ impl Slots {
     /// The slot of page `page`, if its frame is there.
     #[inline(always)]
     pub(crate) fn get<P: Platform>(&self, platform: &P, page: u64) -> Option<&PageSlot> {
+        self.leaf(platform, page)?.get((page % LEAF) as usize)
+    }
+
+    #[inline(always)]
+    fn leaf<P: Platform>(&self, platform: &P, page: u64) -> Option<&Leaf> {
         let leaf = if page < LEAF {
             &self.small
         } else if page < MIDDLE {
@@ -48,7 +53,12 @@ impl Slots {
             let middle = self.top.get(platform)?.get((page / MIDDLE) as usize)?;
             middle.get(platform)?.get((page / LEAF % 512) as usize)?
         };
-        leaf.get(platform)?.get((page % LEAF) as usize)
+        leaf.get(platform)
+    }
+
+    /// The slots from page `page` to the end of its leaf; none if that is not there.
+    pub(crate) fn from<P: Platform>(&self, platform: &P, page: u64) -> &[PageSlot] {
+        self.leaf(platform, page).and_then(|leaf| leaf.get((page % LEAF) as usize..)).unwrap_or(&[])
     }
 
     /// Makes sure that the pages below `npages` have slots.

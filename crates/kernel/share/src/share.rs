@@ -36,6 +36,9 @@ pub struct Share {
     quota: Shared<Quota>,
 }
 
+/// Up to 32 names.
+type Names = heapless::Vec<Id, 32>;
+
 impl<P: Platform> Object<P> for Share {
     const KIND: Kind = Kind::Share;
 
@@ -244,14 +247,17 @@ impl Share {
         handle.quota.lock(&mut ctx.local).dead = true;
         loop {
             // Some at a time: the table must not be walked while it changes.
-            let mut some = heapless::Vec::<Id, 32>::new();
+            let (mut trees, mut others) = (Names::new(), Names::new());
             handle.for_each(&ctx.local.platform.clone(), &mut |link| {
+                let tree = link.header(inside).is_some_and(|header| header.kind() == Kind::AddressTree);
+                let some = if tree { &mut trees } else { &mut others };
                 some.push(link.id()).is_ok() && !some.is_full()
             });
-            if some.is_empty() {
+            if trees.is_empty() && others.is_empty() {
                 break;
             }
-            for id in some {
+            // Trees first: a segment that nothing maps any more is not looked for in page tables.
+            for id in trees.into_iter().chain(others) {
                 let Some(header) = handle.remove(ctx, inside, id) else { continue };
                 header.seen().union(handle.header().seen().load());
                 if header.release() {

@@ -88,9 +88,10 @@ fn make(request: &Request<'_>, stack: u64) -> Result<Child, CforkError> {
             return Err(CforkError::Call("passing shares", Error::Full));
         }
     }
-    let mut plan = Plan::read(process.space.tree)?;
+    let mut plan = Plan::new();
+    plan.read(process.space.tree)?;
     plan.check(&held)?;
-    let (pages, objects) = plan.cost()?;
+    let (pages, objects) = plan.cost(&held);
     let name = Name::new("cfork");
     let at = address(&name);
     let (pages, objects) = (pages + cfork.spare.0, objects + cfork.spare.1);

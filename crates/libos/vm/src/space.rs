@@ -9,6 +9,8 @@ use corey_libos_sys::{address, address_mut, segment, sys};
 const GIB: u64 = 1 << 30;
 /// Slots of a table that is read whole.
 const ROOM: usize = 64;
+/// Pages that stay unmapped above a small mapping: what runs over its end faults.
+const GAP: u64 = 16;
 
 /// A root tree and what is free in it.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +19,8 @@ pub struct Space {
     pub tree: ObjRef,
     /// Lowest address never handed out.
     next: u64,
+    /// What is left of the GiB that small mappings come from.
+    small: [u64; 2],
     /// Slots in use.
     slots: [u64; TREE_SLOTS / 64],
 }
@@ -25,7 +29,7 @@ impl Space {
     /// The tree `tree` with `used` slots in use and nothing mapped from `free` on.
     #[must_use]
     pub fn new(tree: ObjRef, free: u64, used: u64) -> Self {
-        let mut space = Self { tree, next: free, slots: [0; TREE_SLOTS / 64] };
+        let mut space = Self { tree, next: free, small: [0; 2], slots: [0; TREE_SLOTS / 64] };
         (0..used).for_each(|slot| space.set(slot, true));
         space
     }
@@ -77,6 +81,24 @@ impl Space {
         at
     }
 
+    /// Takes addresses for `npages` pages, from 2 MiB on at a multiple of 2 MiB. They share page tables with their
+    /// neighbours: only one core runs a root, and fewer tables are cheaper to make, to copy and to walk.
+    fn reserve_small(&mut self, npages: u64) -> u64 {
+        let align = if npages < 512 { PAGE_BYTES } else { 512 * PAGE_BYTES };
+        let bytes = (npages + GAP).saturating_mul(PAGE_BYTES);
+        if bytes > GIB / 2 {
+            return self.reserve(npages * PAGE_BYTES);
+        }
+        let [next, end] = self.small;
+        let mut at = next.next_multiple_of(align);
+        if at + bytes > end {
+            at = self.reserve(GIB);
+            self.small[1] = at + GIB;
+        }
+        self.small[0] = at + bytes;
+        at
+    }
+
     /// Maps pages `start .. +npages` of `segment` at `va`. Returns the slot.
     ///
     /// # Errors
@@ -101,13 +123,13 @@ impl Space {
         })
     }
 
-    /// Maps all of `segment` somewhere free. Returns (address, slot).
+    /// Maps all of `segment` somewhere free, 64 KiB or more from everything else. Returns (address, slot).
     ///
     /// # Errors
     ///
     /// As `at_set_slot`.
     pub fn map(&mut self, segment: ObjRef, npages: u64, flags: MapFlags) -> Result<(u64, u64), Error> {
-        let va = self.reserve(npages * PAGE_BYTES);
+        let va = self.reserve_small(npages);
         Ok((va, self.map_at(segment, va, 0, npages, flags)?))
     }
 
@@ -202,6 +224,7 @@ impl Space {
             }
         })?;
         self.next = self.next.max(from.next);
+        self.small = [0; 2];
         result
     }
 }
