@@ -117,6 +117,23 @@ mod tests {
     }
 
     #[test]
+    fn the_closest_thing_in_common_says_how_near_cores_are() {
+        let cache = |level, group| CacheInfo { level, line: 64, bytes: 1 << 15, group };
+        let core = |package, thread_group, caches: [CacheInfo; 2]| {
+            let [a, b] = caches;
+            let caches = [a, b, CacheInfo::default(), CacheInfo::default()];
+            Position { package, thread_group, node: 0, caches }
+        };
+        let own = core(0, 0, [cache(1, 0), cache(3, 0)]);
+        assert_eq!(own.apart(&own), 0);
+        assert_eq!(own.apart(&core(0, 1, [cache(1, 1), cache(3, 0)])), 3);
+        assert_eq!(own.apart(&core(0, 4, [cache(1, 4), cache(3, 4)])), 5);
+        // Caches that do not exist have nothing in common.
+        assert_eq!(Position::unknown(0).apart(&Position::unknown(1)), 5);
+        assert_eq!(own.apart(&core(8, 8, [cache(2, 0), cache(3, 8)])), 6);
+    }
+
+    #[test]
     fn errors_survive_the_registers() {
         for (error, _) in Error::ALL {
             assert_eq!(from_registers(to_registers(Err(*error))), Err(*error));

@@ -29,7 +29,7 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
     let share = sys().share_alloc(worker.share, Kinds::SEGMENT, 4 * PAGES, 8, Home::Any, address(&name))?;
     let base = worker.space.reserve(2 * BYTES).next_multiple_of(BYTES);
     let tree = worker.space.tree;
-    let mut once = |slot| -> Result<(), Error> {
+    let once = |slot| -> Result<(), Error> {
         let object = sys().segment_alloc(share, BYTES, Home::Any, segment_flag::LARGE, address(&name))?;
         let object = ObjRef { share, object };
         let on = Mapping {

@@ -12,7 +12,8 @@ use crate::qemu::Execution;
 use crate::symbols::Symbols;
 use crate::{Result, paths, toolchain};
 
-use super::guest::{Guests, Mode, Said, System};
+use super::guest::{Guests, Meter, Mode, Said, System};
+use super::profile::{Lines, Profile};
 use super::records::{Row, Stamp, median, or_dash, short};
 use super::{Plan, caveats, folder, hot};
 
@@ -26,11 +27,13 @@ struct Figures {
 
 type Rows = BTreeMap<Row, BTreeMap<System, Figures>>;
 
-/// Counts in each guest, prints table and hot list; returns every record and whether all is there.
-pub(super) fn measure(guests: &Guests, plans: &[Plan]) -> Result<(Vec<String>, bool)> {
+/// Counts in each guest, prints table and hot list, and where instructions go if `profiled`; returns every record
+/// and whether all is there.
+pub(super) fn measure(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<(Vec<String>, bool)> {
     let library = build_meter()?;
     let (mut all, mut rows, mut complete) = (Vec::new(), Rows::new(), true);
-    let mut lists = Vec::new();
+    let (mut lists, mut profiles) = (Vec::new(), Vec::new());
+    let words = if profiled { ",profile=on" } else { "" };
     let stamp = Stamp::new(Execution::Counted);
     let runs = guests.systems().into_iter().flat_map(|system| plans.iter().map(move |plan| (system, plan)));
     for (system, plan) in runs {
@@ -39,7 +42,7 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan]) -> Result<(Vec<String>, b
         let mode = Mode {
             cores: &plan.cores,
             execution: Execution::Counted,
-            meter: Some((&library, &out)),
+            meter: Some(Meter { library: &library, out: &out, words }),
             kallsyms: Some(&kallsyms),
             title: "counting (minutes, not seconds)",
         };
@@ -52,6 +55,10 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan]) -> Result<(Vec<String>, b
         let symbols = symbols(guests, system, &kallsyms)?;
         let list = hot::List::new(&said, &metered, &symbols);
         complete &= join(&mut rows, system, &said, &metered);
+        if profiled {
+            let lines = if system == System::Corey { Lines::of(&guests.images)? } else { Lines::none() };
+            profiles.push((system, Profile::new(&said, &metered, &symbols, &lines)));
+        }
         all.extend(said.lines.iter().filter(|l| !hot::is_map(l)).map(|l| stamp.add(l, "")));
         let named = |line| stamp.add(line, &format!(",\"system\":\"{}\"{}", system.name(), list.more(line)));
         all.extend(metered.lines().map(named));
@@ -68,6 +75,10 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan]) -> Result<(Vec<String>, b
     for (system, list) in &lists {
         println!("\nWhere lines move in {}, most events first:", system.name());
         println!("{list}");
+    }
+    for (system, profile) in &profiles {
+        println!("Where instructions go in {}, per operation:", system.name());
+        println!("{profile}");
     }
     caveats();
     Ok((all, complete))

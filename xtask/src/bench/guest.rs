@@ -45,6 +45,17 @@ pub(super) struct Guests {
     pub(super) words: String,
 }
 
+/// The line meter of a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meter<'a> {
+    /// The plugin.
+    pub(super) library: &'a Path,
+    /// Where its lines go.
+    pub(super) out: &'a Path,
+    /// More of its words, each after a comma.
+    pub(super) words: &'a str,
+}
+
 /// How to run a guest.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Mode<'a> {
@@ -52,8 +63,8 @@ pub(super) struct Mode<'a> {
     pub(super) cores: &'a [u32],
     /// How instructions are executed.
     pub(super) execution: Execution,
-    /// The meter: library, file.
-    pub(super) meter: Option<(&'a Path, &'a Path)>,
+    /// The meter.
+    pub(super) meter: Option<Meter<'a>>,
     /// Where Linux's function names go.
     pub(super) kallsyms: Option<&'a Path>,
     /// For people.
@@ -83,8 +94,8 @@ impl Guests {
         let most = plan.factor * mode.cores.iter().copied().max().unwrap_or(1);
         let mut machine = Machine::new(most, &memory(plan, most), self.boot(system, &words, &mode)?);
         machine.execution = mode.execution;
-        if let Some((library, out)) = mode.meter {
-            machine.plugin = Some(format!("{},out={}", library.display(), out.display()));
+        if let Some(Meter { library, out, words }) = mode.meter {
+            machine.plugin = Some(format!("{},out={}{words}", library.display(), out.display()));
         }
         if system == System::Linux {
             machine.second_serial = mode.kallsyms.map(Path::to_path_buf);

@@ -107,7 +107,8 @@ fn place(line: u64, vaddr: u64, symbols: &Symbols) -> String {
     }
 }
 
-fn hexadecimal(value: &Value) -> Option<u64> {
+/// A number as text `0x…`.
+pub(super) fn hexadecimal(value: &Value) -> Option<u64> {
     u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 

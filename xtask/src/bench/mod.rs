@@ -5,6 +5,7 @@ mod guest;
 mod hosted;
 mod hot;
 mod linux;
+mod profile;
 mod records;
 mod times;
 
@@ -38,6 +39,9 @@ pub(crate) struct Options {
     /// Count instructions and cache-line movements, cores taking turns, instead of timing.
     #[arg(long)]
     count: bool,
+    /// With --count: say which functions the instructions are in, inlined ones told apart.
+    #[arg(long, requires = "count")]
+    profile: bool,
     /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: fig1.
     #[arg(long, conflicts_with = "count")]
     hosted: bool,
@@ -99,7 +103,7 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     let words = linux::words(&options.linux_words);
     let guests = Guests { images, medium, peer, words };
     let (all, complete) = if options.count {
-        counts::measure(&guests, &plans)?
+        counts::measure(&guests, &plans, options.profile)?
     } else {
         times::measure(&guests, &plans, options.pairs.max(1))?
     };
@@ -127,6 +131,7 @@ pub(crate) fn smoke(core: Option<Core>, full: bool) -> Result<()> {
         vs: Peer::Linux,
         json: None,
         count: false,
+        profile: false,
         hosted: false,
         linux_words: String::new(),
         iters,
@@ -222,6 +227,7 @@ mod tests {
             vs: Peer::None,
             json: None,
             count,
+            profile: false,
             hosted: false,
             linux_words: String::new(),
             iters: None,

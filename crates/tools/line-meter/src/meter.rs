@@ -84,6 +84,15 @@ pub struct Heat {
     pub vaddr: u64,
 }
 
+/// Instructions by their address.
+#[derive(Debug, Default)]
+pub struct Profile {
+    /// In one core's operations.
+    pub own: HashMap<u64, u64>,
+    /// In machine-wide operations and no core's own.
+    pub machine: HashMap<u64, u64>,
+}
+
 /// Everything measured of one benchmark variant up to its report marker.
 #[derive(Debug, Default)]
 pub struct Figures {
@@ -97,6 +106,8 @@ pub struct Figures {
     pub hot: HashMap<Pair, Heat>,
     /// Where lines moved in machine-wide operations and no core's own.
     pub hot_machine: HashMap<Pair, Heat>,
+    /// Where instructions went, if that was asked for.
+    pub profile: Option<Profile>,
     /// Markers that came out of order; anything but 0 makes the figures doubtful.
     pub misplaced: u64,
 }
@@ -128,6 +139,7 @@ pub struct Meter {
     ends_done: Vec<Counts>,
     hot: HashMap<Pair, Heat>,
     hot_machine: HashMap<Pair, Heat>,
+    profile: Option<Profile>,
     misplaced: u64,
 }
 
@@ -142,12 +154,19 @@ impl Default for Meter {
             ends_done: Vec::new(),
             hot: HashMap::new(),
             hot_machine: HashMap::new(),
+            profile: None,
             misplaced: 0,
         }
     }
 }
 
 impl Meter {
+    /// The same, noting where instructions go too.
+    #[must_use]
+    pub fn with_profile(self) -> Self {
+        Self { profile: Some(Profile::default()), ..self }
+    }
+
     /// Says whether instructions and accesses matter now.
     pub fn is_on(&self) -> bool {
         self.directory_on
@@ -207,6 +226,7 @@ impl Meter {
             ends: std::mem::take(&mut self.ends_done),
             hot: std::mem::take(&mut self.hot),
             hot_machine: std::mem::take(&mut self.hot_machine),
+            profile: self.profile.as_mut().map(std::mem::take),
             misplaced: std::mem::take(&mut self.misplaced),
             cores: Vec::new(),
         };
@@ -241,6 +261,10 @@ impl Meter {
         state.latest_pc = code.pc;
         if again || (state.open.is_none() && self.machine_open.is_none()) {
             return;
+        }
+        if let Some(Profile { own, machine }) = &mut self.profile {
+            let profile = if state.open.is_some() { own } else { machine };
+            *profile.entry(code.pc).or_default() += 1;
         }
         let Instruction { locked, cr3_write, invlpg, .. } = code.instruction;
         self.count(cpu, |counts| {
@@ -429,6 +453,20 @@ mod tests {
         let counts = |user| Counts { insn_user: user, insn_kernel: 1, ..Counts::default() };
         assert_eq!(figures.machine, [counts(10), counts(10)]);
         assert_eq!(figures.ends, [counts(1), counts(1)]);
+    }
+
+    #[test]
+    fn a_profile_says_where_counted_instructions_are() {
+        let mut meter = Meter::default().with_profile();
+        meter.execute(0, &USER);
+        begin(&mut meter, 0);
+        meter.execute(0, &USER);
+        (0..3).for_each(|_| meter.execute(0, &REP));
+        meter.execute(0, &USER);
+        meter.execute(1, &KERNEL);
+        let profile = finish(&mut meter, 0).profile.unwrap();
+        assert_eq!(profile.own, [(USER.pc, 2), (REP.pc, 1)].into());
+        assert!(profile.machine.is_empty());
     }
 
     #[test]

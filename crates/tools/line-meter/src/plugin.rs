@@ -1,6 +1,7 @@
 //! The plugin itself: QEMU's callbacks to [`Meter`] calls.
 //!
-//! `-plugin PATH,out=FILE[,hot=N]`: JSON lines to FILE, the N hottest pairs of each report (40).
+//! `-plugin PATH,out=FILE[,hot=N][,profile=on]`: JSON lines to FILE, the N hottest pairs of each report (40), and
+//! with a profile how often each instruction was executed.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -81,18 +82,19 @@ fn install(info: &qemu::Info, words: impl Iterator<Item = String>) -> Result<Sta
     if !info.system_emulation || info.max_vcpus as usize > MAX_CPUS {
         return Err(format!("wants a whole machine with at most {MAX_CPUS} processors"));
     }
-    let (mut out, mut most) = (None, 40);
+    let (mut out, mut most, mut meter) = (None, 40, Meter::default());
     for word in words {
         match word.split_once('=') {
             Some(("out", path)) => {
                 out = Some(File::create(path).map_err(|error| format!("{path}: {error}"))?);
             }
             Some(("hot", n)) => most = n.parse().map_err(|_| format!("hot={n}: want a number"))?,
-            _ => return Err(format!("{word}: unknown word; valid: out=FILE hot=N")),
+            Some(("profile", "on")) => meter = meter.with_profile(),
+            _ => return Err(format!("{word}: unknown word; valid: out=FILE hot=N profile=on")),
         }
     }
     let out = out.ok_or("out=FILE is missing")?;
-    Ok(State { meter: Meter::default(), out, most, reports: 0, code: HashMap::new() })
+    Ok(State { meter, out, most, reports: 0, code: HashMap::new() })
 }
 
 extern "C" fn translate(_: qemu::PluginId, block: *mut qemu::Block) {

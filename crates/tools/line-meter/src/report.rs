@@ -23,8 +23,8 @@ const FIELDS: [Field; 8] = [
 ];
 
 /// Returns the lines of one report of benchmark variant `id`: one `count` line for each core, one
-/// for the machine and one for both ends if it had operations, `hot` lines for the `most` hottest pairs, and one
-/// `meter` line that says what was left out.
+/// for the machine and one for both ends if it had operations, `hot` lines for the `most` hottest pairs, `insn` lines
+/// for every instruction of a profile, and one `meter` line that says what was left out.
 ///
 /// `number` counts the reports from 0: the n-th belongs to the guest's n-th record.
 pub fn lines(number: u64, id: u32, figures: &Figures, most: usize) -> String {
@@ -58,6 +58,10 @@ pub fn lines(number: u64, id: u32, figures: &Figures, most: usize) -> String {
             ),
         );
     }
+    if let Some(profile) = &figures.profile {
+        instructions(&mut text, id, &head, &profile.own);
+        instructions(&mut text, id, &format!("{head},\"machine\":true"), &profile.machine);
+    }
     let left_out = pairs.len().saturating_sub(most);
     let events: u64 = pairs.iter().skip(most).map(|(_, heat)| heat.events).sum();
     put(
@@ -70,6 +74,19 @@ pub fn lines(number: u64, id: u32, figures: &Figures, most: usize) -> String {
         ),
     );
     text
+}
+
+fn instructions(text: &mut String, id: u32, head: &str, profile: &HashMap<u64, u64>) {
+    let mut sorted: Vec<_> = profile.iter().collect();
+    sorted.sort_unstable();
+    for (pc, count) in sorted {
+        put(
+            text,
+            format_args!(
+                "{{\"record\":\"insn\",{head},\"bench\":{id},\"symbol_pc\":\"{pc:#x}\",\"count\":{count}}}"
+            ),
+        );
+    }
 }
 
 fn put(text: &mut String, line: std::fmt::Arguments<'_>) {
@@ -129,6 +146,7 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::meter::Profile;
 
     fn operation(insn_user: u64, events: u64) -> Counts {
         Counts { insn_user, events, ..Counts::default() }
@@ -158,6 +176,19 @@ mod tests {
         let found: Vec<_> = text.lines().collect();
         assert!(found[0].contains("\"machine\":true,\"ops\":1,\"insn_user\":50"), "{text}");
         assert!(found[1].contains("\"machine\":\"ends\",\"ops\":1,\"insn_user\":20"), "{text}");
+    }
+
+    #[test]
+    fn a_profile_has_a_line_for_each_instruction() {
+        let profile = Profile { own: [(0x20, 3), (0x10, 1)].into(), machine: [(0x30, 2)].into() };
+        let text = lines(0, 32, &Figures { profile: Some(profile), ..Figures::default() }, 2);
+        let found: Vec<_> = text.lines().collect();
+        assert!(
+            found[0].contains("\"record\":\"insn\"")
+                && found[0].contains("\"symbol_pc\":\"0x10\",\"count\":1")
+        );
+        assert!(found[1].contains("\"symbol_pc\":\"0x20\",\"count\":3"));
+        assert!(found[2].contains("\"machine\":true") && found[2].contains("\"count\":2"));
     }
 
     #[test]

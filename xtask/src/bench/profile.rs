@@ -1,0 +1,151 @@
+//! Where instructions go: functions, inlined ones told apart, of each row's operations.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+
+use addr2line::Loader;
+use serde_json::Value;
+
+use crate::build::Images;
+use crate::symbols::Symbols;
+use crate::{Result, paths};
+
+use super::guest::Said;
+use super::hot::hexadecimal;
+use super::records::Row;
+
+/// Functions shown for each row.
+const SHOWN: usize = 24;
+/// Half the addresses, the upper, are the kernel's.
+const KERNEL_HALF: u64 = 1 << 63;
+
+/// Line tables of images.
+pub(super) struct Lines {
+    kernel: Option<Loader>,
+    programs: Vec<Loader>,
+}
+
+impl Lines {
+    /// None: the symbol table alone names functions.
+    pub(super) fn none() -> Self {
+        Self { kernel: None, programs: Vec::new() }
+    }
+
+    /// Those of our images.
+    pub(super) fn of(images: &Images) -> Result<Self> {
+        let load = |path| Loader::new(path).map_err(|e| format!("line tables: {e}").into());
+        let programs = images.programs.iter().map(|program| load(&program.elf)).collect::<Result<_>>()?;
+        Ok(Self { kernel: Some(load(&images.kernel)?), programs })
+    }
+
+    /// The function of ours whose source the instruction at `address` comes from, if it was inlined.
+    fn inlined(&self, address: u64) -> Option<String> {
+        let part = |loader: &Loader| {
+            let mut frames = loader.find_frames(address).ok()?;
+            // From the innermost on: what `core` does is done for its caller.
+            while let Some(frame) = frames.next().ok()? {
+                if is_ours(frame.location.as_ref()?.file?) {
+                    let name = frame.function?.demangle().ok()?.into_owned();
+                    // The last frame is the function itself, which the symbol table names better.
+                    return frames.next().ok()?.map(|_| short(&name).to_owned());
+                }
+            }
+            None
+        };
+        if address >= KERNEL_HALF {
+            return part(self.kernel.as_ref()?);
+        }
+        self.programs.iter().find_map(part)
+    }
+}
+
+fn is_ours(file: &str) -> bool {
+    Path::new(file).starts_with(paths::root())
+}
+
+/// A name without its type arguments.
+fn short(name: &str) -> &str {
+    name.split('<').next().filter(|short| !short.is_empty()).unwrap_or(name)
+}
+
+/// The profile of one guest.
+#[derive(Debug, Default)]
+pub(super) struct Profile {
+    /// Row → function, and the one it was inlined in → instructions.
+    rows: BTreeMap<Row, BTreeMap<(String, String), u64>>,
+    operations: BTreeMap<Row, u64>,
+}
+
+impl Profile {
+    /// Names every `insn` line of `metered`.
+    pub(super) fn new(said: &Said, metered: &str, symbols: &Symbols, lines: &Lines) -> Self {
+        let parsed = |line: &str| serde_json::from_str::<Value>(line).ok();
+        let records: Vec<Value> =
+            said.lines.iter().filter_map(|l| parsed(l)).filter(|r| r["record"] == "bench").collect();
+        let mut profile = Self::default();
+        for line in metered.lines().filter_map(parsed) {
+            let report = line["report"].as_u64().and_then(|n| usize::try_from(n).ok());
+            let Some(row) = report.and_then(|n| records.get(n)).and_then(Row::of) else { continue };
+            let row = row.for_line(&line);
+            if line["record"] == "count" {
+                *profile.operations.entry(row).or_default() += line["ops"].as_u64().unwrap_or(0);
+            } else if line["record"] == "insn"
+                && let Some(pc) = hexadecimal(&line["symbol_pc"])
+            {
+                let outer = symbols.name(pc).unwrap_or("?").to_owned();
+                let inner = lines.inlined(pc).unwrap_or_default();
+                let count = line["count"].as_u64().unwrap_or(0);
+                *profile.rows.entry(row).or_default().entry((inner, outer)).or_default() += count;
+            }
+        }
+        profile
+    }
+}
+
+impl fmt::Display for Profile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (row, functions) in &self.rows {
+            let operations = self.operations.get(row).copied().unwrap_or(0).max(1) as f64;
+            let all: u64 = functions.values().sum();
+            writeln!(f, "  {} at {} cores: {:.0} each", row.name, row.cores, all as f64 / operations)?;
+            let mut sorted: Vec<_> = functions.iter().collect();
+            sorted.sort_by_key(|(names, count)| (std::cmp::Reverse(**count), *names));
+            for ((inner, outer), count) in sorted.iter().take(SHOWN) {
+                let each = **count as f64 / operations;
+                let share = **count as f64 * 100.0 / all as f64;
+                let inlined = if inner.is_empty() { String::new() } else { format!("{inner}  in  ") };
+                writeln!(f, "    {each:>9.1} {share:>5.1} %  {inlined}{outer}")?;
+            }
+            let rest: u64 = sorted.iter().skip(SHOWN).map(|(_, count)| **count).sum();
+            if rest > 0 {
+                let more = sorted.len() - SHOWN;
+                writeln!(f, "    {:>9.1}          in {more} more", rest as f64 / operations)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn instructions_are_divided_by_operations_and_named() {
+        let record = "{\"record\":\"bench\",\"bench\":\"null\",\"variant\":\"current\",\"cores\":2}";
+        let said = Said { lines: vec![record.to_owned()], failure: None };
+        let head = "\"report\":0,\"bench\":\"null\",\"variant\":\"current\"";
+        let metered = format!(
+            "{{\"record\":\"count\",{head},\"core\":0,\"ops\":10}}\n{{\"record\":\"count\",{head},\"core\":1,\"ops\":10}}\n\
+             {{\"record\":\"insn\",\"report\":0,\"symbol_pc\":\"0x1004\",\"count\":30}}\n\
+             {{\"record\":\"insn\",\"report\":0,\"symbol_pc\":\"0x2000\",\"count\":10}}"
+        );
+        let mut symbols = Symbols::default();
+        symbols.add_kallsyms(["1000 t lookup", "2000 t entry"].into_iter());
+        let text = Profile::new(&said, &metered, &symbols, &Lines::none()).to_string();
+        assert!(text.contains("null/current at 2 cores: 2 each"), "{text}");
+        assert!(text.contains("1.5  75.0 %  lookup\n"), "{text}");
+        assert!(text.contains("0.5  25.0 %  entry\n"), "{text}");
+    }
+}
