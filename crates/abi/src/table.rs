@@ -77,7 +77,8 @@ syscalls! {
         ///
         /// # Cost
         /// As `segment_alloc`. Mode 0: one page copy per page present. Modes 1 and 2: a visit to every page
-        /// slot, and one acknowledged shootdown of the cores that map `segment`. A private one: no event.
+        /// slot, a count for every page, and, if a page was written since `segment` was last copied, one acknowledged
+        /// shootdown of the cores that map it. A private one: no event.
         0x21 => fn segment_copy(segment: ObjRef, share: Id, mode: u64, core: Home, name: UserPtr) -> Id;
         /// The size of `segment` in bytes, a multiple of 4096.
         ///

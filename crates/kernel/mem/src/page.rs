@@ -100,15 +100,15 @@ pub enum Refused {
     Revoking,
 }
 
-/// What [`PageSlot::begin_copy`] found.
+/// Why [`PageSlot::begin_copy`] did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copying {
-    /// No page: the copy reads zero as well.
-    Absent,
-    /// A page of the segment's own; its mappings must be write-protected before [`PageSlot::share`].
-    Own,
-    /// A page that is shared already: nobody can write it, and the copy has it now.
+pub enum NotOwn {
+    /// There is no page, or a shared one: [`PageSlot::copy_shared`] copies it.
     Shared,
+    /// It is pinned by a device or a status word: it is copied now.
+    Pinned,
+    /// Another core is at it: wait, serving the mailbox.
+    Revoking,
 }
 
 /// What a slot gives up.
@@ -212,39 +212,53 @@ impl PageSlot {
         }
     }
 
-    /// Copies a page to `copy`, a slot that no other core can reach yet. A shared page gets one more slot, and that is
-    /// all. Of a page of its own the copy begins: nobody else changes the slot until [`PageSlot::share`] or
-    /// [`PageSlot::abort_copy`]. An absent page stays as it is.
+    /// Copies pages that are absent or shared already from `from`, slots of a segment that nobody else copies or cuts
+    /// meanwhile, to `to`, slots that no other core can reach yet: a shared page gets one more slot, and that is all; the
+    /// slot copied from is not written ([`crate::shared`]). Stops before the first page that needs more, and says where;
+    /// what it gives back besides is to be released.
+    pub fn copy_shared(
+        memory: &Memory,
+        from: &[Self],
+        to: &[Self],
+        on_reference: bool,
+    ) -> (usize, Option<Part>) {
+        let mut done = 0;
+        for (source, target) in from.iter().zip(to) {
+            let word = source.0.load(Ordering::SeqCst);
+            if word != ABSENT {
+                if word & (STATE | PINS) != COW {
+                    break;
+                }
+                let page = Self::data(word);
+                memory.share_more(page);
+                if source.0.load(Ordering::SeqCst) != word {
+                    return (done, Some(Part(page.0)));
+                }
+                target.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
+            }
+            done += 1;
+        }
+        (done, None)
+    }
+
+    /// Starts a copy of a page of its own: nobody else changes the slot until [`PageSlot::share`] or
+    /// [`PageSlot::abort_copy`].
     ///
     /// # Errors
     ///
-    /// [`Refused`].
-    #[inline(always)]
-    pub fn begin_copy(&self, memory: &Memory, copy: &Self, on_reference: bool) -> Result<Copying, Refused> {
-        let mut word = self.0.load(Ordering::SeqCst);
-        loop {
-            if word == ABSENT {
-                return Ok(Copying::Absent);
-            }
-            if word & PINS != 0 || !matches!(word & STATE, PRESENT | COW) {
-                return Err(Self::refused(word));
-            }
-            let claimed = word & !STATE | REVOKING | COPYING;
-            match self.0.compare_exchange(word, claimed, Ordering::SeqCst, Ordering::SeqCst) {
-                Ok(_) if word & STATE == PRESENT => return Ok(Copying::Own),
-                Ok(_) => {
-                    memory.share_more(Self::data(word));
-                    copy.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
-                    // Whoever holds the slot in this state is the only one to change it.
-                    self.0.store(word, Ordering::Release);
-                    return Ok(Copying::Shared);
-                }
-                Err(now) => word = now,
-            }
+    /// What else there is.
+    pub fn begin_copy(&self) -> Result<(), NotOwn> {
+        let free = |w: u64| w & (STATE | PINS) == PRESENT;
+        match self.change(|w| free(w).then_some(w & !STATE | REVOKING | COPYING)) {
+            Ok(_) => Ok(()),
+            Err(word) if word & PINS != 0 => Err(NotOwn::Pinned),
+            Err(word) if word & STATE == REVOKING => Err(NotOwn::Revoking),
+            Err(_) => Err(NotOwn::Shared),
         }
     }
 
     /// What the slot of a copy holds of the page in `word`.
+    #[inline(always)]
     fn copy_of(word: u64, on_reference: bool) -> u64 {
         let reference = if on_reference { REFERENCE } else { 0 };
         word & !(STATE | COPYING | REFERENCE) | SHARED | COW | reference
@@ -259,7 +273,7 @@ impl PageSlot {
         }
         memory.share_first(Self::data(word));
         copy.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
-        // As in `begin_copy`.
+        // Whoever holds the slot in this state is the only one to change it.
         self.0.store(Self::copy_of(word, false), Ordering::Release);
     }
 
