@@ -138,10 +138,8 @@ impl Share {
                 if quota.dead {
                     return Err(Error::NotFound);
                 }
-                if table::find(&platform, &self.table, link.id()).is_some() {
-                    return Err(Error::Exists);
-                }
                 match table::place(&platform, &self.table, link.id()) {
+                    Place::Taken => return Err(Error::Exists),
                     Place::Entry(entry) => {
                         entry.pages.store(pages, Ordering::Relaxed);
                         entry.link.store(link);
