@@ -3,6 +3,7 @@
 use crate::change;
 use crate::slot::{Map, MapKind};
 use crate::tree::{Grain, Handler, Tree, TreeKind};
+use crate::whole::New;
 use core::sync::atomic::Ordering;
 use corey_abi::{
     AddressTreeCalls, Error, Home, Id, Kind, MapFlags, Mapping, ObjRef, Plain, TREE_SLOTS, TreeTable,
@@ -189,6 +190,8 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         }
         tree.set_handler(&mut self.0.ctx.local, handler);
         let slots = header.count.max(tree.used.load(Ordering::SeqCst));
+        let payer = self.0.held.share(self.0.inside, at.share)?;
+        let mut new = New::take(tree, self.0.ctx.core());
         let mut window = [0; WINDOW * Mapping::BYTES];
         let mut rest: &[u8] = &[];
         for index in 0..slots {
@@ -203,7 +206,13 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
             } else {
                 Mapping::default()
             };
-            if let Err(error) = self.set(at, tree, index as usize, &mapping) {
+            let set = match &mut new {
+                Some(new) => self
+                    .check(&tree, &mapping)
+                    .and_then(|map| new.set(self.0.ctx, self.0.inside, index as usize, &map, &payer)),
+                None => self.set(at, tree, index as usize, &mapping),
+            };
+            if let Err(error) = set {
                 header.count = index;
                 self.write_table(table, &header)?;
                 return Err(error);

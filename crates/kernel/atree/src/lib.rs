@@ -38,6 +38,7 @@ mod run;
 mod slot;
 mod tree;
 mod walk;
+mod whole;
 
 pub use calls::AddressTreeApi;
 pub use change::{map_segment, unmap_share};
