@@ -29,7 +29,8 @@ impl Space {
     /// The tree `tree` with `used` slots in use and nothing mapped from `free` on.
     #[must_use]
     pub fn new(tree: ObjRef, free: u64, used: u64) -> Self {
-        let mut space = Self { tree, next: free, small: [0; 2], slots: [0; TREE_SLOTS / 64] };
+        let small = [free, free.next_multiple_of(GIB)];
+        let mut space = Self { tree, next: free, small, slots: [0; TREE_SLOTS / 64] };
         (0..used).for_each(|slot| space.set(slot, true));
         space
     }
@@ -60,6 +61,9 @@ impl Space {
     /// Hands out nothing below `address` any more.
     pub fn leave(&mut self, address: u64) {
         self.next = self.next.max(address);
+        if self.small[0] < address {
+            self.small = [0; 2];
+        }
     }
 
     /// Takes a slot, for a mapping that is made later ([`Space::link_at`]).
@@ -79,6 +83,14 @@ impl Space {
         let at = self.next.next_multiple_of(GIB);
         self.next = at + bytes.next_multiple_of(GIB);
         at
+    }
+
+    /// Lowest address that a small mapping could get: with everything from there on free, another [`Space::new`] goes on
+    /// where this one is.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        let [next, end] = self.small;
+        if end == self.next { next } else { self.next }
     }
 
     /// Takes addresses for `npages` pages, from 2 MiB on at a multiple of 2 MiB. They share page tables with their
@@ -237,8 +249,11 @@ impl Space {
 /// As `segment_alloc` and `at_set_slot`.
 pub fn stack(space: &mut Space, share: Id, pages: u64) -> Result<u64, Error> {
     let memory = segment(share, pages * PAGE_BYTES, "stack")?;
-    let end = space.reserve(GIB) + STACK_SPAN;
+    let start = space.reserve(GIB);
+    let end = start + STACK_SPAN;
     space.map_at(memory, end - pages * PAGE_BYTES, 0, pages, MapFlags::WRITE)?;
+    // What lies above is for small mappings, which then share the stack's page tables.
+    space.small = [end + GAP * PAGE_BYTES, start + GIB];
     Ok(end - THREAD_BYTES)
 }
 
