@@ -134,6 +134,10 @@ fn tables(suite: &mut Suite, process: &mut Process) {
     let mut got = [Mapping::default(); 3];
     let mut table = TreeTable { mappings: got.as_mut_ptr() as u64, count: 3, ..TreeTable::default() };
     suite.works("comes back", sys().at_get(other, address_mut(&mut table)));
+    // And with it what the segment costs: its pages, and at most a frame for their slots.
+    let price = got[0].price;
+    suite.check("with its price", got.iter().all(|m| m.price == price) && (8..=9).contains(&price), price);
+    got.iter_mut().for_each(|mapping| mapping.price = 0);
     suite.equal("as it went", (table.count, got), (3, wanted));
     table.count = 2;
     suite.refused("room for all is needed", sys().at_get(other, address_mut(&mut table)), Error::OutOfRange);

@@ -1,12 +1,13 @@
 //! What the child maps, and what that costs.
 
 use crate::error::CforkError;
+use crate::place::PAGES;
 use core::mem::MaybeUninit;
 use corey_abi::{
-    AddressTreeCalls, Error, Home, Id, MapFlags, Mapping, Name, ObjRef, SegmentCalls, ShareCalls, TreeTable,
-    copy_mode, mapping_kind,
+    AddressTreeCalls, Error, Home, Id, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, SegmentCalls, ShareCalls,
+    TreeTable, copy_mode, mapping_kind,
 };
-use corey_libos_sys::{address, address_mut, pause, sys};
+use corey_libos_sys::{address, address_mut, pause, segment, sys};
 
 /// Most mappings of a root that is forked.
 pub(crate) const MAPPINGS: usize = 64;
@@ -14,11 +15,12 @@ pub(crate) const MAPPINGS: usize = 64;
 const TABLES: u64 = 4;
 
 /// A root's table, read whole.
+#[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Plan {
-    /// Those below `table.count` are there: the kernel wrote them. The others are never touched, so that forking
-    /// breaks no page of the stack for them.
-    mappings: [MaybeUninit<Mapping>; MAPPINGS],
     table: TreeTable,
+    /// Those below `table.count` are there: the kernel wrote them.
+    mappings: [MaybeUninit<Mapping>; MAPPINGS],
 }
 
 /// What becomes of an object.
@@ -26,6 +28,8 @@ pub(crate) struct Plan {
 enum Fate {
     /// The child has a copy.
     Copied,
+    /// The child has a new one, all zeroes.
+    New,
     /// The child's share names it too.
     Named,
     /// The child holds a share that names it.
@@ -33,15 +37,13 @@ enum Fate {
 }
 
 impl Plan {
-    /// An empty plan.
-    pub(crate) fn new() -> Self {
-        Self { mappings: [MaybeUninit::uninit(); MAPPINGS], table: TreeTable::default() }
-    }
-
     /// Reads the table of `tree`.
     pub(crate) fn read(&mut self, tree: ObjRef) -> Result<(), CforkError> {
-        self.table.mappings = self.mappings.as_mut_ptr() as u64;
-        self.table.count = MAPPINGS as u64;
+        self.table = TreeTable {
+            mappings: self.mappings.as_mut_ptr() as u64,
+            count: MAPPINGS as u64,
+            ..TreeTable::default()
+        };
         sys().at_get(tree, address_mut(&mut self.table)).map_err(|error| {
             self.table.count = 0;
             match error {
@@ -68,7 +70,7 @@ impl Plan {
     }
 
     /// Pages and objects a child's share must have.
-    pub(crate) fn cost(&mut self, held: &[Id]) -> (u64, u64) {
+    pub(crate) fn cost(&mut self, held: &[Id], children: ObjRef) -> (u64, u64) {
         let (mut pages, mut objects) = (8, 3);
         let used = self.used();
         for (at, mapping) in used.iter().enumerate() {
@@ -77,7 +79,7 @@ impl Plan {
             }
             pages += TABLES + mapping.npages.div_ceil(512);
             let before = used.iter().take(at);
-            if fate(mapping, held) != Fate::Held && before.into_iter().all(|m| !same(m, mapping)) {
+            if fate(mapping, held, children) != Fate::Held && before.into_iter().all(|m| !same(m, mapping)) {
                 objects += 1;
                 pages += mapping.price;
             }
@@ -85,15 +87,18 @@ impl Plan {
         (pages, objects)
     }
 
-    /// Copies and shares the objects into `share`, so that the table names what the child maps.
-    pub(crate) fn transfer(&mut self, share: Id, held: &[Id]) -> Result<(), CforkError> {
+    /// Copies and shares the objects into `share`, so that the table names what the child maps. Of `children`, the
+    /// memory that forking needs itself, it has new one: it has no children yet.
+    pub(crate) fn transfer(&mut self, share: Id, held: &[Id], children: ObjRef) -> Result<(), CforkError> {
         let name = Name::new("forked");
         let mut rest = self.used();
         // Mappings that name what the child has; bit 0 is the first of `rest`.
         let mut done = 0_u64;
         while let Some((mapping, later)) = rest.split_first_mut() {
             if done & 1 == 0 && mapping.kind != mapping_kind::NONE {
-                let object = match fate(mapping, held) {
+                let object = match fate(mapping, held, children) {
+                    Fate::New => segment(share, PAGES * PAGE_BYTES, "children")
+                        .map_err(|error| CforkError::Call("making memory for its children", error))?,
                     Fate::Copied => copy(mapping.object, share, &name)?,
                     Fate::Held => mapping.object,
                     Fate::Named => {
@@ -127,8 +132,10 @@ impl Plan {
 }
 
 /// What becomes of what `mapping` maps, when the child holds `held`.
-fn fate(mapping: &Mapping, held: &[Id]) -> Fate {
-    if mapping.kind == mapping_kind::SEGMENT && !is_shared(mapping) {
+fn fate(mapping: &Mapping, held: &[Id], children: ObjRef) -> Fate {
+    if mapping.object == children {
+        Fate::New
+    } else if mapping.kind == mapping_kind::SEGMENT && !is_shared(mapping) {
         Fate::Copied
     } else if held.contains(&mapping.object.share) {
         Fate::Held
