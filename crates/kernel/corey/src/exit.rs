@@ -177,7 +177,6 @@ impl<P: Platform> Core<P> {
                     0
                 }
                 MessageKind::Stat => {
-                    self.publish_shares();
                     self.ctx.local.draw();
                     0
                 }
@@ -208,6 +207,8 @@ impl<P: Platform> Core<P> {
         self.current = Current::begin(&mut self.ctx, inside, &run);
         if self.current.is_some() {
             self.enter = Some(run.context);
+            // Before a message is served that asks for them.
+            self.publish_shares();
             return;
         }
         if let Some(status) = run.status {
