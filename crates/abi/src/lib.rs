@@ -60,6 +60,21 @@ pub struct SyscallInfo {
     pub ret: &'static str,
 }
 
+impl SyscallInfo {
+    /// The call with this number.
+    #[must_use]
+    pub fn of(number: u64) -> Option<&'static Self> {
+        SYSCALLS.iter().find(|row| row.number == number)
+    }
+
+    /// The errors it can answer: those its `# Errors` part names.
+    pub fn errors(&self) -> impl Iterator<Item = Error> {
+        let part = self.doc.iter().map(|line| line.trim()).skip_while(|line| *line != "# Errors").skip(1);
+        let words = part.take_while(|line| !line.starts_with("# ")).flat_map(|line| line.split('`'));
+        words.filter_map(|word| Error::ALL.iter().map(|(error, _)| *error).find(|e| e.name() == word))
+    }
+}
+
 /// Encodes a result for the trap's two registers.
 #[must_use]
 #[inline(always)]
@@ -102,6 +117,19 @@ mod tests {
         for row in SYSCALLS {
             assert!(row.doc.iter().any(|l| l.trim() == "# Cost"), "{}: add a `# Cost` part", row.name);
         }
+    }
+
+    #[test]
+    fn every_row_names_its_errors_once() {
+        for row in SYSCALLS {
+            assert!(row.doc.iter().any(|l| l.trim() == "# Errors"), "{}: add an `# Errors` part", row.name);
+            let errors: Vec<_> = row.errors().collect();
+            for (at, error) in errors.iter().enumerate() {
+                assert!(!errors[..at].contains(error), "{}: {error:?} twice", row.name);
+            }
+        }
+        let get_name: Vec<_> = SYSCALLS[0].errors().collect();
+        assert_eq!(get_name, [Error::NotFound, Error::BadAddress]);
     }
 
     #[test]

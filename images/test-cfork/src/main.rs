@@ -67,13 +67,30 @@ fn refused(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
     let _ = child(process, cfork, 0, &[], |_| 0);
     let before = free_pages(process);
     let mut fork = |cfork: &Cfork, core| child(process, cfork, core, &[], |_| 0).err();
-    suite.equal("a taken core", fork(cfork, 0), Some(CforkError::CoreTaken(0)));
-    suite.equal("a core that does not exist", fork(cfork, 4000), Some(CforkError::NoSuchCore(4000)));
+    let taken = fork(cfork, 0);
+    suite.equal("a taken core", taken, Some(CforkError::CoreTaken(0)));
+    let none = fork(cfork, 4000);
+    suite.equal("a core that does not exist", none, Some(CforkError::NoSuchCore(4000)));
     let rich = cfork.with_spare(1 << 40, 1);
     // The quota is looked at before the core.
-    let error = fork(&rich, 0);
-    suite.check("a quota nobody has", error.is_some(), format_args!("{error:?}"));
+    let poor = fork(&rich, 0);
+    let wanted = CforkError::Call("the child's share", Error::QuotaExceeded);
+    suite.equal("a quota nobody has", poor, Some(wanted));
     suite.equal("nothing stays of them", free_pages(process), before);
+    let messages = [
+        (taken, "core 0 is taken"),
+        (none, "there is no core 4000"),
+        (poor, "the child's share: the parent's share cannot pay for it (pages or objects)"),
+        (Some(CforkError::TooManyMappings), "more than 64 mappings"),
+        (Some(CforkError::Call("a step", Error::NoMemory)), "a step: no memory is left"),
+        (Some(CforkError::Call("a step", Error::Full)), "a step: Full"),
+    ];
+    for (error, text) in messages {
+        match error {
+            Some(error) => suite.says("an error says what and where", &error, format_args!("{text}")),
+            None => suite.check("an error says what and where", false, text),
+        }
+    }
 }
 
 fn memory(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
@@ -149,6 +166,15 @@ fn trees(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
     let before = free_pages(process);
     let alone = child(process, cfork, 1, &[], |_| 0);
     suite.equal("a private interior tree", alone.err(), Some(CforkError::PrivateInterior(va, tree)));
+    let (object, held) = (tree.object.0, share.0);
+    suite.says(
+        "it says which, where, and what to do",
+        &CforkError::PrivateInterior(va, tree),
+        format_args!(
+            "the interior tree {object:#x} at {va:#x} is in share {held:#x}, which the child does not get: pass that \
+             share, or map the tree with MapFlags::SHARED"
+        ),
+    );
     suite.equal("nothing stays of it", free_pages(process), before);
     let write = |value| move |_: &mut Process| words[0].swap(value, Ordering::AcqRel) as u32;
     words[0].store(40, Ordering::Release);

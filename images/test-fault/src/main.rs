@@ -64,6 +64,12 @@ instruction! {
     port: "out 0x80, al",
     control: "mov rax, cr3",
     model: "mov ecx, 0xc0000080; rdmsr",
+    model_write: "mov ecx, 0xc0000082; xor eax, eax; xor edx, edx; wrmsr",
+    debug: "mov rax, dr7",
+    debug_write: "mov dr0, rax",
+    performance: "xor ecx, ecx; rdpmc",
+    components: "xor ecx, ecx; mov eax, 3; xor edx, edx; xsetbv",
+    bases: "swapgs",
     gate: "int 0x80",
     kernel_vector: "int 0xf0",
     return_far: "push 8; push 0; retfq",
@@ -79,6 +85,11 @@ fn second(vector: u32, name: &str) -> u32 {
         PROTECTION if name.starts_with("returns") => PAGE,
         other => other,
     }
+}
+
+/// `vector`, or what the instruction raises on a processor that does not have it.
+fn without_xsave(vector: u32) -> u32 {
+    if core::arch::x86_64::__cpuid(1).ecx >> 27 & 1 == 0 { UNDEFINED } else { vector }
 }
 
 fn main(mut process: Process) -> Status {
@@ -116,6 +127,12 @@ fn main(mut process: Process) -> Status {
         ("writes a port", port, 0, PROTECTION, None),
         ("reads a control register", control, 0, PROTECTION, None),
         ("reads a model-specific register", model, 0, PROTECTION, None),
+        ("writes a model-specific register", model_write, 0, PROTECTION, None),
+        ("reads a debug register", debug, 0, PROTECTION, None),
+        ("writes a debug register", debug_write, 0, PROTECTION, None),
+        ("reads a performance counter", performance, 0, PROTECTION, None),
+        ("changes which FPU state is kept", components, 0, without_xsave(PROTECTION), None),
+        ("swaps GS with the kernel's", bases, 0, PROTECTION, None),
         ("raises a foreign interrupt", gate, 0, PROTECTION, None),
         ("raises the kernel's interrupt", kernel_vector, 0, PROTECTION, None),
         ("returns far into ring 0", return_far, 0, PROTECTION, None),

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::{Home, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls, number};
+use corey_abi::{Error, Home, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls, SyscallInfo, number};
 use corey_libos_rt::sys::{address, raw, segment, sys};
 use corey_libos_rt::vm::{Ended, interior};
 use corey_libos_rt::{Process, Status, entry, halt};
@@ -15,6 +15,8 @@ entry!(main);
 /// Words worth trying: identifiers of real objects and addresses, filled by the test.
 static WORDS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 const ROUNDS: u64 = 1500;
+/// A call (above the low byte) and the error it answered, when the manual does not name that error for it.
+static UNNAMED: AtomicU64 = AtomicU64::new(0);
 
 struct Random(u64);
 
@@ -62,7 +64,15 @@ fn attack(random: &mut Random, rounds: u64) {
             continue;
         }
         let args = core::array::from_fn(|_| random.word());
-        let _ = core::hint::black_box(raw(call, args));
+        if let Err(error) = core::hint::black_box(raw(call, args)) {
+            let named = match SyscallInfo::of(call) {
+                Some(row) => row.errors().any(|named| named == error),
+                None => error == Error::BadSyscall,
+            };
+            if !named {
+                UNNAMED.store(call << 8 | error as u64, Ordering::Relaxed);
+            }
+        }
     }
 }
 
@@ -130,6 +140,9 @@ fn main(mut process: Process) -> Status {
         ended == others,
         format_args!("{ended} of {others}, {ROUNDS} calls each"),
     );
+    let unnamed = UNNAMED.load(Ordering::Relaxed);
+    let detail = format_args!("call {:#x} answered error {}", unnamed >> 8, unnamed & 0xff);
+    suite.check("every error is one the manual names", unnamed == 0, detail);
     suite.audit("the books balance after the attack");
     let _ = sys().share_delobj(ObjRef { share: process.boot, object: prey });
     let _ = sys().self_drop(prey);

@@ -61,8 +61,10 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         if !from.va.is_multiple_of(align) {
             return Err(Error::Misaligned);
         }
-        let end =
-            from.va.checked_add(bytes).filter(|end| *end <= tree.kind().span()).ok_or(Error::OutOfRange)?;
+        // The last page of the user half stays unmapped: behind an instruction at its end lies no address of user code,
+        // and an interrupt there could not be returned from.
+        let last = if tree.kind() == TreeKind::Root { USER_END - PAGE_SIZE } else { tree.kind().span() };
+        let end = from.va.checked_add(bytes).filter(|end| *end <= last).ok_or(Error::OutOfRange)?;
         // Page 0 stays unmapped: a null pointer faults.
         if tree.kind() == TreeKind::Root && from.va == 0 {
             return Err(Error::OutOfRange);
@@ -80,6 +82,30 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         let new = self.check(&tree, mapping)?;
         let payer = self.0.held.share(self.0.inside, at.share)?;
         change::change(self.0.ctx, self.0.inside, tree, slot, &new, Some(&payer))
+    }
+
+    fn read_mapping(&mut self, from: UserPtr) -> Result<Mapping, Error> {
+        let mut bytes = [0; Mapping::BYTES];
+        self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
+        Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)
+    }
+
+    /// Mappings from `index` on of a table's array: as many as `window` takes, or one if they do not lie in memory all.
+    fn read_mappings<'w>(
+        &mut self,
+        table: &TreeTable,
+        index: u64,
+        window: &'w mut [u8; WINDOW * Mapping::BYTES],
+    ) -> Result<&'w [u8], Error> {
+        let from = element(table.mappings, index)?;
+        let count = (table.count - index).min(WINDOW as u64) as usize;
+        for count in [count, 1] {
+            let bytes = window.get_mut(..count * Mapping::BYTES).ok_or(Error::BadArgument)?;
+            if self.0.ctx.copy_in(self.0.inside, from, bytes).is_ok() {
+                return Ok(window.get(..count * Mapping::BYTES).unwrap_or_default());
+            }
+        }
+        Err(Error::BadAddress)
     }
 
     fn read_table(&mut self, table: UserPtr) -> Result<TreeTable, Error> {
@@ -196,22 +222,19 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let mut rest: &[u8] = &[];
         for index in 0..slots {
             if rest.is_empty() && index < header.count {
-                let count = (header.count - index).min(WINDOW as u64);
-                let bytes = window.get_mut(..count as usize * Mapping::BYTES).ok_or(Error::BadArgument)?;
-                self.0.ctx.copy_in(self.0.inside, element(header.mappings, index)?, bytes)?;
-                rest = bytes;
+                rest = self.read_mappings(&header, index, &mut window).unwrap_or_default();
             }
             let mapping = if index < header.count {
-                Mapping::get(&mut rest).ok_or(Error::BadArgument)?
+                Mapping::get(&mut rest).ok_or(Error::BadAddress)
             } else {
-                Mapping::default()
+                Ok(Mapping::default())
             };
-            let set = match &mut new {
+            let set = mapping.and_then(|mapping| match &mut new {
                 Some(new) => self
                     .check(&tree, &mapping)
                     .and_then(|map| new.set(self.0.ctx, self.0.inside, index as usize, &map, &payer)),
                 None => self.set(at, tree, index as usize, &mapping),
-            };
+            });
             if let Err(error) = set {
                 header.count = index;
                 self.write_table(table, &header)?;
@@ -223,9 +246,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
 
     fn at_set_slot(&mut self, at: ObjRef, slot: u64, mapping: UserPtr) -> Result<(), Error> {
         let tree = self.0.object::<Tree>(at)?;
-        let mut bytes = [0; Mapping::BYTES];
-        self.0.ctx.copy_in(self.0.inside, mapping, &mut bytes)?;
-        let mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let mapping = self.read_mapping(mapping)?;
         if slot >= TREE_SLOTS as u64 {
             return Err(Error::Full);
         }

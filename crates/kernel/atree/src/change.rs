@@ -4,11 +4,12 @@ use crate::foreign;
 use crate::revoke;
 use crate::run;
 use crate::slot::{Map, MapKind};
-use crate::tree::{Edit, Tree, take_tables};
+use crate::tree::{Edit, Tree, take_leaf_tables, take_tables};
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, MapFlags};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
+use corey_kernel_mem::{FrameList, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
 use corey_kernel_percore::{Local, Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
@@ -50,7 +51,8 @@ pub(crate) fn change<P: Platform>(
     }
 }
 
-/// Charges and makes the tables and the slot that a new mapping needs.
+/// Charges the tables and the slot that a new mapping needs, makes the slot, and takes memory for the tables: all of
+/// it or nothing, so that a change that began does not run out. What is left of it goes back by [`repay`].
 pub(crate) fn pay<P: Platform>(
     ctx: &mut Ctx<P>,
     tree: Handle<'_, Tree>,
@@ -58,17 +60,49 @@ pub(crate) fn pay<P: Platform>(
     new: &Map,
     level: u32,
     payer: Option<&Share>,
-) -> Result<(), Error> {
+) -> Result<FrameList, Error> {
     if new.kind == MapKind::Empty {
-        return Ok(());
+        return Ok(FrameList::new());
     }
     let platform = ctx.local.platform.clone();
     let tables = walk::lacking(&platform, &tree, new.start, new.end, level);
     let need = tables + u64::from(tree.lacks_slot(index));
-    if need > 0 {
-        payer.ok_or(Error::NotPermitted)?.reprice(ctx, tree.header(), |pages| pages + need)?;
+    if need == 0 {
+        return Ok(FrameList::new());
     }
-    tree.make_slot(ctx, index)
+    // Looked at again when it counts; a change that is refused here pays nothing.
+    may_take(&platform, &tree, &tree.edit.lock(&mut ctx.local), index, new)?;
+    payer.ok_or(Error::NotPermitted)?.reprice(ctx, tree.header(), |pages| pages + need)?;
+    let taken = ctx.alloc_all(Source::Nearest, need);
+    let mut frames = taken.inspect_err(|_| unpay(ctx, tree, need, payer))?;
+    tree.make_slot(ctx, index, &mut frames);
+    Ok(frames)
+}
+
+/// Gives back what is left of what [`pay`] took.
+pub(crate) fn repay<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: Handle<'_, Tree>,
+    frames: FrameList,
+    payer: Option<&Share>,
+) {
+    if !frames.is_empty() {
+        unpay(ctx, tree, frames.len(), payer);
+        ctx.free_all(frames);
+    }
+}
+
+/// Lowers what `tree` costs.
+pub(crate) fn unpay<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: Handle<'_, Tree>,
+    pages: u64,
+    payer: Option<&Share>,
+) {
+    if let Some(payer) = payer {
+        // This cannot fail, unless the tree has left the share: then nobody pays.
+        let _ = payer.reprice(ctx, tree.header(), |price| price.saturating_sub(pages));
+    }
 }
 
 /// Level of the tables whose entries the mapping is: 0 for pages, 1 for 2 MiB pages, that of the linking table
@@ -110,25 +144,34 @@ fn change_taken<P: Platform>(
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     let level = level_of(inside, new);
-    pay(ctx, tree, index, new, level, payer)?;
+    let mut frames = pay(ctx, tree, index, new, level, payer)?;
     let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
     if new.kind == MapKind::Interior {
         tree.links.store(true, Ordering::SeqCst);
     }
-    let old = {
+    let begun = {
         let edit = tree.edit.lock(&mut ctx.local);
-        may_take(&platform, &tree, &edit, index, new)?;
-        let old = slot.peek();
-        if old == *new {
+        may_take(&platform, &tree, &edit, index, new).map(|()| {
+            let old = slot.peek();
             // As `at_set` finds most slots.
-            return Ok(());
+            let same = old == *new;
+            if !same {
+                slot.begin(new.start, new.end);
+                tree.used.fetch_max(index as u64 + 1, Ordering::SeqCst);
+            }
+            (old, same)
+        })
+    };
+    let old = match begun {
+        Ok((old, false)) => old,
+        other => {
+            repay(ctx, tree, frames, payer);
+            return other.map(drop);
         }
-        slot.begin(new.start, new.end);
-        tree.used.fetch_max(index as u64 + 1, Ordering::SeqCst);
-        old
     };
     remove(ctx, inside, tree, index, &old);
-    let added = add(ctx, inside, tree, index, new, level, payer);
+    let added = add(ctx, inside, tree, index, new, level, payer, &mut frames);
+    repay(ctx, tree, frames, payer);
     let edit = tree.edit.lock(&mut ctx.local);
     slot.finish(if added.is_ok() { new } else { &Map::EMPTY });
     drop(edit);
@@ -214,25 +257,24 @@ fn add<P: Platform>(
     new: &Map,
     level: u32,
     payer: Option<&Share>,
+    frames: &mut FrameList,
 ) -> Result<(), Error> {
     match new.kind {
         MapKind::Segment => {
-            walk::make(ctx, &tree, new.start, new.end, level)?;
+            walk::make(ctx, &tree, new.start, new.end, level, frames)?;
+            make_room(ctx, tree, new, level, payer);
             enlist(ctx, inside, tree, index, new)?;
         }
         MapKind::Interior => {
-            walk::make(ctx, &tree, new.start, new.end, level)?;
+            walk::make(ctx, &tree, new.start, new.end, level, frames)?;
             let running = runs_here(ctx, tree);
             let pruned = take_tables(ctx, tree.body(), new.start, new.levels(), &mut |ctx| {
                 if running {
                     ctx.local.platform.flush_all();
                 }
             });
-            if pruned > 0
-                && let Some(payer) = payer
-            {
-                // Lowering a price cannot fail.
-                let _ = payer.reprice(ctx, tree.header(), |pages| pages.saturating_sub(pruned));
+            if pruned > 0 {
+                unpay(ctx, tree, pruned, payer);
             }
             if runs_here(ctx, tree) {
                 run::attach(&ctx.local, inside, &tree, new.object, new.start);
@@ -241,6 +283,20 @@ fn add<P: Platform>(
         MapKind::Empty | MapKind::Changing => {}
     }
     Ok(())
+}
+
+/// Takes away the leaf tables that lie where 2 MiB pages will be mapped.
+pub(crate) fn make_room<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: Handle<'_, Tree>,
+    new: &Map,
+    level: u32,
+    payer: Option<&Share>,
+) {
+    if level == 1 {
+        let taken = take_leaf_tables(ctx, tree.body(), new.start, new.end);
+        unpay(ctx, tree, taken, payer);
+    }
 }
 
 /// Puts slot `index` on the list of the segment it is about to map.

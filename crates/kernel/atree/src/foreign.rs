@@ -13,8 +13,8 @@
 //!
 //! If the root stops running in between, this core takes it, and does the step itself.
 
-use crate::change::{enlist, level_of, may_take, pay, unlink, unlist};
-use crate::revoke::flush;
+use crate::change::{enlist, level_of, make_room, may_take, pay, repay, unlink, unlist, unpay};
+use crate::revoke::{flush, forget_all};
 use crate::run;
 use crate::slot::{Map, MapKind};
 use crate::tree::{Tree, take_tables};
@@ -23,7 +23,7 @@ use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
-use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, ObjectWords};
+use corey_kernel_percore::{CoreSet, Local, Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
 use corey_kernel_share::Share;
 use corey_lib_sync::Relax;
@@ -44,43 +44,51 @@ pub(crate) fn change<P: Platform>(
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     let level = level_of(inside, new);
-    pay(ctx, tree, index, new, level, payer)?;
+    let mut frames = pay(ctx, tree, index, new, level, payer)?;
     let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
     if new.kind == MapKind::Interior {
         // Before the slot maps it: whoever runs the root next, or leaves it, looks for it.
         tree.links.store(true, Ordering::SeqCst);
     }
-    let old = loop {
+    let begun = loop {
         let mut edit = tree.edit.lock(&mut ctx.local);
         if edit.pending.is_none() {
-            may_take(&platform, &tree, &edit, index, new)?;
-            if slot.peek() == *new {
-                return Ok(());
-            }
-            edit.pending = Some((index, new.start, new.end));
-            break slot.peek();
+            break may_take(&platform, &tree, &edit, index, new).map(|()| {
+                let (old, same) = (slot.peek(), slot.peek() == *new);
+                if !same {
+                    edit.pending = Some((index, new.start, new.end));
+                }
+                (old, same)
+            });
         }
         drop(edit);
         ctx.relax();
+    };
+    let old = match begun {
+        Ok((old, false)) => old,
+        other => {
+            repay(ctx, tree, frames, payer);
+            return other.map(drop);
+        }
     };
     step(ctx, inside, tree, index, Step::Remove { start: new.start, end: new.end });
     if let Some(segment) = old.object.resolve::<Segment>(inside) {
         unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 });
     }
     let ready = match new.kind {
-        MapKind::Segment => walk::make(ctx, &tree, new.start, new.end, level)
-            .and_then(|()| enlist(ctx, inside, tree, index, new)),
-        MapKind::Interior => walk::make(ctx, &tree, new.start, new.end, level).map(|()| {
+        MapKind::Segment => walk::make(ctx, &tree, new.start, new.end, level, &mut frames).and_then(|()| {
+            make_room(ctx, tree, new, level, payer);
+            enlist(ctx, inside, tree, index, new)
+        }),
+        MapKind::Interior => walk::make(ctx, &tree, new.start, new.end, level, &mut frames).map(|()| {
             let freed = prune(ctx, tree, new);
-            if freed > 0
-                && let Some(payer) = payer
-            {
-                // Lowering a price cannot fail.
-                let _ = payer.reprice(ctx, tree.header(), |pages| pages.saturating_sub(freed));
+            if freed > 0 {
+                unpay(ctx, tree, freed, payer);
             }
         }),
         MapKind::Empty | MapKind::Changing => Ok(()),
     };
+    repay(ctx, tree, frames, payer);
     let new = if ready.is_ok() { new } else { &Map::EMPTY };
     // The slot is `Changing`, and pending here: nobody else writes it.
     slot.prepare(new);
@@ -129,9 +137,7 @@ impl Step {
 fn prune<P: Platform>(ctx: &mut Ctx<P>, tree: Handle<'_, Tree>, new: &Map) -> u64 {
     take_tables(ctx, tree.body(), new.start, new.levels(), &mut |ctx| {
         if let Some(runner) = tree.runner() {
-            // Unlinks nothing, and flushes everything.
-            let message = Message { kind: MessageKind::Unlink, object: ObjectWords::NULL, words: [0; 2] };
-            ctx.local.broadcast(CoreSet::only(runner), message);
+            forget_all(ctx, CoreSet::only(runner));
         }
     })
 }

@@ -231,6 +231,21 @@ fn unlink<P: Platform>(local: &mut Local<P>, inside: &Entered<'_>, tree: ObjectW
     }
 }
 
+/// Has `cores` forget all translations, upper levels included; acknowledged.
+pub(crate) fn forget_all<P: Platform>(ctx: &mut Ctx<P>, cores: CoreSet) {
+    let own = ctx.core();
+    if cores.contains(own) {
+        ctx.local.platform.flush_all();
+    }
+    let others = cores.without(own);
+    if !others.is_empty() {
+        ctx.local.counters.shootdowns += 1;
+        // Unlinks nothing, and flushes everything.
+        let message = Message { kind: MessageKind::Unlink, object: ObjectWords::NULL, words: [0; 2] };
+        ctx.local.broadcast(others, message);
+    }
+}
+
 /// Flushes that add up: single pages first, then all.
 #[derive(Default)]
 struct Flush {
@@ -264,7 +279,8 @@ pub(crate) fn flush<P: Platform>(platform: &P, start: u64, end: u64) {
 }
 
 /// Ends a segment or tree without references: no core can reach it through a mapping when this returns
-/// true, and it is retired. False: it is the root this core runs; end it again after that stopped.
+/// true, and it is retired. False: it is a root that runs, here or elsewhere; end it again at the kernel exit, until it
+/// does not (as a pcore's end, and for the same reason).
 pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> bool {
     let words = header.link().words();
     if let Some(segment) = header.handle::<Segment>() {
@@ -288,12 +304,10 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
             if runner == NOBODY {
                 break;
             }
-            if runner == u64::from(ctx.core().0) {
-                return false;
-            }
             if runner & TAKEN == 0 {
                 let message = Message { kind: MessageKind::Recheck, object: words, words: [0; 2] };
                 ctx.local.broadcast(CoreSet::only(corey_kernel_hal::CoreId(runner as u16)), message);
+                return false;
             }
             ctx.relax();
         },

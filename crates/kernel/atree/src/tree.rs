@@ -2,9 +2,9 @@
 
 use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use corey_abi::{Error, Kind, TREE_SLOTS};
-use corey_kernel_hal::{CoreId, Platform};
-use corey_kernel_mem::{FrameCell, FrameList, Owned, Source, TablePage, TableRef, Zeroed};
+use corey_abi::{Kind, TREE_SLOTS};
+use corey_kernel_hal::{CoreId, Frame, Platform};
+use corey_kernel_mem::{FrameCell, FrameList, Gone, Owned, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::{Line, SharedCoreSet};
 use corey_lib_sync::{Relax, Shared};
@@ -142,16 +142,49 @@ impl<P: Platform> Object<P> for Tree {
     }
 }
 
-/// Marks `table`, which has `levels` levels with itself, and the tables below.
-fn mark_tables<P: Platform>(ctx: &mut Ctx<P>, platform: &P, table: TableRef<'_>, levels: u32) {
-    ctx.world.memory.mark(table.frame());
-    if levels < 2 {
-        return;
+/// Tables that are taken out of a tree, some at a time.
+struct Pruned<'t> {
+    tree: &'t Tree,
+    batch: heapless::Vec<Frame, 64>,
+    /// Out of the tree's list.
+    tables: FrameList,
+}
+
+impl<'t> Pruned<'t> {
+    fn new(tree: &'t Tree) -> Self {
+        Self { tree, batch: heapless::Vec::new(), tables: FrameList::new() }
     }
-    for index in 0..512 {
-        if let Some(child) = table.child(platform, index) {
-            mark_tables(ctx, platform, child, levels - 1);
+
+    fn add<P: Platform>(&mut self, ctx: &mut Ctx<P>, table: TableRef<'_>) {
+        if self.batch.is_full() {
+            self.flush(ctx);
         }
+        // There is room now.
+        let _ = self.batch.push(table.frame());
+    }
+
+    /// Adds `table`, which has `levels` levels with itself, and the tables below.
+    fn add_all<P: Platform>(&mut self, ctx: &mut Ctx<P>, table: TableRef<'_>, levels: u32) {
+        let platform = ctx.local.platform.clone();
+        for index in 0..if levels < 2 { 0 } else { 512 } {
+            if let Some(child) = table.child(&platform, index) {
+                self.add_all(ctx, child, levels - 1);
+            }
+        }
+        self.add(ctx, table);
+    }
+
+    fn flush<P: Platform>(&mut self, ctx: &mut Ctx<P>) {
+        let mut edit = self.tree.edit.lock(&mut ctx.local);
+        let mut some = edit.tables.take_those(&ctx.world.memory, &self.batch);
+        self.tables.append(&ctx.world.memory, &mut some);
+        self.batch.clear();
+    }
+
+    /// All of them.
+    fn finish<P: Platform>(mut self, ctx: &mut Ctx<P>) -> FrameList {
+        self.flush(ctx);
+        self.tables
     }
 }
 
@@ -170,11 +203,40 @@ pub(crate) fn take_tables<P: Platform>(
     let Some(child) = table.child(&platform, index) else { return 0 };
     table.clear(index);
     forget(ctx);
-    mark_tables(ctx, &platform, child, levels);
-    let mut gone = root.edit.lock(&mut ctx.local).tables.take_marked(&ctx.world.memory);
-    let count = gone.len();
-    while let Some(frame) = gone.pop(&ctx.world.memory) {
-        ctx.free(frame);
+    let mut pruned = Pruned::new(root);
+    pruned.add_all(ctx, child, levels);
+    let tables = pruned.finish(ctx);
+    let count = tables.len();
+    ctx.free_all(tables);
+    count
+}
+
+/// Takes away the empty leaf tables that mappings of the past left where 2 MiB pages are about to be mapped: an entry
+/// is a table or a page. Says how many. The slot that takes the range is `Changing`: nobody fills them.
+pub(crate) fn take_leaf_tables<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, start: u64, end: u64) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let mut pruned = Pruned::new(tree);
+    for at in (start..end).step_by(crate::walk::LEAF_SPAN as usize) {
+        if let Some((table, index)) = crate::walk::large_entry(&platform, tree, at)
+            && let Some(child) = table.child(&platform, index)
+        {
+            table.clear(index);
+            pruned.add(ctx, child);
+        }
+        ctx.serve_every(at / crate::walk::LEAF_SPAN);
+    }
+    let mut taken = pruned.finish(ctx);
+    let count = taken.len();
+    if count > 0 {
+        let mut users = tree.attached.load();
+        if let Some(runner) = tree.runner() {
+            users.insert(runner);
+        }
+        crate::revoke::forget_all(ctx, users);
+        // Who found a table before may still lock it, to see that nothing is mapped there any more.
+        while let Some(frame) = taken.pop(&ctx.world.memory) {
+            ctx.give_up(Gone::Own(frame), ctx.core(), users);
+        }
     }
     count
 }
@@ -229,16 +291,15 @@ impl Tree {
         Some(Slot(records.0.get(index % RECORDS)?))
     }
 
-    /// Slot `index`, made if need be from the calling core's memory. Says whether a frame was made.
-    pub(crate) fn make_slot<P: Platform>(&self, ctx: &mut Ctx<P>, index: usize) -> Result<(), Error> {
-        let cell = self.slots.get(index / RECORDS).ok_or(Error::Full)?;
-        if cell.frame().is_none() {
-            let frame = ctx.alloc_zeroed(Source::Nearest)?;
-            if let Err(frame) = cell.publish(frame) {
-                ctx.free(frame.into_owned());
-            }
+    /// Slot `index`, made if need be of one of `frames`, which are the calling core's memory.
+    pub(crate) fn make_slot<P: Platform>(&self, ctx: &Ctx<P>, index: usize, frames: &mut FrameList) {
+        if let Some(cell) = self.slots.get(index / RECORDS)
+            && cell.frame().is_none()
+            && let Some(frame) = frames.pop(&ctx.world.memory)
+            && let Err(frame) = cell.publish(frame.zero(&ctx.local.platform))
+        {
+            frames.push(&ctx.world.memory, frame.into_owned());
         }
-        Ok(())
     }
 
     /// Whether slot `index` needs a new frame.

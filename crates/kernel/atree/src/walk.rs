@@ -3,7 +3,7 @@
 use crate::tree::Tree;
 use corey_abi::Error;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
-use corey_kernel_mem::{Source, TableRef};
+use corey_kernel_mem::{FrameList, TableRef};
 use corey_kernel_object::{Ctx, Take};
 
 /// Bytes that one leaf table maps, and a 2 MiB page.
@@ -92,13 +92,18 @@ pub(crate) fn lacking<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u
     lacking
 }
 
-/// Makes those tables, from the calling core's memory: what it zeroes, it also fills.
+/// Makes those tables of `frames`, which are the calling core's memory: what it zeroes, it also fills.
+///
+/// # Errors
+///
+/// [`Error::Busy`] when there are too few: another core took tables away since they were counted.
 pub(crate) fn make<P: Platform>(
     ctx: &mut Ctx<P>,
     tree: &Tree,
     start: u64,
     end: u64,
     level: u32,
+    frames: &mut FrameList,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     if has_tables(&platform, tree, start, end, level) {
@@ -108,12 +113,12 @@ pub(crate) fn make<P: Platform>(
         let span = 1_u64 << (12 + 9 * above);
         let mut at = start & !(span - 1);
         while at < end {
-            let table = table_at(&platform, tree, at, above).ok_or(Error::NoMemory)?;
+            let table = table_at(&platform, tree, at, above).ok_or(Error::Busy)?;
             if table.child(&platform, index(at, above)).is_none() {
-                let frame = ctx.alloc_zeroed(Source::Nearest)?;
+                let frame = frames.pop(&ctx.world.memory).ok_or(Error::Busy)?.zero(&platform);
                 match table.add_child::<P>(index(at, above), frame) {
                     Ok(table) => tree.keep(ctx, table),
-                    Err(frame) => ctx.free(frame.into_owned()),
+                    Err(frame) => frames.push(&ctx.world.memory, frame.into_owned()),
                 }
             }
             at += span;

@@ -4,7 +4,7 @@
 //! versions are needed, only that no other core changes it meanwhile. So a slot costs what its segment's list and
 //! its tables cost.
 
-use crate::change::{self, enlist, pay};
+use crate::change::{self, enlist, pay, repay};
 use crate::run;
 use crate::slot::{Map, MapKind};
 use crate::tree::Tree;
@@ -58,8 +58,10 @@ impl<'t> New<'t> {
         }
         let first = map.start & !(LEAF_SPAN - 1);
         if self.leaf != Some(first) || map.end > first + LEAF_SPAN || tree.lacks_slot(index) {
-            pay(ctx, tree, index, map, 0, Some(payer))?;
-            walk::make(ctx, &tree, map.start, map.end, 0)?;
+            let mut frames = pay(ctx, tree, index, map, 0, Some(payer))?;
+            let made = walk::make(ctx, &tree, map.start, map.end, 0, &mut frames);
+            repay(ctx, tree, frames, Some(payer));
+            made?;
         }
         self.leaf = Some((map.end - 1) & !(LEAF_SPAN - 1));
         self.top = map.end;

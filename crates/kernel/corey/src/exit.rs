@@ -12,6 +12,7 @@ use corey_kernel_pcore::{self as pcore, Current, Ending};
 use corey_kernel_percore::{CoreSet, Delivery, Local, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Share;
+use corey_lib_sync::Relax;
 
 /// Serves one message: paging at once, the rest at the kernel exit.
 pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Message) -> Delivery {
@@ -43,7 +44,12 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
             local.halt_pending = true;
             Delivery::Later
         }
-        MessageKind::Recheck | MessageKind::Stop => Delivery::Later,
+        MessageKind::Recheck => {
+            // Every exit that has something to do looks at what it runs on.
+            local.attention = true;
+            Delivery::Done(0)
+        }
+        MessageKind::Stop => Delivery::Later,
     }
 }
 
@@ -57,7 +63,7 @@ fn set_interval<P: Platform>(local: &mut Local<P>, message: &Message) -> u64 {
     u64::from(!mine)
 }
 
-/// Ends an object whose last reference went. What needs a loop or this core's own end is left for the exit.
+/// Ends an object whose last reference went. What needs a loop or the end of a run is left for the exit.
 pub(crate) fn last<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
     let done = match header.kind() {
         Kind::Share => false,
@@ -153,8 +159,18 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// The run that waits, then the deferred messages: a halt that follows a run may come from another core.
+    /// The run that waits, then the deferred messages: a halt that follows a run may come from another core. Not before
+    /// everything of a run that is over was dropped: what begins next holds nothing of it.
     fn messages(&mut self, inside: &Entered<'static>) {
+        let local = &mut self.ctx.local;
+        if !local.run_pending && local.deferred.is_empty() {
+            return;
+        }
+        if self.current.is_none() && !(self.held.is_empty() && self.dropped.is_empty()) {
+            local.attention = true;
+            return;
+        }
+        self.ctx.stand_still();
         if core::mem::take(&mut self.ctx.local.run_pending) {
             self.run(inside);
         }
@@ -172,21 +188,15 @@ impl<P: Platform> Core<P> {
             let Some(message) = mailbox.reread(sender) else { continue };
             let reply = match message.kind {
                 MessageKind::Halt => self.halt(inside, &message),
-                MessageKind::Recheck => {
-                    self.check(inside);
-                    0
-                }
                 MessageKind::Stat => {
                     self.ctx.local.draw();
                     0
                 }
                 MessageKind::Interval => set_interval(&mut self.ctx.local, &message),
                 MessageKind::Stop => {
-                    let audit = self.system.audits.load(Ordering::Acquire);
-                    // What is dead is freed: an audit tells what lives from what was forgotten.
-                    self.ctx.drain_all();
-                    mailbox.answer(sender, self.ctx.mem.cached());
-                    self.wait_for_audit(audit);
+                    // Came since this core last stood still: its turn is the next one.
+                    self.ctx.local.deferred.insert(sender);
+                    self.ctx.local.attention = true;
                     continue;
                 }
                 kind => {
@@ -235,6 +245,9 @@ impl<P: Platform> Core<P> {
     pub(crate) fn stop(&mut self, inside: &Entered<'static>, ending: Ending) {
         self.end_wait();
         if let Some(current) = self.current.take() {
+            if let Some(request) = self.replaced.take() {
+                self.forsake(inside, &current, &request);
+            }
             self.write_report(inside);
             self.report = current.stop(&mut self.ctx, inside, ending);
             if current.first {
@@ -244,6 +257,29 @@ impl<P: Platform> Core<P> {
         self.enter = None;
         self.ending = None;
         self.drop_all();
+    }
+
+    /// Gives back what a run on oneself took that does not begin any more: somebody halted it at the same exit.
+    fn forsake(
+        &mut self,
+        inside: &Entered<'static>,
+        current: &Current,
+        pcore::Request { run, shares }: &pcore::Request,
+    ) {
+        if let Some(status) = run.status {
+            status.unpin(&self.ctx, inside);
+        }
+        if run.tree != current.tree
+            && let Some(tree) = run.tree.resolve::<Tree>(inside)
+        {
+            atree::unreserve(&tree);
+        }
+        for link in shares {
+            if !self.held.holds(link.id()) {
+                // Empty since this entry began: a request's shares fit.
+                let _ = self.dropped.add(*link);
+            }
+        }
     }
 
     /// What the machine was started for is over.
@@ -311,8 +347,12 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// Ends dying objects, one after the other.
+    /// Ends dying objects, each once: one that still runs stays for the next turn. In between this core looks whether it
+    /// is to stop itself, so cores that end what each other run on do not wait for each other.
     fn bury(&mut self, inside: &Entered<'static>) {
+        if !self.ctx.begin_burial() {
+            return;
+        }
         while let Some(header) = self.ctx.pop_dying(inside) {
             match header.handle::<Share>() {
                 Some(share) => {
@@ -321,6 +361,7 @@ impl<P: Platform> Core<P> {
                 None => last(&mut self.ctx, inside, header),
             }
         }
+        self.ctx.local.relax();
     }
 
     /// Stops being a holder of a dropped share.

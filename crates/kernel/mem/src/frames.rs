@@ -128,14 +128,14 @@ impl FrameList {
         })
     }
 
-    /// Takes those out that were marked ([`Memory::mark`]), and unmarks them.
-    pub fn take_marked(&mut self, memory: &Memory) -> Self {
-        let (mut all, mut marked) = (core::mem::take(self), Self::new());
+    /// Takes `those` out.
+    pub fn take_those(&mut self, memory: &Memory, those: &[Frame]) -> Self {
+        let (mut all, mut taken) = (core::mem::take(self), Self::new());
         while let Some(frame) = all.pop(memory) {
-            let to = if memory.unmark(frame.0) { &mut marked } else { &mut *self };
+            let to = if those.contains(&frame.0) { &mut taken } else { &mut *self };
             to.push(memory, frame);
         }
-        marked
+        taken
     }
 
     /// Moves all of `other` here, one by one.

@@ -230,16 +230,6 @@ impl Memory {
         self.stocks.iter().map(|s| s.lock(waiter).len()).sum()
     }
 
-    /// Marks a root's page table for [`FrameList::take_marked`]. Tables of roots need no leaf lock, so it is the mark.
-    pub fn mark(&self, frame: Frame) {
-        self.info(frame).leaf.store(true, Ordering::Relaxed);
-    }
-
-    pub(crate) fn unmark(&self, frame: Frame) -> bool {
-        let mark = &self.info(frame).leaf;
-        mark.load(Ordering::Relaxed) && mark.swap(false, Ordering::Relaxed)
-    }
-
     /// Locks the leaf page table in `frame`. Waiting serves the mailbox.
     #[inline(always)]
     pub fn lock_leaf<R: Relax>(&self, frame: Frame, waiter: &mut R) -> LeafGuard<'_> {

@@ -5,15 +5,18 @@ use crate::limbo::Limbo;
 use crate::link::{Link, LinkCell};
 use crate::slab::{Slab, SlotList, slots};
 use crate::wait::WaitList;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform, Topology};
-use corey_kernel_mem::{Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
-use corey_kernel_percore::{CoreSet, Entered, Local, PerCore, Serve, Snapshot};
+use corey_kernel_mem::{FrameList, Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
+use corey_kernel_percore::{CoreSet, Entered, Local, MessageKind, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
 
 /// Faults one copy may resolve: a copy spans few pages, more means that another core takes them away.
 const COPY_RETRIES: usize = 64;
+
+/// Turns that an allocation waits for other cores to leave the kernel, when only they keep memory from it.
+const LIMBO_TURNS: usize = 10_000;
 
 /// Which pcore object has a core, on a line of its own.
 #[derive(Debug, Default)]
@@ -85,6 +88,8 @@ pub struct World {
     slabs: &'static [Shared<Slab>],
     limbos: &'static [Shared<Limbo>],
     waits: &'static [Shared<WaitList>],
+    /// Begins and ends of audits: odd while one goes on. Other cores stand still until it changes.
+    pub audits: AtomicU64,
 }
 
 impl World {
@@ -101,7 +106,7 @@ impl World {
         });
         let waits = alloc.slice(cores, |i| Shared::new(i as u16, "waits", WaitList::default()));
         let memory = Memory::new(topology, alloc);
-        Self { cores: per_core, memory, owners, slabs, limbos, waits }
+        Self { cores: per_core, memory, owners, slabs, limbos, waits, audits: AtomicU64::new(0) }
     }
 
     /// Who waits on words of segments at home on `core`.
@@ -134,6 +139,8 @@ pub struct Ctx<P: Platform> {
     next_id: u64,
     /// Objects without references whose end has not begun.
     dying: SlotList,
+    /// Those whose turn it is.
+    ending: SlotList,
     /// Dead private objects, free from this core's next entry on.
     private: SlotList,
     /// The entry (its epoch) in which `private` was last added to.
@@ -150,6 +157,7 @@ impl<P: Platform> Ctx<P> {
             hooks,
             next_id: 1,
             dying: SlotList::default(),
+            ending: SlotList::default(),
             private: SlotList::default(),
             private_since: 0,
         }
@@ -211,8 +219,29 @@ impl<P: Platform> Ctx<P> {
     #[cold]
     #[inline(never)]
     fn alloc_last(&mut self, source: Source) -> Result<Owned, Error> {
-        self.drain_all();
-        self.mem.alloc(&mut self.local, source).map_err(|_| Error::NoMemory)
+        self.retry_with_limbo(|ctx| ctx.mem.alloc(&mut ctx.local, source).ok())
+    }
+
+    /// What `take` finds when limbo gave memory back. What waits there for cores that are in the kernel is waited for, as
+    /// long as nobody asks this core to leave it, and not for ever: one of them may wait for memory, too.
+    fn retry_with_limbo<T>(&mut self, mut take: impl FnMut(&mut Self) -> Option<T>) -> Result<T, Error> {
+        for _ in 0..LIMBO_TURNS {
+            self.drain_all();
+            if let Some(taken) = take(self) {
+                return Ok(taken);
+            }
+            if self.local.attention || !self.limbo_waits_for_others() {
+                break;
+            }
+            self.local.relax();
+        }
+        Err(Error::NoMemory)
+    }
+
+    fn limbo_waits_for_others(&mut self) -> bool {
+        let (world, local) = (self.world, &mut self.local);
+        let own = local.id;
+        world.limbos.iter().any(|limbo| limbo.lock(local).waits_for_others(world.cores, own))
     }
 
     /// Takes a zeroed frame.
@@ -223,6 +252,33 @@ impl<P: Platform> Ctx<P> {
     #[inline(always)]
     pub fn alloc_zeroed(&mut self, source: Source) -> Result<Zeroed, Error> {
         Ok(self.alloc(source)?.zero(&self.local.platform))
+    }
+
+    /// Takes `count` frames, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn alloc_all(&mut self, source: Source, count: u64) -> Result<FrameList, Error> {
+        let mut frames = FrameList::new();
+        for turn in 0..count {
+            match self.alloc(source) {
+                Ok(frame) => frames.push(&self.world.memory, frame),
+                Err(error) => {
+                    self.free_all(frames);
+                    return Err(error);
+                }
+            }
+            self.serve_every(turn);
+        }
+        Ok(frames)
+    }
+
+    /// Gives frames back that no core can reach.
+    pub fn free_all(&mut self, mut frames: FrameList) {
+        while let Some(frame) = frames.pop(&self.world.memory) {
+            self.free(frame);
+        }
     }
 
     /// Takes a zeroed 2 MiB page.
@@ -244,8 +300,7 @@ impl<P: Platform> Ctx<P> {
         if let Ok(page) = self.mem.alloc_large(&mut self.local, source) {
             return Ok(page);
         }
-        self.drain_all();
-        self.mem.alloc_large(&mut self.local, source).map_err(|_| Error::NoMemory)
+        self.retry_with_limbo(|ctx| ctx.mem.alloc_large(&mut ctx.local, source).ok())
     }
 
     /// Notes a dying object, to be ended by a loop instead of by recursion.
@@ -255,9 +310,16 @@ impl<P: Platform> Ctx<P> {
         self.local.attention = true;
     }
 
-    /// The next of them.
+    /// Begins a turn over them: those that are noted from here on wait for the next one. Says whether there are any.
+    #[must_use]
+    pub fn begin_burial(&mut self) -> bool {
+        self.ending.append(&mut self.dying);
+        self.ending.len() > 0
+    }
+
+    /// The next of this turn.
     pub fn pop_dying<'k>(&mut self, _: &'k Entered<'_>) -> Option<&'k Header> {
-        self.dying.pop()
+        self.ending.pop()
     }
 
     /// Gives a frame back that no core can reach.
@@ -320,19 +382,19 @@ impl<P: Platform> Ctx<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`].
+    /// [`Error::NoMemory`]; what `value` owned was given back.
     pub fn create<'k, T: Object<P>>(
         &mut self,
         inside: &'k Entered<'_>,
         home: Home,
         name: &Name,
         pages: u64,
-        value: T,
+        mut value: T,
     ) -> Result<Handle<'k, T>, Error> {
         self.drain_private();
         let source = self.source(home);
-        let core = self.home(home)?;
-        let header = self.slot(core, source)?;
+        let found = self.home(home).and_then(|core| Ok((core, self.slot(core, source)?)));
+        let (core, header) = found.inspect_err(|_| value.reclaim(self))?;
         let id = self.fresh_id();
         // SAFETY: the slot was free, so nobody refers to its body; it is large and aligned enough
         // (checked in `body`), and a `T` until it is dead and quiescent.
@@ -479,6 +541,37 @@ impl<P: Platform> Ctx<P> {
     pub fn serve_every(&mut self, turn: u64) {
         if turn % 64 == 63 {
             self.local.serve_mailbox();
+        }
+    }
+}
+
+impl<P: Platform> Ctx<P> {
+    /// If another core's audit asks for it, answers and serves messages until that is over. At the kernel exit, and in
+    /// waits that only another core's kernel exit ends ([`Ctx::relax_long`]): an audit waits for every core, so no core
+    /// may wait for one that stands still without standing still itself.
+    pub fn stand_still(&mut self) {
+        let mailbox = &self.local.own().mailbox;
+        for sender in self.local.deferred.iter() {
+            if mailbox.reread(sender).is_none_or(|message| message.kind != MessageKind::Stop) {
+                continue;
+            }
+            self.local.deferred.remove(sender);
+            // Read before the answer: the next one asks this core again.
+            let audit = self.world.audits.load(Ordering::Acquire);
+            // What is dead is freed: an audit tells what lives from what was forgotten.
+            self.drain_all();
+            mailbox.answer(sender, self.mem.cached());
+            while self.world.audits.load(Ordering::Acquire) == audit {
+                self.relax();
+            }
+        }
+    }
+
+    /// One turn of a wait for another core's kernel exit.
+    pub fn relax_long(&mut self) {
+        self.relax();
+        if !self.local.deferred.is_empty() {
+            self.stand_still();
         }
     }
 }

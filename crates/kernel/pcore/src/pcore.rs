@@ -4,7 +4,6 @@ use corey_abi::Kind;
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Header, Object};
 use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, RunPlace};
-use corey_lib_sync::Relax;
 
 /// A core, taken. It never changes: whether it runs is in its core's [`RunPlace`].
 #[derive(Debug)]
@@ -48,18 +47,18 @@ impl Pcore {
     }
 }
 
-/// Ends a pcore without references: its core halts and is free. False: it is this core; end it again
-/// after that stopped.
+/// Ends a pcore without references: its core halts and is free. False: it still runs, here or elsewhere; end it again at
+/// the kernel exit, until it does not.
+///
+/// It stops at its core's kernel exit, and that core may be ending what this one runs on: so nobody waits for it inside
+/// a call.
 pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> bool {
     let _ = inside;
     let Some(pcore) = header.handle::<Pcore>() else { return true };
-    while pcore.place(&ctx.local).is_some_and(|place| !place.kill()) {
-        if pcore.core == ctx.core() {
-            return false;
-        }
+    if pcore.place(&ctx.local).is_some_and(|place| !place.kill()) {
         let message = Message { kind: MessageKind::Recheck, object: header.link().words(), words: [0; 2] };
         ctx.local.broadcast(CoreSet::only(pcore.core), message);
-        ctx.relax();
+        return false;
     }
     if let Some(slot) = ctx.world.owners.get(pcore.core.index()) {
         slot.clear();

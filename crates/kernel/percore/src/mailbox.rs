@@ -36,7 +36,7 @@ pub enum MessageKind {
     Unlink = 3,
     /// Halt this pcore with value `words[0]`. Answered when it has halted.
     Halt = 5,
-    /// Halt if what you run on is dead. Answered when that was checked.
+    /// Halt at your kernel exit if what you run on is dead. Answered at once: the sender looks again.
     Recheck = 6,
     /// Stop: answer when the sender's audit is over.
     Stop = 7,

@@ -2,7 +2,7 @@
 
 use corey_abi::Error;
 use corey_kernel_hal::Platform;
-use corey_kernel_mem::{Content, FrameCell, Memory, PageSlot, Source};
+use corey_kernel_mem::{Content, FrameCell, FrameList, Memory, PageSlot, Source};
 use corey_kernel_object::Ctx;
 use corey_kernel_percore::CoreSet;
 
@@ -65,7 +65,7 @@ impl Slots {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`]; what is there then stays until the segment ends.
+    /// [`Error::NoMemory`]; then nothing was made.
     pub(crate) fn reserve<P: Platform>(
         &self,
         ctx: &mut Ctx<P>,
@@ -73,26 +73,43 @@ impl Slots {
         source: Source,
     ) -> Result<(), Error> {
         let platform = ctx.local.platform.clone();
-        let mut page = 0;
-        while page < npages {
+        // All or none: a frame that is in its place stays there until the segment ends.
+        let mut frames = ctx.alloc_all(source, self.lacking(&platform, npages))?;
+        for page in (0..npages).step_by(LEAF as usize) {
             if page < LEAF {
-                fill(ctx, &self.small, source)?;
+                fill(ctx, &self.small, &mut frames)?;
             } else {
                 let middle = if page < MIDDLE {
                     &self.middle
                 } else {
-                    fill(ctx, &self.top, source)?;
+                    fill(ctx, &self.top, &mut frames)?;
                     let top = self.top.get(&platform).ok_or(Error::NoMemory)?;
                     top.get((page / MIDDLE) as usize).ok_or(Error::OutOfRange)?
                 };
-                fill(ctx, middle, source)?;
+                fill(ctx, middle, &mut frames)?;
                 let leaves = middle.get(&platform).ok_or(Error::NoMemory)?;
-                fill(ctx, leaves.get((page / LEAF % 512) as usize).ok_or(Error::OutOfRange)?, source)?;
+                fill(ctx, leaves.get((page / LEAF % 512) as usize).ok_or(Error::OutOfRange)?, &mut frames)?;
             }
-            page += LEAF;
             ctx.serve_every(page / LEAF);
         }
+        ctx.free_all(frames);
         Ok(())
+    }
+
+    /// Frames that [`Slots::reserve`] has to make. Who asks is the only one that makes any.
+    fn lacking<P: Platform>(&self, platform: &P, npages: u64) -> u64 {
+        let leaves = (0..npages).step_by(LEAF as usize).filter(|page| self.get(platform, *page).is_none());
+        // The first leaf needs none.
+        let above = if npages > LEAF { npages } else { 0 };
+        let middles = (0..above).step_by(MIDDLE as usize).filter(|page| {
+            let found = match page / MIDDLE {
+                0 => Some(&self.middle),
+                at => self.top.get(platform).and_then(|top| top.get(at as usize)),
+            };
+            found.is_none_or(|middle| middle.frame().is_none())
+        });
+        let top = npages > MIDDLE && self.top.frame().is_none();
+        (leaves.count() + middles.count()) as u64 + u64::from(top)
     }
 
     /// Frees the first `pages` pages, the only ones there are, and every frame of slots.
@@ -152,10 +169,14 @@ impl Slots {
     }
 }
 
-fn fill<P: Platform, T: Content>(ctx: &mut Ctx<P>, cell: &FrameCell<T>, source: Source) -> Result<(), Error> {
+fn fill<P: Platform, T: Content>(
+    ctx: &mut Ctx<P>,
+    cell: &FrameCell<T>,
+    frames: &mut FrameList,
+) -> Result<(), Error> {
     if cell.frame().is_none() {
-        let frame = ctx.alloc_zeroed(source)?;
-        if let Err(frame) = cell.publish(frame) {
+        let frame = frames.pop(&ctx.world.memory).ok_or(Error::NoMemory)?;
+        if let Err(frame) = cell.publish(frame.zero(&ctx.local.platform)) {
             ctx.free(frame.into_owned());
         }
     }

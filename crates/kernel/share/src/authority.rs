@@ -106,6 +106,12 @@ impl Authority {
         self.held.is_full()
     }
 
+    /// Whether no share is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
     /// Whether `id` is held.
     #[must_use]
     pub fn holds(&self, id: Id) -> bool {

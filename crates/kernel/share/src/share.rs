@@ -95,6 +95,25 @@ impl Share {
         table::nodes(platform, &self.table)
     }
 
+    /// For audits: what of its quota is neither left, nor charged for what it names, nor carved for `children`:
+    /// (pages, objects), both 0 when its books are right.
+    pub fn missing<P: Platform>(&self, ctx: &mut Ctx<P>, children: (u64, u64)) -> (i128, i128) {
+        let (mut pages, mut objects) = children;
+        table::for_each(&ctx.local.platform, &self.table, &mut |entry, _| {
+            pages += entry.pages.load(Ordering::Relaxed);
+            objects += 1;
+            true
+        });
+        let quota = self.quota.lock(&mut ctx.local);
+        let missing = |all: u64, left: u64, used: u64| i128::from(all) - i128::from(left) - i128::from(used);
+        (missing(quota.carved.0, quota.pages, pages), missing(quota.carved.1, quota.objects, objects))
+    }
+
+    /// For audits: the share its quota was carved from, and how much.
+    pub fn carved<P: Platform>(&self, ctx: &mut Ctx<P>) -> (Link, (u64, u64)) {
+        (self.parent.load(), self.quota.lock(&mut ctx.local).carved)
+    }
+
     /// Takes `pages` and `objects` from the quota.
     ///
     /// # Errors

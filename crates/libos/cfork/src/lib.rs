@@ -21,4 +21,4 @@ mod place;
 mod plan;
 
 pub use error::CforkError;
-pub use fork::{Cfork, Child, Forked};
+pub use fork::{Cfork, Child, Forked, NO_CONSOLE};

@@ -9,7 +9,8 @@ use core::cell::RefCell;
 use core::fmt;
 use core::marker::PhantomData;
 use corey_abi::{
-    Error, Id, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, RUN_SHARES, ShareCalls, THREAD_BYTES,
+    Error, Id, MapFlags, Name, ObjRef, ObjectCalls, PAGE_BYTES, PcoreCalls, RUN_SHARES, ShareCalls,
+    THREAD_BYTES, UserPtr,
 };
 use corey_libos_rt::Process;
 use corey_libos_rt::sys::{address, segment, sys};
@@ -169,6 +170,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let process =
             Process { program: taken.share, pcore: taken.pcore, space: taken.space, ..here.process };
         let message = self.message(core);
+        // Written by the kernel first: without memory for the page, filling it would be this thread's fault.
+        let page = UserPtr(message.address());
+        sys().obj_get_name(taken.pcore, page).map_err(|_| Error::NoMemory)?;
         let entry = message.fill(Here::below(here, core, process), work);
         // As after a call: the return address would lie below a 16-byte boundary.
         let top = end - THREAD_BYTES - 8;

@@ -93,6 +93,7 @@ impl<P: Pages, const CHECKED: bool> Heap<'_, P, CHECKED> {
     }
 
     /// Marks `block` free, or panics with what is wrong.
+    #[track_caller]
     pub(crate) fn check(&mut self, block: NonNull<u8>, layout: Layout) {
         if let Err(misuse) = self.inspect(block, layout) {
             panic!("{misuse}");

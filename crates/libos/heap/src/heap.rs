@@ -104,13 +104,14 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     ///
     /// # Panics
     ///
-    /// In checking mode: when this is misuse ([`crate::Misuse`]).
+    /// In checking mode: when this is misuse ([`crate::Misuse`]), at the caller's place.
     ///
     /// # Safety
     ///
     /// `block` came from [`Heap::take`] with this `layout` and is not used any more. (In checking mode what
     /// breaks this is found, if memory says so.)
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn give(&mut self, block: NonNull<u8>, layout: Layout) {
         if CHECKED {
             self.check(block, layout);
@@ -125,6 +126,7 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     /// # Safety
     ///
     /// As [`Heap::give`]; `size` is not 0 and makes a valid layout.
+    #[track_caller]
     pub unsafe fn resize(&mut self, block: NonNull<u8>, old: Layout, size: usize) -> Option<NonNull<u8>> {
         if !CHECKED {
             // SAFETY: the caller's promise.
