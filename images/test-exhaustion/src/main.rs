@@ -213,21 +213,27 @@ fn fork_without_memory(suite: &mut Suite, process: &mut Process, ballast: &Balla
 fn heaps(suite: &mut Suite, process: &mut Process) {
     const CHUNK_PAGES: u64 = 256;
     let boot = process.boot;
-    let team = Team::new(&mut process.space, 1);
+    let team = Team::new(Team::BASE + (8 << 39), 1);
     let mut price = None;
     let (mut ran, mut wrong) = (0, None);
     for pages in (0..40).chain((1..6).flat_map(|n| [n * (CHUNK_PAGES + 1), n * (CHUNK_PAGES + 1) + 39])) {
         let (before, _) = counts(boot);
         let Ok(little) = share(boot, pages, 40) else { return suite.check("a share", false, pages) };
-        let made = team.tree(little).and_then(|tree| Ok((tree, process.space.link(tree, team.address(0))?)));
+        let tree = team.tree(little);
+        let linked = tree.and_then(|tree| process.space.link(tree, team.address(0)));
+        let made = tree.and_then(|tree| {
+            linked?;
+            team.open(tree, little)?;
+            // SAFETY: the tree was just made and linked where the team has its first heap, and opened; there is no
+            // other.
+            unsafe { team.heap::<false>(tree, little, 0) }
+        });
         match made {
             // Even the heap itself costs more.
             Err(error) if error != Error::QuotaExceeded => wrong = Some((pages, 0, Some(error))),
             Err(_) => {}
-            Ok((tree, slot)) => {
+            Ok(mut heap) => {
                 price.get_or_insert(pages);
-                // SAFETY: the tree was just made and linked where the team has its first heap; there is no other.
-                let mut heap = unsafe { team.heap(tree, little, 0) };
                 // SAFETY: this thread alone knows it.
                 let got = grow(unsafe { heap.as_mut() });
                 // A chunk, its slots, and the tables and slots that map it. A large block may need less.
@@ -235,10 +241,10 @@ fn heaps(suite: &mut Suite, process: &mut Process) {
                 if room && got == 0 {
                     wrong = Some((pages, got, None));
                 }
-                if process.space.unmap(slot).is_err() {
-                    wrong = Some((pages, got, None));
-                }
             }
+        }
+        if linked.is_ok_and(|slot| process.space.unmap(slot).is_err()) {
+            wrong = Some((pages, 0, None));
         }
         drop_share(boot, little);
         let (after, _) = counts(boot);

@@ -11,6 +11,7 @@ use corey_libos_sys::{address, address_mut, pause, segment, sys};
 
 /// Most mappings of a root that is forked.
 pub(crate) const MAPPINGS: usize = 64;
+const _: () = assert!(MAPPINGS <= 64, "`transfer` has a bit for each");
 /// Page tables a mapping needs at most beside those of its own pages.
 const TABLES: u64 = 4;
 

@@ -28,7 +28,7 @@ pub(crate) struct Batch {
 
 /// What goes to one heap. Only the sender touches it.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub(crate) struct Outgoing {
     batch: Option<NonNull<Batch>>,
     /// Blocks and runs in the batch.
@@ -126,6 +126,16 @@ impl<P: Pages, const CHECKED: bool> Heap<'_, P, CHECKED> {
     /// `block` is a block of `chunk` that nobody uses, and `chunk` another heap's.
     #[inline(never)]
     pub(crate) unsafe fn give_other(&mut self, chunk: Chunk, block: NonNull<u8>) {
+        let before = self.enter();
+        // SAFETY: the caller's promise.
+        unsafe { self.batch(chunk, block) };
+        self.leave(before);
+    }
+
+    /// # Safety
+    ///
+    /// As [`Heap::give_other`].
+    unsafe fn batch(&mut self, chunk: Chunk, block: NonNull<u8>) {
         let fixed = chunk.fixed();
         let owner = fixed.owner as usize;
         assert!(owner < self.team.len(), "heap {}: {block:p} belongs to no heap of its team", self.owner);
@@ -233,7 +243,9 @@ impl<P: Pages, const CHECKED: bool> Heap<'_, P, CHECKED> {
     /// Sends every batch, full or not: for a core that will not free for a while.
     pub fn flush(&mut self) {
         if self.outgoing.is_some() {
+            let before = self.enter();
             (0..self.team.len()).for_each(|owner| self.send(owner));
+            self.leave(before);
         }
     }
 
@@ -252,4 +264,4 @@ const fn encode_step(bytes: usize) -> u64 {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Batch>() == 1024 && size_of::<Outgoing>() == 64);
+const _: () = assert!(size_of::<Batch>() == 1024 && size_of::<Outgoing>() == 128);
