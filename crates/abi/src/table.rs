@@ -90,7 +90,8 @@ syscalls! {
         ///
         /// # Cost
         /// As `segment_alloc`. Mode 0: one page copy per page present. Modes 1 and 2: a visit to every page
-        /// slot, and one acknowledged shootdown of the cores that map `segment`. A private one: no event.
+        /// slot, a count for every page, and, if a page was written since `segment` was last copied, one acknowledged
+        /// shootdown of the cores that map it. A private one: no event.
         0x21 => fn segment_copy(segment: ObjRef, share: Id, mode: u64, core: Home, name: UserPtr) -> Id;
         /// The size of `segment` in bytes, a multiple of 4096.
         ///
@@ -125,14 +126,15 @@ syscalls! {
         /// # Cost
         /// Locks `share` for update. No event when `share` is private.
         0x30 => fn at_alloc(share: Id, kind: u64, grain: u64, core: Home, name: UserPtr) -> Id;
-        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to.
+        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to. What of the
+        /// array lies beyond the slots ever in use is left as it is.
         ///
         /// # Errors
         /// `OutOfRange` when the array has no room for the highest slot in use; `NotFound`, `WrongKind`,
         /// `BadAddress`.
         ///
         /// # Cost
-        /// No lock. Reads every slot.
+        /// No lock. Reads every slot that was ever in use.
         0x31 => fn at_get(tree: ObjRef, table: UserPtr) -> ();
         /// Replaces the whole table of `tree`: fault handler, its stack and masked word (0 for none; a root's
         /// only), and all slots. A failure leaves the slots before the failing one set; `count` in the user's
@@ -195,7 +197,8 @@ syscalls! {
         /// `Misaligned` for a status; `NoMemory` for the page of the status; `NotFound`, `BadAddress`.
         ///
         /// # Cost
-        /// One message and at most one interrupt to the target.
+        /// Two lines of the target's and at most one interrupt; does not wait until the run begins. What is asked about
+        /// `pcore` afterwards is answered after that.
         0x42 => fn pcore_run(pcore: ObjRef, context: UserPtr) -> ();
         /// Gives a device to a kernel core (`Unsupported` yet).
         ///

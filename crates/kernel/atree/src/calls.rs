@@ -3,6 +3,7 @@
 use crate::change::{self, Payer};
 use crate::slot::{Map, MapKind, New};
 use crate::tree::{Grain, Handler, Tree, TreeKind};
+use crate::whole::NewRoot;
 use core::sync::atomic::Ordering;
 use corey_abi::{
     AddressTreeCalls, Error, Home, Id, Kind, MapFlags, Mapping, ObjRef, Plain, TREE_SLOTS, TreeTable,
@@ -19,6 +20,8 @@ use corey_lib_sync::Relax;
 pub struct AddressTreeApi<'a, P: Platform>(pub Call<'a, P>);
 
 const MAPPING: u64 = Mapping::BYTES as u64;
+/// Mappings that are copied from or to a program at once.
+const WINDOW: usize = 8;
 
 impl<'a, P: Platform> AddressTreeApi<'a, P> {
     /// Checks a mapping against the caller's shares and the tree's shape.
@@ -83,6 +86,24 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         let mut bytes = [0; Mapping::BYTES];
         self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
         Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)
+    }
+
+    /// Mappings from `index` on of a table's array: as many as `window` takes, or one if they do not lie in memory all.
+    fn read_mappings<'w>(
+        &mut self,
+        table: &TreeTable,
+        index: u64,
+        window: &'w mut [u8; WINDOW * Mapping::BYTES],
+    ) -> Result<&'w [u8], Error> {
+        let from = element(table.mappings, index)?;
+        let count = (table.count - index).min(WINDOW as u64) as usize;
+        for count in [count, 1] {
+            let bytes = window.get_mut(..count * Mapping::BYTES).ok_or(Error::BadArgument)?;
+            if self.0.ctx.copy_in(self.0.inside, from, bytes).is_ok() {
+                return Ok(window.get(..count * Mapping::BYTES).unwrap_or_default());
+            }
+        }
+        Err(Error::BadAddress)
     }
 
     fn read_table(&mut self, table: UserPtr) -> Result<TreeTable, Error> {
@@ -164,34 +185,41 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let tree = self.0.object::<Tree>(at)?;
         let mut header = self.read_table(table)?;
         let platform = self.0.ctx.local.platform.clone();
-        let (mut used, mut index) = (0, 0);
-        while index < TREE_SLOTS {
-            let Some(slot) = tree.slot(&platform, index) else {
-                index += 1;
-                continue;
-            };
-            let Some((map, _)) = slot.read() else {
-                self.0.ctx.relax();
-                continue;
-            };
-            let alive = match map.kind {
-                MapKind::Segment | MapKind::Interior => map.object.header(self.0.inside).is_some(),
-                MapKind::Empty | MapKind::Changing => false,
-            };
-            if alive {
-                used = index as u64 + 1;
-                if used > header.count {
-                    return Err(Error::OutOfRange);
+        let inside = self.0.inside;
+        let slots = tree.used.load(Ordering::SeqCst);
+        let mut used = 0;
+        let mut window = [0; WINDOW * Mapping::BYTES];
+        for first in (0..slots).step_by(WINDOW) {
+            let mut to = window.as_mut_slice();
+            for index in first..slots.min(first + WINDOW as u64) {
+                let map = match tree.slot(&platform, index as usize) {
+                    Some(slot) => loop {
+                        match slot.read() {
+                            Some((map, _)) => break map,
+                            None => self.0.ctx.relax(),
+                        }
+                    },
+                    None => Map::EMPTY,
+                };
+                let object = match map.kind {
+                    MapKind::Segment | MapKind::Interior => map.object.header(inside),
+                    MapKind::Empty | MapKind::Changing => None,
+                };
+                let mapping = object.map(|object| to_mapping(&map, object.pages()));
+                if mapping.is_some() {
+                    used = index + 1;
+                    if used > header.count {
+                        return Err(Error::OutOfRange);
+                    }
                 }
+                mapping.unwrap_or_default().put(&mut to);
             }
-            if (index as u64) < header.count {
-                let mapping = if alive { to_mapping(&map) } else { Mapping::default() };
-                let mut bytes = [0; Mapping::BYTES];
-                mapping.to_bytes(&mut bytes);
-                let to = element(header.mappings, index as u64)?;
-                self.0.ctx.copy_out(self.0.inside, &bytes, to)?;
+            let filled = slots.min(header.count).saturating_sub(first).min(WINDOW as u64);
+            if filled > 0 {
+                let to = element(header.mappings, first)?;
+                let bytes = window.get(..filled as usize * Mapping::BYTES).unwrap_or(&window);
+                self.0.ctx.copy_out(inside, bytes, to)?;
             }
-            index += 1;
         }
         header.count = used;
         let handler = tree.handler(&mut self.0.ctx.local);
@@ -209,14 +237,28 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
             return Err(Error::Full);
         }
         tree.set_handler(&mut self.0.ctx.local, handler);
-        let used = tree.used.load(Ordering::SeqCst);
-        for index in 0..header.count.max(used) {
+        let slots = header.count.max(tree.used.load(Ordering::SeqCst));
+        let payer = self.0.held.share(self.0.inside, at.share)?;
+        let mut whole = NewRoot::take(tree, self.0.ctx.core());
+        let mut window = [0; WINDOW * Mapping::BYTES];
+        let mut rest: &[u8] = &[];
+        for index in 0..slots {
+            if rest.is_empty() && index < header.count {
+                rest = self.read_mappings(&header, index, &mut window).unwrap_or_default();
+            }
             let mapping = if index < header.count {
-                element(header.mappings, index).and_then(|from| self.read_mapping(from))
+                Mapping::get(&mut rest).ok_or(Error::BadAddress)
             } else {
                 Ok(Mapping::default())
             };
-            if let Err(error) = mapping.and_then(|mapping| self.set(at, tree, index as usize, &mapping)) {
+            let set = mapping.and_then(|mapping| match &mut whole {
+                Some(whole) => {
+                    let new = self.check(&tree, &mapping)?;
+                    whole.set(self.0.ctx, self.0.inside, index as usize, &new, Payer::Share(&payer))
+                }
+                None => self.set(at, tree, index as usize, &mapping),
+            });
+            if let Err(error) = set {
                 header.count = index;
                 self.write_table(table, &header)?;
                 return Err(error);
@@ -254,7 +296,7 @@ fn check_handler(kind: TreeKind, from: &TreeTable) -> Result<Handler, Error> {
     Ok(handler)
 }
 
-fn to_mapping(map: &Map) -> Mapping {
+fn to_mapping(map: &Map, price: u64) -> Mapping {
     Mapping {
         kind: if map.kind == MapKind::Interior { mapping_kind::INTERIOR } else { mapping_kind::SEGMENT },
         flags: map.flags.bits(),
@@ -262,6 +304,7 @@ fn to_mapping(map: &Map) -> Mapping {
         va: map.start,
         start_page: map.page,
         npages: (map.end - map.start) / PAGE_SIZE,
-        reserved: [0; 2],
+        price,
+        reserved: 0,
     }
 }

@@ -263,6 +263,9 @@ fn change_slot<P: Platform, const LOCKED: bool>(
         if !LOCKED && !again && map.kind != MapKind::Empty {
             tree.forget_last();
         }
+        if map.kind == MapKind::Interior {
+            tree.links.store(true, Ordering::SeqCst);
+        }
         slot.begin(map.start, map.end);
         tree.use_slot(index);
         old
@@ -315,7 +318,9 @@ fn remove<P: Platform, const LOCKED: bool>(
 ) {
     match old.kind {
         MapKind::Segment => {
-            let any = walk::take(ctx, &tree, old.start, old.end, Take::Page, LOCKED);
+            // No processor will ever load a root again that is dying and not running: its entries go with its tables.
+            let seen = LOCKED || !tree.is_dead() || runs_here(ctx, tree);
+            let any = seen && walk::take(ctx, &tree, old.start, old.end, Take::Page, LOCKED);
             if LOCKED {
                 revoke::forget_range(ctx, inside, tree, old.start, old.end);
             } else if any && runs_here(ctx, tree) {

@@ -20,6 +20,7 @@ use crate::run;
 use crate::slot::{Map, MapKind, New, Slot};
 use crate::tree::{Tree, take_tables};
 use crate::walk;
+use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_mem::FrameList;
@@ -67,6 +68,10 @@ fn change_slot<P: Platform>(
     let New { map, segment, level } = *new;
     if slot.read().is_some_and(|(now, _)| now == map) {
         return Ok(());
+    }
+    if map.kind == MapKind::Interior {
+        // Before the slot maps it: whoever runs the root next, or leaves it, looks for it.
+        tree.links.store(true, Ordering::SeqCst);
     }
     step(ctx, inside, tree, index, Step::Remove { start: map.start, end: map.end })?;
     if let Some(segment) = slot.peek().object.resolve::<Segment>(inside) {

@@ -39,6 +39,7 @@ mod run;
 mod slot;
 mod tree;
 mod walk;
+mod whole;
 
 pub use calls::AddressTreeApi;
 pub use change::{map_segment, unmap_share};

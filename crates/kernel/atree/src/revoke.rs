@@ -380,7 +380,7 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
     let mut users = tree.attached.load();
     match tree.kind() {
         TreeKind::Root => loop {
-            let runner = tree.runner.load(Ordering::SeqCst);
+            let runner = tree.root.runner.load(Ordering::SeqCst);
             if runner == NOBODY {
                 break;
             }

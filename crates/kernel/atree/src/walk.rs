@@ -116,8 +116,9 @@ pub(crate) fn make<P: Platform>(
             let table = table_at(&platform, tree, at, above).ok_or(Error::Busy)?;
             if table.child(&platform, index(at, above)).is_none() {
                 let frame = frames.pop(&ctx.world.memory).ok_or(Error::Busy)?.zero(&platform);
-                if let Err(frame) = table.add_child::<P>(index(at, above), frame) {
-                    frames.push(&ctx.world.memory, frame.into_owned());
+                match table.add_child::<P>(index(at, above), frame) {
+                    Ok(table) => tree.keep(ctx, table),
+                    Err(frame) => frames.push(&ctx.world.memory, frame.into_owned()),
                 }
             }
             at += span;

@@ -68,7 +68,7 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
                 (slots + pages, slots + s.npages())
             }),
             Kind::AddressTree => {
-                let frames = header.handle::<Tree>().map_or(0, |t| t.census(&platform));
+                let frames = header.handle::<Tree>().map_or(0, |t| t.census(ctx));
                 (frames, frames)
             }
             Kind::Pcore | Kind::Device => (0, 0),
@@ -92,7 +92,7 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
 /// holding it), else 0.
 fn wrong_references<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> u64 {
     let platform = ctx.local.platform.clone();
-    let mut naming = header.handle::<Share>().map_or(0, |share| share.holders().iter().count() as u32);
+    let mut naming = header.handle::<Share>().map_or(0, |share| share.holders().iter().count() as u64);
     ctx.each_object(inside, &mut |_, other| {
         if other.id() != Id::NULL
             && let Some(share) = other.handle::<Share>()

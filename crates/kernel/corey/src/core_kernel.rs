@@ -197,6 +197,8 @@ impl<P: Platform> Traps for Core<P> {
 
     fn idle(&mut self) -> Outcome {
         let inside = self.ctx.enter();
+        // Something woke it, most likely a message.
+        self.ctx.local.serve_all();
         self.settle(inside, None)
     }
 }

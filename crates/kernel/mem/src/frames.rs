@@ -127,6 +127,16 @@ impl FrameList {
         })
     }
 
+    /// Takes `those` out.
+    pub fn take_those(&mut self, memory: &Memory, those: &[Frame]) -> Self {
+        let (mut all, mut taken) = (core::mem::take(self), Self::new());
+        while let Some(frame) = all.pop(memory) {
+            let to = if those.contains(&frame.0) { &mut taken } else { &mut *self };
+            to.push(memory, frame);
+        }
+        taken
+    }
+
     /// Moves all of `other` here, one by one.
     pub fn append(&mut self, memory: &Memory, other: &mut Self) {
         while let Some(frame) = other.pop(memory) {

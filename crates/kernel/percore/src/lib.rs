@@ -22,17 +22,21 @@
 
 mod atomic;
 mod epoch;
+mod line;
 mod local;
 mod mailbox;
 mod notice;
 mod picture;
+mod run_place;
 mod set;
 mod words;
 
 pub use epoch::{Entered, Epoch, Snapshot};
+pub use line::Line;
 pub use local::{Counters, Local, Paging, PerCore, Running, Serve};
 pub use mailbox::{Delivery, Mailbox, Message, MessageKind, Taken, Ticket};
 pub use notice::Notice;
 pub use picture::{Numbers, Picture};
+pub use run_place::{RUN_LINKS, RUN_WORDS, RunPlace};
 pub use set::{CoreSet, SharedCoreSet};
 pub use words::ObjectWords;

@@ -1,7 +1,7 @@
 //! [`Local`]: what a core needs to wait, to be interrupted in a wait, and to ask other cores.
 
 use crate::epoch::Epoch;
-use crate::mailbox::{Delivery, Mailbox, Message, Slots, Ticket};
+use crate::mailbox::{Delivery, Mailbox, Message, Slots, Taken, Ticket};
 use crate::notice::Notice;
 use crate::picture::{Numbers, Picture};
 use crate::set::CoreSet;
@@ -97,8 +97,10 @@ pub struct Local<P> {
     pub paging: Paging,
     /// What runs here.
     pub running: Running,
-    /// Messages that wait for the kernel exit: run and halt requests, by sender.
+    /// Messages that wait for the kernel exit: halts and what comes after a run, by sender.
     pub deferred: CoreSet,
+    /// Whether a run waits for the kernel exit.
+    pub run_pending: bool,
     /// Whether a halt is among them: this core abandons its own waits for pcores.
     pub halt_pending: bool,
     /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
@@ -120,6 +122,7 @@ impl<P: Platform> Local<P> {
             paging: Paging::default(),
             running: Running::default(),
             deferred: CoreSet::EMPTY,
+            run_pending: false,
             halt_pending: false,
             attention: false,
             serve,
@@ -190,15 +193,18 @@ impl<P: Platform> Local<P> {
     #[inline(never)]
     pub fn serve_all(&mut self) {
         let mailbox = &self.own().mailbox;
-        let taken = mailbox.take();
-        for sender in taken.notices.iter() {
+        let Taken { posts, notices, run } = mailbox.take();
+        for sender in notices.iter() {
             if let Some(message) = self.cores.get(sender.index()).and_then(|core| core.notice.get()) {
                 let delivery = (self.serve)(self, sender, &message);
                 debug_assert!(matches!(delivery, Delivery::Done(_)), "{message:?} is no notice");
             }
             mailbox.noticed(sender);
         }
-        for sender in taken.posts.iter() {
+        // Before the posts: what was posted behind a run is about what it began.
+        self.run_pending |= run;
+        self.attention |= run;
+        for sender in posts.iter() {
             let Some(message) = mailbox.read(sender) else {
                 continue;
             };
@@ -224,6 +230,14 @@ impl<P: Platform> Local<P> {
             self.platform.send_ipi(target);
         }
         Some(ticket)
+    }
+
+    /// Says to `target` that its run place, which this core claimed, was filled.
+    pub fn ring(&mut self, target: CoreId) {
+        if self.cores.get(target.index()).is_some_and(|per_core| per_core.mailbox.ring()) {
+            self.counters.ipis += 1;
+            self.platform.send_ipi(target);
+        }
     }
 
     /// The answer to `ticket`, once it is there.

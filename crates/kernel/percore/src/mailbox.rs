@@ -8,8 +8,12 @@
 //! One slot per (sender, owner): a full queue cannot happen, and an answer goes to a line only the two
 //! touch. An interrupt is sent only when the pending summary was zero: otherwise one is on its way, or the
 //! owner has not yet looked.
+//!
+//! A run is no message ([`crate::RunPlace`]): it lies beside the summary, so that the line that says "look" carries
+//! most of it, and nobody waits for its answer.
 
 use crate::atomic::{AtomicU64, Ordering};
+use crate::run_place::RunPlace;
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
 use corey_kernel_hal::{CoreId, MAX_CORES};
@@ -30,8 +34,6 @@ pub enum MessageKind {
     ForgetTree = 2,
     /// Unlink this interior tree, and forget all of it.
     Unlink = 3,
-    /// Run what this pcore was asked to. Answered when it runs.
-    Run = 4,
     /// Halt this pcore with value `words[0]`. Answered when it has halted.
     Halt = 5,
     /// Halt at your kernel exit if what you run on is dead. Answered at once: the sender looks again.
@@ -63,9 +65,8 @@ impl MessageKind {
             | Self::ProtectSegment
             | Self::Fence
             | Self::Recheck
-            | Self::Stat
             | Self::Wake => true,
-            Self::Run | Self::Halt | Self::Stop | Self::ChangeRoot | Self::Interval => false,
+            Self::Halt | Self::Stop | Self::ChangeRoot | Self::Stat | Self::Interval => false,
         }
     }
 
@@ -74,7 +75,6 @@ impl MessageKind {
             Self::ForgetSegment,
             Self::ForgetTree,
             Self::Unlink,
-            Self::Run,
             Self::Halt,
             Self::Recheck,
             Self::Stop,
@@ -149,24 +149,41 @@ struct Senders {
 
 /// Groups of senders.
 const GROUPS: usize = MAX_CORES / 64;
+/// Bit of the summary: something lies in the run place.
+const RUN: u64 = 1 << 63;
 
-/// Who wants something. For 128 cores one line.
+/// Who wants something, and the place for a run. For the first 64 cores the bits and the head of a run are one line.
 #[derive(Debug, Default)]
 #[repr(C)]
 struct Pending {
-    /// Bit g: look at the posts of group g; bit `GROUPS + g`: at its notices. What the owner reads at every entry and
-    /// exit.
+    /// Bit g: look at the posts of group g; bit `GROUPS + g`: at its notices; [`RUN`]: at the run place. What the owner
+    /// reads at every entry and exit.
     summary: AtomicU64,
-    groups: [Senders; GROUPS],
+    first: Senders,
+    run: RunPlace,
+    others: [Senders; GROUPS - 1],
 }
 
-/// The senders that were taken from a mailbox at once.
+impl Pending {
+    /// The bits of senders `64 * number` and the next 63.
+    #[inline(always)]
+    fn group(&self, number: usize) -> Option<&Senders> {
+        match number.checked_sub(1) {
+            None => Some(&self.first),
+            Some(at) => self.others.get(at),
+        }
+    }
+}
+
+/// What the owner found at one look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Taken {
     /// Those with a message in their slot.
     pub posts: CoreSet,
     /// Those with a message in their [`crate::Notice`].
     pub notices: CoreSet,
+    /// Whether there is a run to begin.
+    pub run: bool,
 }
 
 /// The slots of all mailboxes, one per (owner, sender).
@@ -233,7 +250,7 @@ impl Mailbox {
     #[inline(always)]
     fn ask(&self, sender: CoreId, word: impl Fn(&Senders) -> &AtomicU64, base: usize) -> bool {
         let at = sender.index() / 64;
-        let group = self.pending.groups.get(at).expect("core numbers are below MAX_CORES");
+        let group = self.pending.group(at).expect("core numbers are below MAX_CORES");
         word(group).fetch_or(1 << (sender.index() % 64), Ordering::SeqCst);
         // The owner takes the summary first: a bit set before that is seen, one set after asks for a new turn.
         self.pending.summary.fetch_or(1 << (base + at), Ordering::SeqCst) == 0
@@ -246,13 +263,13 @@ impl Mailbox {
 
     /// Sender's side: whether its notices were answered an odd number of times.
     pub(crate) fn is_odd(&self, sender: CoreId) -> bool {
-        let group = self.pending.groups.get(sender.index() / 64);
+        let group = self.pending.group(sender.index() / 64);
         group.is_some_and(|g| g.answers.load(Ordering::Acquire) >> (sender.index() % 64) & 1 == 1)
     }
 
     /// Owner's side: `sender`'s notice was served.
     pub(crate) fn noticed(&self, sender: CoreId) {
-        if let Some(group) = self.pending.groups.get(sender.index() / 64) {
+        if let Some(group) = self.pending.group(sender.index() / 64) {
             let answers = group.answers.load(Ordering::Relaxed);
             group.answers.store(answers ^ 1 << (sender.index() % 64), Ordering::Release);
         }
@@ -268,14 +285,31 @@ impl Mailbox {
         })
     }
 
-    /// Owner's side: the senders that posted or notified since the last call.
+    /// The owner's run place.
+    #[must_use]
+    #[inline(always)]
+    pub fn run_place(&self) -> &RunPlace {
+        &self.pending.run
+    }
+
+    /// Starter's side: says that the run place, which this core claimed, was filled. Returns whether the owner
+    /// needs an interrupt.
+    #[must_use]
+    pub fn ring(&self) -> bool {
+        // As in `post`: the owner takes the summary first, so it sees this bit or is asked for a new turn.
+        self.pending.summary.fetch_or(RUN, Ordering::SeqCst) == 0
+    }
+
+    /// Owner's side: who posted or notified since the last call, and whether there is a run.
     pub fn take(&self) -> Taken {
         let mut taken = Taken::default();
         let mut summary = self.pending.summary.swap(0, Ordering::SeqCst);
+        taken.run = summary & RUN != 0;
+        summary &= !RUN;
         while summary != 0 {
             let at = summary.trailing_zeros() as usize;
             summary &= summary - 1;
-            let Some(group) = self.pending.groups.get(at % GROUPS) else { continue };
+            let Some(group) = self.pending.group(at % GROUPS) else { continue };
             let (word, set) = if at < GROUPS {
                 (&group.posts, &mut taken.posts)
             } else {
@@ -294,10 +328,8 @@ impl Mailbox {
     #[must_use]
     pub fn read(&self, sender: CoreId) -> Option<Message> {
         let slot = self.slots.get(sender.index())?;
-        if slot.state.load(Ordering::Acquire) != POSTED {
-            return None;
-        }
-        slot.state.store(TAKEN, Ordering::Relaxed);
+        // An exchange at once: a load first would move the line twice.
+        slot.state.compare_exchange(POSTED, TAKEN, Ordering::Acquire, Ordering::Relaxed).ok()?;
         self.reread(sender)
     }
 
@@ -351,7 +383,7 @@ mod models {
             let other = {
                 let owner = Arc::clone(&owner);
                 loom::thread::spawn(move || {
-                    for (kind, word) in [(MessageKind::Run, 1), (MessageKind::Interval, 2)] {
+                    for (kind, word) in [(MessageKind::Halt, 1), (MessageKind::Interval, 2)] {
                         let message = Message { kind, object: ObjectWords::NULL, words: [word; 2] };
                         let _ = owner.post(CoreId(0), sender, message);
                         while owner.poll(sender).is_none() {
@@ -377,6 +409,41 @@ mod models {
                 loom::thread::yield_now();
             }
             other.join().unwrap();
+        });
+    }
+
+    /// A run is neither lost nor seen half: of a starter and a sender at least one interrupts the owner, and what is
+    /// found beside the bit is whole.
+    #[test]
+    fn a_run_beside_a_message_arrives_whole() {
+        loom::model(|| {
+            let owner = Arc::new(mailbox(1));
+            let starter = {
+                let owner = Arc::clone(&owner);
+                loom::thread::spawn(move || {
+                    assert!(owner.run_place().claim(), "it is idle");
+                    owner.run_place().put(3, [], &[7, 8]);
+                    owner.ring()
+                })
+            };
+            let message = Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [0; 2] };
+            let mine = owner.post(CoreId(0), CoreId(0), message).1;
+            let look = |owner: &Mailbox| {
+                let Taken { senders, run } = owner.take();
+                if run {
+                    let place = owner.run_place();
+                    assert_eq!((place.note(), place.word(0), place.word(1)), (3, 7, 8));
+                    place.begin();
+                }
+                (!senders.is_empty(), run)
+            };
+            let first = look(&owner);
+            let theirs = starter.join().unwrap();
+            let second = look(&owner);
+            assert!(mine || theirs, "nobody interrupts the owner");
+            assert!(theirs || !second.1, "a run that comes after a look interrupts");
+            assert_eq!((first.0 || second.0, first.1 || second.1), (true, true));
+            assert!(!owner.run_place().claim(), "it runs");
         });
     }
 

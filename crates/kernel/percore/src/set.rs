@@ -127,7 +127,19 @@ impl Default for SharedCoreSet {
 impl SharedCoreSet {
     /// Adds `core`; a full fence when that changed the set.
     pub fn insert(&self, core: CoreId) {
-        self.union(CoreSet::only(core));
+        let bit = 1 << (core.index() % 64);
+        if let Some(word) = self.0.get(core.index() / 64)
+            && word.load(Ordering::Relaxed) & bit == 0
+        {
+            word.fetch_or(bit, Ordering::SeqCst);
+        }
+    }
+
+    /// Adds `core`, which is not in it: without a look first, which would move the line once more.
+    pub fn add(&self, core: CoreId) {
+        if let Some(word) = self.0.get(core.index() / 64) {
+            word.fetch_or(1 << (core.index() % 64), Ordering::SeqCst);
+        }
     }
 
     /// Adds all of `other`.
@@ -178,6 +190,8 @@ mod tests {
         let shared = SharedCoreSet::default();
         shared.union(set);
         shared.insert(CoreId(255));
+        shared.insert(CoreId(255));
+        shared.add(CoreId(255));
         assert_eq!(shared.load().iter().count(), 2);
         shared.remove(CoreId(3));
         assert_eq!(shared.load(), CoreSet::only(CoreId(255)));

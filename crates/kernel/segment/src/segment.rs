@@ -375,6 +375,11 @@ impl Segment {
         self.slots.get(platform, number)
     }
 
+    /// Slots from that of 4 KiB page `page` on, of pages inside or cut off, as many as lie side by side.
+    pub(crate) fn slots_from<P: Platform>(&self, platform: &P, page: u64) -> &[PageSlot] {
+        self.slots.from(platform, page / self.size.pages())
+    }
+
     /// For audits, while all other cores stand still: frames of slots, and frames of pages. A page that several
     /// segments have is counted once, by the last of them; [`Segment::recount`] ends that.
     #[must_use]

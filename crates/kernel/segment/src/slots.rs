@@ -56,6 +56,11 @@ impl Slots {
         if page < FEW {
             return self.few.0.get(page as usize);
         }
+        self.leaf(platform, page)?.get((page % LEAF) as usize)
+    }
+
+    #[inline(always)]
+    fn leaf<P: Platform>(&self, platform: &P, page: u64) -> Option<&Leaf> {
         let leaf = if page < LEAF {
             &self.small
         } else if page < MIDDLE {
@@ -64,7 +69,15 @@ impl Slots {
             let middle = self.top.get(platform)?.get((page / MIDDLE) as usize)?;
             middle.get(platform)?.get((page / LEAF % 512) as usize)?
         };
-        leaf.get(platform)?.get((page % LEAF) as usize)
+        leaf.get(platform)
+    }
+
+    /// The slots from page `page` to the end of the first few, or of its leaf; none if that is not there.
+    pub(crate) fn from<P: Platform>(&self, platform: &P, page: u64) -> &[PageSlot] {
+        if page < FEW {
+            return self.few.0.get(page as usize..).unwrap_or(&[]);
+        }
+        self.leaf(platform, page).and_then(|leaf| leaf.get((page % LEAF) as usize..)).unwrap_or(&[])
     }
 
     /// Makes sure that the pages below `npages` have slots.

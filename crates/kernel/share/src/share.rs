@@ -6,7 +6,7 @@ use corey_abi::{Error, Id, Kind, Kinds};
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_mem::{FrameCell, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, LinkCell, Node, Object};
-use corey_kernel_percore::{CoreSet, SharedCoreSet};
+use corey_kernel_percore::{CoreSet, Line, SharedCoreSet};
 use corey_lib_sync::Shared;
 
 /// What a share may still use. Its lock is the share's lock.
@@ -24,13 +24,15 @@ pub struct Quota {
     pub dead: bool,
 }
 
-/// Names objects for the cores that hold it.
+/// Names objects for the cores that hold it. The first line is what look-ups read.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Share {
-    kinds: Kinds,
-    holders: SharedCoreSet,
-    parent: LinkCell,
     table: FrameCell<Node>,
+    kinds: Kinds,
+    parent: LinkCell,
+    /// Written when a core comes or goes.
+    holders: Line<SharedCoreSet>,
     quota: Shared<Quota>,
 }
 
@@ -50,7 +52,7 @@ impl Share {
         cell.store(parent);
         Self {
             kinds,
-            holders: SharedCoreSet::default(),
+            holders: Line::default(),
             parent: cell,
             table: FrameCell::default(),
             quota: Shared::new(
@@ -173,10 +175,8 @@ impl Share {
                 if quota.dead {
                     return Err(Error::NotFound);
                 }
-                if !NEW && table::find(&platform, &self.table, link.id()).is_some() {
-                    return Err(Error::Exists);
-                }
-                match table::place(&platform, &self.table, link.id()) {
+                match table::place::<P, NEW>(&platform, &self.table, link.id()) {
+                    Place::Taken => return Err(Error::Exists),
                     Place::Entry(entry) => {
                         entry.pages.store(pages, Ordering::Relaxed);
                         entry.link.store(link);
@@ -270,7 +270,7 @@ impl Share {
     pub fn hold(handle: Handle<'_, Self>, core: CoreId) -> bool {
         let alive = handle.header().acquire();
         if alive {
-            handle.holders.insert(core);
+            handle.holders.add(core);
         }
         alive
     }
@@ -293,17 +293,23 @@ impl Share {
         // Nothing is added to a dead share, and its nodes stay until it is reclaimed: it is walked while it empties.
         let platform = ctx.local.platform.clone();
         let mut turn = 0;
-        handle.for_each(&platform, &mut |link| {
-            if let Some(header) = handle.remove(ctx, inside, link.id()) {
+        // Trees first: a segment that nothing maps any more is not looked for in page tables.
+        for trees in [true, false] {
+            handle.for_each(&platform, &mut |link| {
+                turn += 1;
+                ctx.serve_every(turn);
+                let tree = link.header(inside).is_some_and(|header| header.kind() == Kind::AddressTree);
+                if trees && !tree {
+                    return true;
+                }
+                let Some(header) = handle.remove(ctx, inside, link.id()) else { return true };
                 header.seen().union(handle.header().seen().load());
                 if header.release() {
                     last(ctx, header);
                 }
-            }
-            turn += 1;
-            ctx.serve_every(turn);
-            true
-        });
+                true
+            });
+        }
         Self::settle(handle, ctx, inside);
     }
 
