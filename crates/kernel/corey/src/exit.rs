@@ -54,7 +54,11 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
             local.attention = true;
             Delivery::Done(0)
         }
-        MessageKind::Run | MessageKind::Stop => Delivery::Later,
+        MessageKind::Stop => {
+            local.audit_pending = true;
+            Delivery::Later
+        }
+        MessageKind::Run => Delivery::Later,
     }
 }
 
@@ -161,7 +165,9 @@ impl<P: Platform> Core<P> {
             self.ctx.local.attention |= !self.ctx.local.deferred.is_empty();
             return;
         }
-        self.ctx.stand_still();
+        if self.ctx.local.audit_pending {
+            self.ctx.stand_still();
+        }
         let senders = core::mem::take(&mut self.ctx.local.deferred);
         if senders.is_empty() {
             return;
@@ -181,6 +187,7 @@ impl<P: Platform> Core<P> {
                     MessageKind::Stop => {
                         // Came since this core last stood still: its turn is the next one.
                         self.ctx.local.deferred.insert(sender);
+                        self.ctx.local.audit_pending = true;
                         self.ctx.local.attention = true;
                         continue;
                     }

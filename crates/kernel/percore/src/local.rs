@@ -93,6 +93,8 @@ pub struct Local<P> {
     pub deferred: CoreSet,
     /// Whether a halt is among them: this core abandons its own waits for pcores.
     pub halt_pending: bool,
+    /// Whether another core's audit is among them.
+    pub audit_pending: bool,
     /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
     pub attention: bool,
     serve: Serve<P>,
@@ -111,6 +113,7 @@ impl<P: Platform> Local<P> {
             running: Running::default(),
             deferred: CoreSet::EMPTY,
             halt_pending: false,
+            audit_pending: false,
             attention: false,
             serve,
         }
