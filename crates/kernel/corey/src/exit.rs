@@ -49,7 +49,10 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
             local.attention = true;
             Delivery::Done(0)
         }
-        MessageKind::Stop => Delivery::Later,
+        MessageKind::Stop => {
+            local.audit_pending = true;
+            Delivery::Later
+        }
     }
 }
 
@@ -181,7 +184,9 @@ impl<P: Platform> Core<P> {
             local.attention = true;
             return;
         }
-        self.ctx.stand_still();
+        if self.ctx.local.audit_pending {
+            self.ctx.stand_still();
+        }
         if core::mem::take(&mut self.ctx.local.run_pending) {
             self.run(inside);
         }
@@ -207,6 +212,7 @@ impl<P: Platform> Core<P> {
                 MessageKind::Stop => {
                     // Came since this core last stood still: its turn is the next one.
                     self.ctx.local.deferred.insert(sender);
+                    self.ctx.local.audit_pending = true;
                     self.ctx.local.attention = true;
                     continue;
                 }

@@ -657,6 +657,7 @@ impl<P: Platform> Ctx<P> {
     /// waits that only another core's kernel exit ends ([`Ctx::relax_long`]): an audit waits for every core, so no core
     /// may wait for one that stands still without standing still itself.
     pub fn stand_still(&mut self) {
+        self.local.audit_pending = false;
         let mailbox = &self.local.own().mailbox;
         for sender in self.local.deferred.iter() {
             if mailbox.reread(sender).is_none_or(|message| message.kind != MessageKind::Stop) {
@@ -677,7 +678,7 @@ impl<P: Platform> Ctx<P> {
     /// One turn of a wait for another core's kernel exit.
     pub fn relax_long(&mut self) {
         self.relax();
-        if !self.local.deferred.is_empty() {
+        if self.local.audit_pending {
             self.stand_still();
         }
     }

@@ -103,6 +103,8 @@ pub struct Local<P> {
     pub run_pending: bool,
     /// Whether a halt is among them: this core abandons its own waits for pcores.
     pub halt_pending: bool,
+    /// Whether another core's audit is among them.
+    pub audit_pending: bool,
     /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
     pub attention: bool,
     serve: Serve<P>,
@@ -124,6 +126,7 @@ impl<P: Platform> Local<P> {
             deferred: CoreSet::EMPTY,
             run_pending: false,
             halt_pending: false,
+            audit_pending: false,
             attention: false,
             serve,
         }
