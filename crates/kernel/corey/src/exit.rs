@@ -135,6 +135,12 @@ impl<P: Platform> Core<P> {
             if self.ctx.local.attention {
                 continue;
             }
+            if self.ctx.waits_for_limbo() {
+                self.ctx.leave(inside);
+                self.ctx.local.relax();
+                inside = self.ctx.enter();
+                continue;
+            }
             if self.waiting.is_some() {
                 let mut entry = Some(inside);
                 let result = self.wait(&mut entry);

@@ -147,6 +147,8 @@ pub struct Ctx<P: Platform> {
     private_since: u64,
     /// Free slots of this core's memory.
     slots: SlotList,
+    /// A limbo that this core filled, and turns that it still waits for it.
+    crowded: Option<(CoreId, usize)>,
 }
 
 /// Free slots that a core keeps to itself at most; the rest go to its slab.
@@ -166,6 +168,7 @@ impl<P: Platform> Ctx<P> {
             private: SlotList::default(),
             private_since: 0,
             slots: SlotList::default(),
+            crowded: None,
         }
     }
 
@@ -527,7 +530,7 @@ impl<P: Platform> Ctx<P> {
     #[inline(never)]
     fn retire_shared(&mut self, header: &'static Header, cores: CoreSet) {
         if let Some(limbo) = self.world.limbos.get(header.home().index()) {
-            limbo.lock(&mut self.local).open(cores).objects.push(header);
+            limbo.lock(&mut self.local).open(cores).bury(header);
         }
         self.drain(header.home());
     }
@@ -579,6 +582,33 @@ impl<P: Platform> Ctx<P> {
 
     /// Reclaims what is ripe in `home`'s limbo.
     pub fn drain(&mut self, home: CoreId) {
+        self.harvest(home);
+        if self.is_crowded(home) {
+            self.crowded = Some((home, LIMBO_TURNS));
+            self.local.attention = true;
+        }
+    }
+
+    /// Whether more waits in `home`'s limbo than all limbos together can hold without running others out of memory.
+    fn is_crowded(&mut self, home: CoreId) -> bool {
+        let share = self.world.memory.frames() / self.world.limbos.len().max(1) as u64;
+        let limbo = self.world.limbos.get(home.index());
+        limbo.is_some_and(|limbo| limbo.lock(&mut self.local).pages() > share / 4)
+    }
+
+    /// Whether this core, at its kernel exit, is to wait outside its epoch for a turn: it has filled a limbo faster than
+    /// that empties. Not for ever: a core that is cut off inside the kernel holds back memory, and nothing else.
+    pub fn waits_for_limbo(&mut self) -> bool {
+        let Some((home, turns)) = self.crowded.take() else { return false };
+        self.harvest(home);
+        let waits = turns > 0 && self.is_crowded(home);
+        if waits {
+            self.crowded = Some((home, turns - 1));
+        }
+        waits
+    }
+
+    fn harvest(&mut self, home: CoreId) {
         let Some(limbo) = self.world.limbos.get(home.index()) else { return };
         let mut ripe = limbo.lock(&mut self.local).harvest(self.world.cores, &self.world.memory);
         while let Some(frame) = ripe.frames.pop(&self.world.memory) {
@@ -593,7 +623,7 @@ impl<P: Platform> Ctx<P> {
     pub fn drain_all(&mut self) {
         self.drain_private();
         for core in 0..self.world.limbos.len() {
-            self.drain(CoreId(core as u16));
+            self.harvest(CoreId(core as u16));
             self.local.serve_mailbox();
         }
     }
