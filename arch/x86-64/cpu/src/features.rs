@@ -73,10 +73,11 @@ impl Features {
     }
 }
 
-/// What to set XCR0 to: x87 and SSE always, AVX if it is there, AVX-512 if that is there whole.
+/// What to set XCR0 to: x87 and SSE always, AVX if it is there, AVX-512 if that is there whole. Nothing where no leaf
+/// says which components there are: then XSAVE stays off.
 fn kept(cpuid: &CpuId<CpuIdReaderNative>) -> u64 {
     let [base, wide] = KEPT;
-    let Some(leaf) = cpuid.get_extended_state_info() else { return base & 0b11 };
+    let Some(leaf) = cpuid.get_extended_state_info() else { return 0 };
     let avx = leaf.xcr0_supports_avx_256();
     let all = leaf.xcr0_supports_avx512_opmask()
         && leaf.xcr0_supports_avx512_zmm_hi256()

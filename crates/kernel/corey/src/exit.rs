@@ -60,15 +60,26 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
 
 /// Ends an object whose last reference went. What needs a loop or the end of a run is left for the exit.
 pub(crate) fn last<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
+    match header.handle::<Segment>() {
+        // As most are: by itself.
+        Some(segment) if !segment.was_waited_on() => atree::end_segment(ctx, inside, segment),
+        _ => last_of_others(ctx, inside, header),
+    }
+}
+
+#[inline(never)]
+fn last_of_others<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
     let done = match header.kind() {
         Kind::Share => false,
-        Kind::Segment | Kind::AddressTree => {
-            if header.handle::<Segment>().is_some_and(|segment| segment.was_waited_on()) {
-                // Whoever waits would not be woken by anybody else.
-                waiting::wake_all(ctx, header.home(), header.link());
+        Kind::Segment => {
+            // Whoever waits would not be woken by anybody else.
+            waiting::wake_all(ctx, header.home(), header.link());
+            if let Some(segment) = header.handle::<Segment>() {
+                atree::end_segment(ctx, inside, segment);
             }
-            atree::end(ctx, inside, header)
+            true
         }
+        Kind::AddressTree => atree::end(ctx, inside, header),
         Kind::Pcore => pcore::end(ctx, inside, header),
         Kind::Device => {
             device::end(ctx, header);

@@ -114,6 +114,7 @@ impl Share {
     /// # Errors
     ///
     /// [`Error::QuotaExceeded`].
+    #[inline(always)]
     pub fn charge<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) -> Result<(), Error> {
         let mut quota = self.quota.lock(&mut ctx.local);
         match (quota.pages.checked_sub(pages), quota.objects.checked_sub(objects)) {
@@ -139,12 +140,32 @@ impl Share {
         (quota.pages, quota.objects)
     }
 
-    /// Names the object of `header`, whose pages and one object were charged.
+    /// Names the object of `link`, whose pages and one object were charged.
     ///
     /// # Errors
     ///
     /// [`Error::Exists`], [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
     pub fn insert<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        self.insert_where::<P, false>(ctx, link, pages)
+    }
+
+    /// As [`Share::insert`], for an object that no share can name yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
+    #[inline(always)]
+    pub fn insert_new<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        self.insert_where::<P, true>(ctx, link, pages)
+    }
+
+    #[inline(always)]
+    fn insert_where<P: Platform, const NEW: bool>(
+        &self,
+        ctx: &mut Ctx<P>,
+        link: Link,
+        pages: u64,
+    ) -> Result<(), Error> {
         let platform = ctx.local.platform.clone();
         loop {
             let missing = {
@@ -152,7 +173,7 @@ impl Share {
                 if quota.dead {
                     return Err(Error::NotFound);
                 }
-                if table::find(&platform, &self.table, link.id()).is_some() {
+                if !NEW && table::find(&platform, &self.table, link.id()).is_some() {
                     return Err(Error::Exists);
                 }
                 match table::place(&platform, &self.table, link.id()) {
@@ -164,14 +185,22 @@ impl Share {
                     Place::Node(cell) => cell,
                 }
             };
-            // No lock is held while taking memory: that may wait.
-            let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
-            table::grow(ctx, missing, frame);
+            self.grow(ctx, missing)?;
         }
+    }
+
+    /// Adds a node to the table. No lock is held while taking memory: that may wait.
+    #[cold]
+    #[inline(never)]
+    fn grow<P: Platform>(&self, ctx: &mut Ctx<P>, missing: &FrameCell<Node>) -> Result<(), Error> {
+        let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
+        table::grow(ctx, missing, frame);
+        Ok(())
     }
 
     /// Removes the entry that names `id`, refunds it, and notes who could have looked the object up. The
     /// object keeps the reference, which the caller releases.
+    #[inline(always)]
     pub fn remove<'k, P: Platform>(
         &self,
         ctx: &mut Ctx<P>,
@@ -183,7 +212,9 @@ impl Share {
         let entry = table::find(&platform, &self.table, id)?;
         let header = entry.link.load().header(inside)?;
         entry.link.store(Link::NULL);
-        quota.pages += entry.pages.swap(0, Ordering::Relaxed);
+        // The swap is the fence between unlinking and reading who holds the share: a core that this misses becomes a
+        // holder (a fence, too) later, and finds the entry empty.
+        quota.pages += entry.pages.swap(0, Ordering::SeqCst);
         quota.objects += 1;
         header.seen().union(self.holders.load());
         Some(header)
