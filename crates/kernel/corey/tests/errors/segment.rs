@@ -84,8 +84,8 @@ refusals! {
         }
         QuotaExceeded {
             its_pages_and_their_slots: alone(|user, first| {
-                let to = share(user, first.boot, 9, 1).unwrap();
-                segment(user, to, 9)
+                let to = share(user, first.boot, 12, 1).unwrap();
+                segment(user, to, 12)
             });
             one_object: alone(|user, first| {
                 let to = share(user, first.boot, 5, 0).unwrap();
@@ -173,7 +173,11 @@ refusals! {
                 },
             ));
             for_slots_of_a_copy_on_write: together(out_of_memory(
-                |user, first| segment(user, first.boot, 9).unwrap(),
+                |user, first| {
+                    let from = source(user, first);
+                    user.sys().segment_set_nbytes(from, 12 * 4096).unwrap();
+                    from
+                },
                 0,
                 |user, first, from| copy(user, from, first.boot, copy_mode::ON_WRITE, Home::Any),
             ));
