@@ -37,6 +37,24 @@ pub(crate) struct Program {
     pub(crate) elf: PathBuf,
 }
 
+/// A package of `images/` that is a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// The kernel.
+    Plain,
+    /// With a layer that looks at every entry, and probes.
+    Probe,
+}
+
+impl Kernel {
+    fn package(self) -> &'static str {
+        match self {
+            Self::Plain => "kernel",
+            Self::Probe => "kernel-probe",
+        }
+    }
+}
+
 /// Everything built, with symbols.
 #[derive(Clone, Debug)]
 pub(crate) struct Images {
@@ -58,7 +76,7 @@ pub(crate) struct Medium {
 /// Builds the kernel and every program.
 pub(crate) fn images(core: Option<Core>) -> Result<Images> {
     let way = toolchain::choose(core)?;
-    let kernel = kernel(way)?;
+    let kernel = kernel(way, Kernel::Plain)?;
     let names = program_names(&paths::root().join("images"))?;
     let programs = names.into_iter().zip(0_u64..).map(|(name, number)| {
         let elf = program(&name, FIRST_IMAGE + number * IMAGE_STEP)?;
@@ -67,13 +85,18 @@ pub(crate) fn images(core: Option<Core>) -> Result<Images> {
     Ok(Images { kernel, programs: programs.collect::<Result<_>>()? })
 }
 
-/// Writes kernel and archive for booting into `target/medium[-slim]`.
+/// The same programs with another kernel.
+pub(crate) fn with_kernel(core: Option<Core>, images: &Images, which: Kernel) -> Result<Images> {
+    Ok(Images { kernel: kernel(toolchain::choose(core)?, which)?, ..images.clone() })
+}
+
+/// Writes kernel and archive for booting into `target/medium[-slim]`; with another kernel than the plain one into
+/// a folder of its own.
 pub(crate) fn medium(images: &Images, size: Size) -> Result<Medium> {
     setup::ensure(&[Need::Objcopy])?;
-    let dir = paths::work(match size {
-        Size::Full => "medium",
-        Size::Slim => "medium-slim",
-    })?;
+    let kernel = images.kernel.file_name().unwrap_or_default().to_string_lossy();
+    let slim = if size == Size::Slim { "-slim" } else { "" };
+    let dir = paths::work(&format!("medium{}{slim}", kernel.trim_start_matches("kernel")))?;
     let kernel = dir.join("corey");
     strip(&images.kernel, &kernel, size)?;
     let mut bytes = Vec::new();
@@ -92,13 +115,18 @@ pub(crate) fn medium(images: &Images, size: Size) -> Result<Medium> {
     Ok(Medium { kernel, archive })
 }
 
-/// Names of the packages in `images/`, the kernel left out, sorted.
+/// Whether a package of `images/` is a kernel.
+pub(crate) fn is_kernel(name: &str) -> bool {
+    name == "kernel" || name.starts_with("kernel-")
+}
+
+/// Names of the packages in `images/`, the kernels left out, sorted.
 pub(crate) fn program_names(images: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(images)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name != "kernel" && entry.path().join("Cargo.toml").is_file() {
+        if !is_kernel(&name) && entry.path().join("Cargo.toml").is_file() {
             names.push(name);
         }
     }
@@ -123,16 +151,17 @@ fn script(name: &str) -> Result<String> {
     Ok(format!("-Clink-arg=-T{}", path.display()))
 }
 
-fn kernel(way: Core) -> Result<PathBuf> {
+fn kernel(way: Core, which: Kernel) -> Result<PathBuf> {
+    let package = which.package();
     let mut cargo = toolchain::kernel_cargo(way, "rustc");
     // Backtraces walk frame pointers.
     let frames = format!("target.{KERNEL_TARGET}.rustflags=[\"-Cforce-frame-pointers=yes\"]");
-    cargo.args(["--release", "-p", "kernel", "--bin", "kernel", "--config", &frames, "--"]);
+    cargo.args(["--release", "-p", package, "--bin", package, "--config", &frames, "--"]);
     cargo.args(["-Crelocation-model=static", &script("kernel/kernel.ld")?]);
     cargo.args(["-Clink-arg=-zmax-page-size=4096", "-Clink-arg=--build-id=none"]);
-    quiet("Building the kernel", cargo.current_dir(paths::root()))?;
+    quiet(&format!("Building {package}"), cargo.current_dir(paths::root()))?;
     let dir = toolchain::kernel_target_dir(way);
-    Ok(dir.join(KERNEL_TARGET).join("release/kernel"))
+    Ok(dir.join(KERNEL_TARGET).join("release").join(package))
 }
 
 fn program(name: &str, base: u64) -> Result<PathBuf> {
@@ -163,7 +192,7 @@ mod tests {
     #[test]
     fn programs_are_found_and_the_kernel_is_not_one() {
         let names = program_names(&paths::root().join("images")).unwrap();
-        assert!(!names.contains(&"kernel".to_owned()));
+        assert!(!names.iter().any(|name| is_kernel(name)));
         assert!(names.is_sorted());
     }
 

@@ -8,6 +8,7 @@ mod gdb;
 mod iso;
 mod layers;
 mod manual;
+mod monitor;
 mod paths;
 mod process;
 mod qemu;

@@ -1,7 +1,9 @@
 //! `cargo xtask test`: groups of cases, each with a count and its minutes.
 
 mod boot;
+mod hard;
 mod host;
+mod panics;
 mod vm;
 
 use std::process::ExitCode;
@@ -37,11 +39,14 @@ enum Group {
     Boot,
     /// Programs inside the machine, one group of tests each.
     Vm,
+    /// What hardens the kernel, each with what shows it missing.
+    Hard,
     /// A short benchmark beside Linux.
     Bench,
 }
 
-const GROUPS: [Group; 6] = [Group::Static, Group::Host, Group::Loom, Group::Boot, Group::Vm, Group::Bench];
+const GROUPS: [Group; 7] =
+    [Group::Static, Group::Host, Group::Loom, Group::Boot, Group::Vm, Group::Hard, Group::Bench];
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,6 +111,7 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
         Group::Loom => host::loom(),
         Group::Boot => boot::cases(prepare(core, built)?, full),
         Group::Vm => vm::cases(prepare(core, built)?, full),
+        Group::Hard => hard::cases(core, prepare(core, built)?),
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));
             let verdict = verdict.map_or_else(|e| Verdict::Failed(e.to_string()), |()| Verdict::Passed);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Result;
+use crate::build::Medium;
 use crate::qemu::{Boot, End, Execution, Machine, Outcome};
 
 use super::{Built, Case, Verdict, show};
@@ -96,14 +97,30 @@ fn execution(cores: u32) -> Execution {
 }
 
 fn one(built: &Built, program: &str, model: &str, cores: u32, execution: Execution) -> Result<Vec<Case>> {
+    boot(&built.medium, program, program, model, cores, execution)
+}
+
+/// Runs a test program; `title` names it in the cases.
+pub(super) fn run(medium: &Medium, title: &str, program: &str, model: &str, cores: u32) -> Result<Vec<Case>> {
+    boot(medium, title, program, model, cores, execution(cores))
+}
+
+fn boot(
+    medium: &Medium,
+    title: &str,
+    program: &str,
+    model: &str,
+    cores: u32,
+    execution: Execution,
+) -> Result<Vec<Case>> {
     let start = Instant::now();
-    let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
+    let (kernel, archive) = (medium.kernel.clone(), medium.archive.clone());
     let boot = Boot::Direct(kernel, Some(archive), format!("init={program}"));
     let mut machine = Machine::new(cores, "512M", boot);
     model.clone_into(&mut machine.cpu);
     machine.execution = execution;
     let outcome = machine.run(Duration::from_secs(180), |_| ())?;
-    let prefix = format!("{program} on {model}, {cores} cores");
+    let prefix = format!("{title} on {model}, {cores} cores");
     let cases = verdicts(&prefix, &outcome);
     let [passed, failed, skipped] = super::count(&cases);
     println!(

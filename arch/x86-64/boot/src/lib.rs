@@ -17,6 +17,7 @@ pub mod acpi;
 #[cfg(not(test))]
 mod entry;
 pub mod facts;
+pub mod meltdown;
 pub mod memory;
 mod multiboot;
 mod pvh;

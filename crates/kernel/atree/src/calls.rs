@@ -58,10 +58,14 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         if !from.va.is_multiple_of(align) {
             return Err(Error::Misaligned);
         }
-        let end =
-            from.va.checked_add(bytes).filter(|end| *end <= tree.kind().span()).ok_or(Error::OutOfRange)?;
-        // Page 0 stays unmapped: a null pointer faults.
-        if tree.kind() == TreeKind::Root && from.va == 0 {
+        // Page 0 stays unmapped: a null pointer faults. The last page too: no instruction ends where the half
+        // ends, so that no processor is asked to return to an address that is none.
+        let (low, high) = match tree.kind() {
+            TreeKind::Root => (1, USER_END - PAGE_SIZE),
+            interior @ TreeKind::Interior(_) => (0, interior.span()),
+        };
+        let end = from.va.checked_add(bytes).filter(|end| *end <= high).ok_or(Error::OutOfRange)?;
+        if from.va < low {
             return Err(Error::OutOfRange);
         }
         Ok(Map { kind, flags, object, share: from.object.share, start: from.va, end, page: from.start_page })
