@@ -115,7 +115,9 @@ fn boot(
 ) -> Result<Vec<Case>> {
     let start = Instant::now();
     let (kernel, archive) = (medium.kernel.clone(), medium.archive.clone());
-    let boot = Boot::Direct(kernel, Some(archive), format!("init={program}"));
+    // Programs may leave out what takes long where every wait is for a thread of this machine.
+    let multi = if execution == Execution::Multi { " multi" } else { "" };
+    let boot = Boot::Direct(kernel, Some(archive), format!("init={program}{multi}"));
     let mut machine = Machine::new(cores, "512M", boot);
     model.clone_into(&mut machine.cpu);
     machine.execution = execution;

@@ -69,11 +69,15 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
     let platform = call.ctx.local.platform.clone();
     let inside = call.inside;
     let (slots, dying, limbo) = call.ctx.census();
-    let (mut owned, mut objects, mut errors) = (slots, 0, 0);
+    let (mut owned, mut objects, mut errors, mut tables) = (slots, 0, 0, 0);
     call.ctx.each_object(inside, &mut |ctx, header| {
         objects += u64::from(header.id() != Id::NULL);
         owned += match header.kind() {
-            Kind::Share => header.handle::<Share>().map_or(0, |s| s.frames(&platform)),
+            Kind::Share => {
+                let frames = header.handle::<Share>().map_or(0, |s| s.frames(&platform));
+                tables += frames;
+                frames
+            }
             Kind::Segment => header.handle::<Segment>().map_or(0, |s| {
                 let (slots, pages) = s.census(&platform, &ctx.world.memory);
                 slots + pages
@@ -91,7 +95,8 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
         }
     });
     let free = system.world.memory.in_stocks(&mut call.ctx.local) + cached;
-    AuditReport { frames: system.world.memory.frames(), owned, free, limbo, objects, dying, errors, slots }
+    let frames = system.world.memory.frames();
+    AuditReport { frames, owned, free, limbo, objects, dying, errors, slots, tables }
 }
 
 /// 1 if the object's reference count is not the number of shares naming it (for a share: and of cores
