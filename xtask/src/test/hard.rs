@@ -89,7 +89,9 @@ pub(super) fn cases(core: Option<Core>, built: &Built) -> Result<Vec<Case>> {
     }
     for program in WATCHED {
         for model in ["EPYC", "Haswell", RICH, BARE] {
-            cases.extend(vm::run(&medium, &format!("watched {program}"), program, model, 4)?);
+            let mut machine = machine(&medium, 4, model, &format!("init={program}"));
+            machine.execution = vm::execution(4);
+            cases.extend(vm::run(&machine, &format!("watched {program} on {model}"))?);
         }
     }
     Ok(cases)

@@ -3,6 +3,7 @@
 mod boot;
 mod hard;
 mod host;
+mod locality;
 mod panics;
 mod vm;
 
