@@ -44,6 +44,8 @@ pub(crate) enum Kernel {
     Plain,
     /// With a layer that looks at every entry, and probes.
     Probe,
+    /// With a guard on every edge.
+    Coverage,
 }
 
 impl Kernel {
@@ -51,6 +53,7 @@ impl Kernel {
         match self {
             Self::Plain => "kernel",
             Self::Probe => "kernel-probe",
+            Self::Coverage => "kernel-coverage",
         }
     }
 }
@@ -151,16 +154,36 @@ fn script(name: &str) -> Result<String> {
     Ok(format!("-Clink-arg=-T{}", path.display()))
 }
 
+/// Guards on every edge, and the table of their addresses.
+const GUARDS: [&str; 4] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=3",
+    "-Cllvm-args=-sanitizer-coverage-trace-pc-guard",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+];
+
 fn kernel(way: Core, which: Kernel) -> Result<PathBuf> {
     let package = which.package();
     let mut cargo = toolchain::kernel_cargo(way, "rustc");
+    let mut dir = toolchain::kernel_target_dir(way);
     // Backtraces walk frame pointers.
-    let frames = format!("target.{KERNEL_TARGET}.rustflags=[\"-Cforce-frame-pointers=yes\"]");
-    cargo.args(["--release", "-p", package, "--bin", package, "--config", &frames, "--"]);
+    let mut flags = vec!["-Cforce-frame-pointers=yes"];
+    if which == Kernel::Coverage {
+        // Linked as a whole, all would be guarded twice.
+        flags.extend(GUARDS);
+        cargo.args(["--config", "profile.release.lto=\"off\""]);
+        if way == Core::Rustup {
+            // Neither build throws away the other's work. Debian's has a folder of its own already.
+            dir = dir.join("coverage");
+            cargo.arg("--target-dir").arg(&dir);
+        }
+    }
+    let flags: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
+    let flags = format!("target.{KERNEL_TARGET}.rustflags=[{}]", flags.join(","));
+    cargo.args(["--release", "-p", package, "--bin", package, "--config", &flags, "--"]);
     cargo.args(["-Crelocation-model=static", &script("kernel/kernel.ld")?]);
     cargo.args(["-Clink-arg=-zmax-page-size=4096", "-Clink-arg=--build-id=none"]);
     quiet(&format!("Building {package}"), cargo.current_dir(paths::root()))?;
-    let dir = toolchain::kernel_target_dir(way);
     Ok(dir.join(KERNEL_TARGET).join("release").join(package))
 }
 

@@ -50,6 +50,7 @@ const LAYERS: &[Layer] = &[
     ("crates/test", &["crates/abi", "crates/lib", "crates/kernel", "crates/test"]),
     ("crates/tools", &["crates/abi", "crates/lib", "crates/tools"]),
     ("images/kernel", &KERNELS),
+    ("images/kernel-coverage", &KERNELS),
     ("images/kernel-probe", &KERNELS),
     ("images", &["crates/abi", "crates/lib", "crates/libos", "crates/apps", "arch/x86-64/user"]),
     ("benches", &["crates/lib", "arch/x86-64/user"]),

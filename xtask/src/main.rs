@@ -4,6 +4,8 @@ mod bench;
 mod build;
 mod checks;
 mod cli;
+mod coverage;
+mod fuzz;
 mod gdb;
 mod iso;
 mod layers;

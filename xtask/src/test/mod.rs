@@ -1,6 +1,7 @@
 //! `cargo xtask test`: groups of cases, each with a count and its minutes.
 
 mod boot;
+mod fuzz;
 mod hard;
 mod host;
 mod locality;
@@ -42,12 +43,14 @@ enum Group {
     Vm,
     /// What hardens the kernel, each with what shows it missing.
     Hard,
+    /// Random calls from four cores, and which code they reach.
+    Fuzz,
     /// A short benchmark beside Linux.
     Bench,
 }
 
-const GROUPS: [Group; 7] =
-    [Group::Static, Group::Host, Group::Loom, Group::Boot, Group::Vm, Group::Hard, Group::Bench];
+const GROUPS: [Group; 8] =
+    [Group::Static, Group::Host, Group::Loom, Group::Boot, Group::Vm, Group::Hard, Group::Fuzz, Group::Bench];
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -112,6 +115,7 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
         Group::Loom => host::loom(),
         Group::Boot => boot::cases(prepare(core, built)?, full),
         Group::Vm => vm::cases(prepare(core, built)?, full),
+        Group::Fuzz => fuzz::cases(core, prepare(core, built)?),
         Group::Hard => hard::cases(core, prepare(core, built)?),
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));

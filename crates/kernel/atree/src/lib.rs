@@ -37,6 +37,7 @@ mod revoke;
 mod run;
 mod slot;
 mod tree;
+mod verify;
 mod walk;
 
 pub use calls::AddressTreeApi;
@@ -47,3 +48,4 @@ pub use revoke::{end, forget, revoke};
 pub use run::{load, reserve, unload, unreserve};
 pub use slot::{Map, MapKind};
 pub use tree::{Grain, Handler, Tree, TreeKind};
+pub use verify::{verify, verify_list};

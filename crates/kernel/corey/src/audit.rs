@@ -1,16 +1,22 @@
-//! The audit: stops all cores and counts every frame.
+//! The audit: stops all cores and counts every frame, reference and mapping.
+//!
+//! Frames: owned + free + limbo = all. References: as many as shares name. Mappings: every entry of every table is the
+//! page that a slot says (so it lies in no freed frame), and every slot is on its segment's list.
 
 use crate::core_kernel::Core;
 use crate::system::System;
 use core::sync::atomic::Ordering;
 use corey_abi::{AuditReport, Error, Id, Kind};
-use corey_kernel_atree::Tree;
+use corey_kernel_atree::{Tree, verify, verify_list};
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Header};
 use corey_kernel_percore::{CoreSet, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::{Call, Share};
 use corey_lib_sync::Relax;
+
+/// A list of mappings longer than this does not end.
+const MOST_MAPPINGS: u64 = 1 << 20;
 
 impl<P: Platform> Core<P> {
     /// Stopped by an audit on another core: serves messages until it is over.
@@ -87,6 +93,12 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
         };
         if header.id() != Id::NULL {
             errors += wrong_references(ctx, inside, header);
+            if let Some(tree) = header.handle::<Tree>() {
+                errors += verify(&mut ctx.local, inside, tree);
+            }
+            if let Some(segment) = header.handle::<Segment>() {
+                errors += verify_list(&mut ctx.local, inside, segment, MOST_MAPPINGS);
+            }
         }
     });
     call.ctx.each_object(inside, &mut |ctx, header| {
