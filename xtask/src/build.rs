@@ -93,13 +93,24 @@ pub(crate) fn with_kernel(core: Option<Core>, images: &Images, which: Kernel) ->
     Ok(Images { kernel: kernel(toolchain::choose(core)?, which)?, ..images.clone() })
 }
 
+/// A kernel from the sources in `root`, a copy of this repository; built in `target`, a folder of its own.
+pub(crate) fn kernel_of(core: Option<Core>, root: &Path, target: &Path, which: Kernel) -> Result<PathBuf> {
+    let way = toolchain::choose(core)?;
+    kernel_in(way, which, root, Some(target))
+}
+
 /// Writes kernel and archive for booting into `target/medium[-slim]`; with another kernel than the plain one into
 /// a folder of its own.
 pub(crate) fn medium(images: &Images, size: Size) -> Result<Medium> {
-    setup::ensure(&[Need::Objcopy])?;
     let kernel = images.kernel.file_name().unwrap_or_default().to_string_lossy();
     let slim = if size == Size::Slim { "-slim" } else { "" };
-    let dir = paths::work(&format!("medium{}{slim}", kernel.trim_start_matches("kernel")))?;
+    medium_in(images, size, &format!("medium{}{slim}", kernel.trim_start_matches("kernel")))
+}
+
+/// As [`medium`], in this folder of the build folder.
+pub(crate) fn medium_in(images: &Images, size: Size, folder: &str) -> Result<Medium> {
+    setup::ensure(&[Need::Objcopy])?;
+    let dir = paths::work(folder)?;
     let kernel = dir.join("corey");
     strip(&images.kernel, &kernel, size)?;
     let mut bytes = Vec::new();
@@ -163,27 +174,29 @@ const GUARDS: [&str; 4] = [
 ];
 
 fn kernel(way: Core, which: Kernel) -> Result<PathBuf> {
+    // What is built with guards lies apart: neither build throws away the other's work.
+    let apart = toolchain::kernel_target_dir(way).join("coverage");
+    kernel_in(way, which, &paths::root(), (which == Kernel::Coverage).then_some(&*apart))
+}
+
+fn kernel_in(way: Core, which: Kernel, root: &Path, target: Option<&Path>) -> Result<PathBuf> {
     let package = which.package();
-    let mut cargo = toolchain::kernel_cargo(way, "rustc");
-    let mut dir = toolchain::kernel_target_dir(way);
+    let mut cargo = toolchain::kernel_cargo(way, "rustc", target);
+    let dir = target.map_or_else(|| toolchain::kernel_target_dir(way), Path::to_path_buf);
     // Backtraces walk frame pointers.
     let mut flags = vec!["-Cforce-frame-pointers=yes"];
     if which == Kernel::Coverage {
-        // Linked as a whole, all would be guarded twice.
         flags.extend(GUARDS);
-        cargo.args(["--config", "profile.release.lto=\"off\""]);
-        if way == Core::Rustup {
-            // Neither build throws away the other's work. Debian's has a folder of its own already.
-            dir = dir.join("coverage");
-            cargo.arg("--target-dir").arg(&dir);
-        }
+        // Linked as a whole, all would be guarded twice; and few blocks are copied at this level.
+        cargo.args(["--config", "profile.release.lto=\"off\"", "--config", "profile.release.opt-level=1"]);
     }
     let flags: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
     let flags = format!("target.{KERNEL_TARGET}.rustflags=[{}]", flags.join(","));
     cargo.args(["--release", "-p", package, "--bin", package, "--config", &flags, "--"]);
-    cargo.args(["-Crelocation-model=static", &script("kernel/kernel.ld")?]);
+    let script = root.join("images/kernel/kernel.ld");
+    cargo.args(["-Crelocation-model=static", &format!("-Clink-arg=-T{}", script.display())]);
     cargo.args(["-Clink-arg=-zmax-page-size=4096", "-Clink-arg=--build-id=none"]);
-    quiet(&format!("Building {package}"), cargo.current_dir(paths::root()))?;
+    quiet(&format!("Building {package}"), cargo.current_dir(root))?;
     Ok(dir.join(KERNEL_TARGET).join("release").join(package))
 }
 

@@ -185,8 +185,8 @@ impl Run<'_> {
         let broken = records().find(|record| record["record"] == "fuzz" && record["failed"] != "");
         let good = outcome.end == End::PoweredOff && report.calls >= self.calls;
         if broken.is_some() || !good {
-            let seeds = records().filter(|record| record["record"] == "fuzz");
-            let last = seeds.last().map_or(self.seed, |record| number(&record, "seed"));
+            let mut last = self.seed;
+            records().filter(|r| r["record"] == "fuzz").for_each(|record| last = number(&record, "seed"));
             let which = broken.as_ref().map_or_else(
                 || format!("after the sequence with seed {last}"),
                 |record| format!("the sequence with seed {}: {}", number(record, "seed"), record["failed"]),

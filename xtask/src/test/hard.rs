@@ -12,9 +12,9 @@ use crate::{Result, paths};
 use super::{Built, Case, Verdict, panics, show, vm};
 
 /// A processor without the optional protections.
-const BARE: &str = "max,-erms,-fsrm,-smep,-smap,-umip";
+pub(super) const BARE: &str = "max,-erms,-fsrm,-smep,-smap,-umip";
 /// QEMU's richest.
-const RICH: &str = "max,-erms,-fsrm";
+pub(super) const RICH: &str = "max,-erms,-fsrm";
 
 /// Models, and which of SMEP, SMAP and UMIP they have.
 const PROTECTIONS: &[(&str, [bool; 3])] = &[
@@ -89,15 +89,14 @@ pub(super) fn cases(core: Option<Core>, built: &Built) -> Result<Vec<Case>> {
     }
     for program in WATCHED {
         for model in ["EPYC", "Haswell", RICH, BARE] {
-            let mut machine = machine(&medium, 4, model, &format!("init={program}"));
-            machine.execution = vm::execution(4);
+            let machine = vm::machine(&medium, program, model, 4);
             cases.extend(vm::run(&machine, &format!("watched {program} on {model}"))?);
         }
     }
     Ok(cases)
 }
 
-fn timed(name: &str, run: impl FnOnce() -> Result<()>) -> Case {
+pub(super) fn timed(name: &str, run: impl FnOnce() -> Result<()>) -> Case {
     let start = Instant::now();
     let verdict = run().map_or_else(|e| Verdict::Failed(e.to_string()), |()| Verdict::Passed);
     let case = (name.to_owned(), verdict);
@@ -203,6 +202,13 @@ fn meltdown(built: &Built, model: &str, prone: bool) -> Result<()> {
         return Ok(());
     }
     Err(format!("named: {named}, ended as {:?}\n{}", outcome.end, outcome.tail()).into())
+}
+
+/// Whether nothing stops a probe.
+pub(super) fn probe_is_allowed(medium: &Medium, name: &str) -> Result<bool> {
+    let outcome = machine(medium, 2, RICH, &format!("probe={name} core=1 init=test-fault"))
+        .run(Duration::from_secs(60), |_| ())?;
+    Ok(outcome.end == End::Status(1) && outcome.lines.iter().any(|line| line.contains(": allowed")))
 }
 
 fn probe(medium: &Medium, words: &str, on: u32, model: &str, wanted: Expected) -> Result<()> {

@@ -5,6 +5,7 @@ mod fuzz;
 mod hard;
 mod host;
 mod locality;
+mod mutants;
 mod panics;
 mod vm;
 
@@ -116,7 +117,14 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
         Group::Boot => boot::cases(prepare(core, built)?, full),
         Group::Vm => vm::cases(prepare(core, built)?, full),
         Group::Fuzz => fuzz::cases(core, prepare(core, built)?),
-        Group::Hard => hard::cases(core, prepare(core, built)?),
+        Group::Hard => {
+            let built = prepare(core, built)?;
+            let mut cases = hard::cases(core, built)?;
+            if full {
+                cases.extend(mutants::cases(core, built)?);
+            }
+            Ok(cases)
+        }
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));
             let verdict = verdict.map_or_else(|e| Verdict::Failed(e.to_string()), |()| Verdict::Passed);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Result;
+use crate::build::Medium;
 use crate::qemu::{Boot, End, Execution, Machine, Outcome};
 
 use super::{Built, Case, Verdict, locality, show};
@@ -116,6 +117,21 @@ fn one(built: &Built, program: &str, model: &str, cores: u32, execution: Executi
     model.clone_into(&mut machine.cpu);
     machine.execution = execution;
     run(&machine, &format!("{program} on {model}, {cores} cores"))
+}
+
+/// A machine that runs a test program from `medium`.
+pub(super) fn machine(medium: &Medium, program: &str, model: &str, cores: u32) -> Machine {
+    let (kernel, archive) = (medium.kernel.clone(), medium.archive.clone());
+    let boot = Boot::Direct(kernel, Some(archive), format!("init={program}"));
+    let mut machine = Machine::new(cores, "512M", boot);
+    model.clone_into(&mut machine.cpu);
+    machine.execution = execution(cores);
+    machine
+}
+
+/// The tests of one boot, nothing shown.
+pub(super) fn quietly(machine: &Machine) -> Result<Vec<Case>> {
+    Ok(verdicts("", &machine.run(Duration::from_secs(90), |_| ())?))
 }
 
 /// Runs a test program; `prefix` names its tests.
