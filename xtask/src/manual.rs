@@ -59,8 +59,8 @@ fn text() -> String {
         line(format_args!("| {} | `{error:?}` | {} |", *error as u64, meaning.trim()));
     }
     line(format_args!(
-        "\nErrors every call may return are not repeated below: `BadArgument`, `NotFound`, \
-         `WrongKind`, `BadAddress`."
+        "\nBelow, each call names every error it can answer; where it gives no reason, the meaning above is \
+         the reason."
     ));
     for row in &rows {
         line(format_args!("\n# {}\n", row.name));

@@ -61,6 +61,8 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     /// Whether firmware and kernel find ACPI tables.
     pub(crate) acpi: bool,
+    /// Tables beside QEMU's own: a name, and the file of what follows the header.
+    pub(crate) tables: Vec<(&'static str, PathBuf)>,
     /// What it boots.
     pub(crate) boot: Boot,
     /// How it executes.
@@ -124,6 +126,7 @@ impl Machine {
             distances: Vec::new(),
             cpu: "max,-erms,-fsrm".to_owned(),
             acpi: true,
+            tables: Vec::new(),
             boot,
             execution: Execution::Multi,
             plugin: None,
@@ -161,6 +164,9 @@ impl Machine {
             qemu.args(["-numa", &format!("dist,src={from},dst={to},val={distance}")]);
         }
         let comma = if self.shape.is_empty() { "" } else { "," };
+        for (name, file) in &self.tables {
+            qemu.args(["-acpitable", &format!("sig={name},rev=3,data={}", file.display())]);
+        }
         qemu.args(["-cpu", &self.cpu, "-smp", &format!("{}{comma}{}", self.cores, self.shape)]);
         qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);

@@ -67,6 +67,11 @@ fn mappings(suite: &mut Suite, process: &mut Process) {
             mapping(object, (1 << 47) - PAGE_BYTES, 2, MapFlags::WRITE),
             Error::OutOfRange,
         ),
+        (
+            "the last page of the user half",
+            mapping(object, (1 << 47) - PAGE_BYTES, 1, MapFlags::EXECUTE),
+            Error::OutOfRange,
+        ),
         ("an address that wraps", mapping(object, u64::MAX - 0xfff, 2, MapFlags::WRITE), Error::OutOfRange),
         ("page 0", mapping(object, 0, 1, MapFlags::WRITE), Error::OutOfRange),
         (

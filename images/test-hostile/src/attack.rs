@@ -1,7 +1,9 @@
 //! Random calls with random words on every core at once; then the books must balance.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::{Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls, number};
+use corey_abi::{
+    Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls, SyscallInfo, number,
+};
 use corey_libos_rt::sys::{address, raw, segment, sys};
 use corey_libos_rt::vm::{Ended, interior};
 use corey_libos_rt::{Process, halt};
@@ -10,6 +12,16 @@ use corey_libos_test::{Fixture, Suite};
 /// Words worth trying: identifiers of real objects and addresses, filled by the test.
 static WORDS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
 const ROUNDS: u64 = 1500;
+/// The last answer that the call's page does not name: call and error code.
+static UNNAMED: AtomicU64 = AtomicU64::new(0);
+
+/// Whether a call's page names an error.
+pub(crate) fn is_named(call: u64, error: Error) -> bool {
+    match SyscallInfo::of(call) {
+        Some(row) => row.errors().any(|named| named == error),
+        None => error == Error::BadSyscall,
+    }
+}
 
 struct Random(u64);
 
@@ -61,7 +73,11 @@ fn attack(random: &mut Random, rounds: u64, spared: Option<Id>) {
         if spared.is_some_and(|boot| boot.0 == args[0]) {
             args[0] = WORDS[0].load(Ordering::Relaxed);
         }
-        let _ = core::hint::black_box(raw(call, args));
+        if let Err(error) = core::hint::black_box(raw(call, args))
+            && !is_named(call, error)
+        {
+            UNNAMED.store(call << 8 | error as u64, Ordering::Relaxed);
+        }
     }
 }
 
@@ -126,6 +142,8 @@ pub(crate) fn together(suite: &mut Suite, process: &mut Process, fixture: &Fixtu
         ended == others,
         format_args!("{ended} of {others}, {ROUNDS} calls each"),
     );
+    let unnamed = UNNAMED.load(Ordering::Relaxed);
+    suite.check("every error is one that the manual names", unnamed == 0, format_args!("{unnamed:#x}"));
     suite.audit("the books balance after the attack");
     let _ = sys().share_delobj(ObjRef { share: process.boot, object: prey });
     let _ = sys().self_drop(prey);

@@ -1,6 +1,7 @@
 //! The matrix: each call of the table, each of its arguments' words, each bad value. A new row of the table gets its
 //! cells by itself.
 
+use crate::attack::is_named;
 use crate::harmless::{HARMLESS, LEFT_OUT, REFUSED, has};
 use crate::values::{self, words};
 use crate::world::{Ground, World};
@@ -72,6 +73,9 @@ impl<'a> Row<'a> {
     /// Makes the call; whatever it did is undone. The records in the buffer are as the caller left them.
     pub(crate) fn call(&mut self, args: [Word; 6]) -> Result<[Word; 2], Error> {
         let result = raw(self.call.number, args);
+        if result.is_err_and(|error| !is_named(self.call.number, error)) {
+            self.wrong.get_or_insert((("", ""), "an error", "that the manual does not name"));
+        }
         if result.is_ok() {
             if self.call.name == "pcore_run" && !self.world.settle() {
                 self.wrong = Some((("context", ""), "a run", "never ended"));

@@ -90,7 +90,7 @@ pub(super) fn cases(core: Option<Core>, built: &Built) -> Result<Vec<Case>> {
     for program in WATCHED {
         for model in ["EPYC", "Haswell", RICH, BARE] {
             let machine = vm::machine(&medium, program, model, 4);
-            cases.extend(vm::run(&machine, &format!("watched {program} on {model}"))?);
+            cases.extend(vm::run(&machine, &format!("watched {program} on {model}"), &[])?);
         }
     }
     Ok(cases)

@@ -51,8 +51,14 @@ const MUTANTS: &[Mutant] = &[
     ("a local table at address 0", TABLES, "\"lldt {scratch:x}\",", "", Program("test-fault", "Haswell")),
     ("a local table, on a bare processor", TABLES, "\"lldt {scratch:x}\",", "", Program("test-fault", BARE)),
     ("no check before sysret", ENTRY, "\"jnz 2f\",", "", Sysret),
-    ("the FPU as it was", ENTRY, "\"fxrstor [rip", "\"lea r15, [rip", Program("test-fresh", "EPYC")),
-    ("segments as they were", ENTRY, "\"mov ds, eax\", \"mov es, eax\", ", "", Program("test-fresh", "EPYC")),
+    (
+        "vector registers as they were",
+        ENTRY,
+        "\"xrstor64 [rip",
+        "\"lea rax, [rip",
+        Program("test-fresh", "EPYC"),
+    ),
+    ("segments as they were", ENTRY, "\"mov ds, eax\",", "", Program("test-fresh", "EPYC")),
     (
         "a register of the kernel's after a call",
         ENTRY,

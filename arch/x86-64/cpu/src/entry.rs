@@ -6,6 +6,7 @@
 //! ```
 
 use crate::copy::step_over;
+use crate::features::{FEATURES, Features};
 use crate::tables::{USER_CODE, USER_DATA, Vectors};
 use core::arch::naked_asm;
 use corey_arch_x86_64_asm::read_cr2;
@@ -215,17 +216,19 @@ pub(crate) fn stub_addresses<E: Entries, const SMAP: bool>() -> impl Fn(u8) -> u
     |vector| table!(vector; 0 1 3 4 5 6 7 9 10 11 12 13 15 16 17 19 20 21 22 23 24 25 26 27 28 29 30 31 0xf0 0xf1)
 }
 
-/// A clean FPU state (Intel SDM vol. 1 §10.5.1): all exceptions masked, all registers zero.
-#[repr(C, align(16))]
-struct CleanFpu([u32; 128]);
-static CLEAN_FPU: CleanFpu = {
-    let mut words = [0; 128];
+/// The initial user state (Intel SDM vol. 1 §13.6): what FXRSTOR takes whole, and XRSTOR with no component marked as
+/// present: it then puts every component of XCR0 into its initial state, and takes MXCSR from here.
+#[repr(C, align(64))]
+struct CleanState([u32; 144]);
+static CLEAN: CleanState = {
+    let mut words = [0; 144];
     words[0] = 0x037f;
     words[6] = 0x1f80;
-    CleanFpu(words)
+    CleanState(words)
 };
 
-/// Starts `context` afresh: a clean FPU, all registers zero but the arguments, interrupts on.
+/// Starts `context` afresh: every component of user state as at power-on, all registers zero but the arguments, FS and
+/// GS with their bases too, interrupts on. So nothing is left of what ran here before.
 ///
 /// # Safety
 ///
@@ -234,7 +237,17 @@ static CLEAN_FPU: CleanFpu = {
 #[unsafe(naked)]
 pub unsafe extern "C" fn enter_user(context: &UserContext) -> ! {
     naked_asm!(
-        "fxrstor [rip + {fpu}]",
+        // FXRSTOR leaves the last instruction's addresses on some processors; this does not.
+        "fninit",
+        "mov rax, [rip + {features} + {xcr0}]",
+        "test eax, eax",
+        "jz 2f",
+        "xor edx, edx",
+        "xrstor64 [rip + {clean}]",
+        "jmp 3f",
+        "2:",
+        "fxrstor64 [rip + {clean}]",
+        "3:",
         "mov rax, rdi",
         "push {ss}",
         "push qword ptr [rax + 8]",
@@ -251,11 +264,23 @@ pub unsafe extern "C" fn enter_user(context: &UserContext) -> ! {
         "xor r10d, r10d", "xor r11d, r11d", "xor r12d, r12d",
         "xor r13d, r13d", "xor r14d, r14d", "xor r15d, r15d",
         // What ran here before could have loaded these: its last words to a stranger.
-        "mov ds, eax", "mov es, eax", "mov fs, eax",
+        "mov ds, eax",
+        "mov es, eax",
+        "mov fs, eax",
         "swapgs",
+        // GS is the user's from here on. A null selector clears the base on some processors only; bases other than 0
+        // there are only where user code can write them.
         "mov gs, eax",
+        "cmp byte ptr [rip + {features} + {fsgsbase}], 0",
+        "je 4f",
+        "wrfsbase rax",
+        "wrgsbase rax",
+        "4:",
         "iretq",
-        fpu = sym CLEAN_FPU,
+        clean = sym CLEAN,
+        features = sym FEATURES,
+        xcr0 = const core::mem::offset_of!(Features, xcr0),
+        fsgsbase = const core::mem::offset_of!(Features, fsgsbase),
         ss = const USER_DATA,
         cs = const USER_CODE,
     );

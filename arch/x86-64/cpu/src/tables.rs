@@ -5,7 +5,7 @@ use crate::entry::{Entries, stub_addresses};
 use crate::features::features;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
-use corey_arch_x86_64_asm::{msr, read_cr0, read_cr4, read_msr, write_cr0, write_cr4, write_msr};
+use corey_arch_x86_64_asm::{msr, read_cr0, read_cr4, read_msr, write_cr0, write_cr4, write_msr, write_xcr0};
 
 /// Kernel code.
 pub(crate) const KERNEL_CODE: u16 = 0x08;
@@ -181,11 +181,12 @@ pub fn enable_extensions() {
     unsafe { write_msr(msr::IA32_EFER, value | 1 | 1 << 11) };
 }
 
-/// CR0: protected, FPU native, write-protect. CR4: what there is.
+/// CR0: protected, FPU native, write-protect. CR4: what there is. XCR0: the user state that is kept.
 fn set_control_registers() {
     let found = features();
     let on = |flag: &core::sync::atomic::AtomicBool, bit: u32| u64::from(flag.load(Ordering::Relaxed)) << bit;
-    // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT.
+    let xcr0 = found.xcr0.load(Ordering::Relaxed);
+    // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT; OSXSAVE. Not PKE, PCE, TSD: no keys, no counters, the time-stamp counter.
     let cr4 = 1 << 5
         | 1 << 6
         | 1 << 7
@@ -193,9 +194,15 @@ fn set_control_registers() {
         | 1 << 10
         | on(&found.smep, 20)
         | on(&found.smap, 21)
-        | on(&found.umip, 11);
+        | on(&found.umip, 11)
+        | on(&found.fsgsbase, 16)
+        | u64::from(xcr0 != 0) << 18;
     // SAFETY: paging stays as it is; what is turned on was found to be there.
     unsafe { write_cr4(cr4) };
+    if xcr0 != 0 {
+        // SAFETY: OSXSAVE was just set, and the processor has what was found.
+        unsafe { write_xcr0(xcr0) };
+    }
     // PE, MP, ET, NE, WP, PG.
     // SAFETY: paging stays on; write-protect binds the kernel to what it mapped.
     unsafe { write_cr0(0x8001_0033) };

@@ -4,7 +4,7 @@ use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Error, Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Platform};
-use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
+use corey_kernel_mem::{FrameCell, FrameList, Gone, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::SharedCoreSet;
 use corey_lib_sync::{Relax, Shared};
@@ -67,12 +67,10 @@ impl TreeKind {
     }
 }
 
-/// What changes of slots exclude each other by.
+/// What changes of an interior tree's slots exclude each other by, and of any tree's handler. Who may write a
+/// root's slots, its `runner` says.
 #[derive(Debug, Default)]
-pub(crate) struct Edit {
-    /// The slot that another core than the runner is about to change, and the range it takes.
-    pub(crate) pending: Option<(usize, u64, u64)>,
-}
+pub(crate) struct Edit;
 
 /// Where faults and ticks go that nobody else resolves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,6 +104,8 @@ pub struct Tree {
     slots: [FrameCell<Records>; FRAMES],
     /// The tree's end has begun: no new mappings. Set before `attached` is read for the last time.
     pub(crate) dead: AtomicBool,
+    /// A root's slot that was mapped last, with the level of its tables above bit 16, and its range.
+    last: [AtomicU64; 3],
     /// Handler, stack, masked word; and a version, odd while they change.
     handler: [AtomicU64; 4],
     pub(crate) edit: Shared<Edit>,
@@ -177,6 +177,35 @@ pub(crate) fn take_tables<P: Platform>(
     count
 }
 
+/// Takes away the empty leaf tables that mappings of the past left where 2 MiB pages are about to be mapped: an entry
+/// is a table or a page. Says how many. The slot that takes the range is `Changing`: nobody fills them.
+pub(crate) fn take_leaf_tables<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, start: u64, end: u64) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let mut taken = FrameList::new();
+    for at in (start..end).step_by(crate::walk::LEAF_SPAN as usize) {
+        if let Some((table, index)) = crate::walk::large_entry(&platform, tree, at)
+            && table.child(&platform, index).is_some()
+            && let Some(frame) = table.take_child::<P>(index)
+        {
+            taken.push(&ctx.world.memory, frame);
+        }
+        ctx.serve_every(at / crate::walk::LEAF_SPAN);
+    }
+    let count = taken.len();
+    if count > 0 {
+        let mut users = tree.attached.load();
+        if let Some(runner) = tree.runner() {
+            users.insert(runner);
+        }
+        crate::revoke::forget_all(ctx, users);
+        // Who found a table before may still lock it, to see that nothing is mapped there any more.
+        while let Some(frame) = taken.pop(&ctx.world.memory) {
+            ctx.give_up(Gone::Own(frame), ctx.core(), users);
+        }
+    }
+    count
+}
+
 impl Tree {
     /// A tree without mappings over the zeroed frame `table`.
     ///
@@ -193,8 +222,9 @@ impl Tree {
             table: FrameCell::default(),
             slots: [const { FrameCell::new() }; FRAMES],
             dead: AtomicBool::new(false),
+            last: [const { AtomicU64::new(0) }; 3],
             handler: Default::default(),
-            edit: Shared::new(home.0, "tree", Edit::default()),
+            edit: Shared::new(home.0, "tree", Edit),
         };
         tree.table.publish(table).expect("a new cell is empty");
         if kind == TreeKind::Root {
@@ -227,16 +257,15 @@ impl Tree {
         Some(Slot(records.0.get(index % RECORDS)?))
     }
 
-    /// Slot `index`, made if need be from the calling core's memory. Says whether a frame was made.
-    pub(crate) fn make_slot<P: Platform>(&self, ctx: &mut Ctx<P>, index: usize) -> Result<(), Error> {
-        let cell = self.slots.get(index / RECORDS).ok_or(Error::Full)?;
-        if cell.frame().is_none() {
-            let frame = ctx.alloc_zeroed(Source::Nearest)?;
-            if let Err(frame) = cell.publish(frame) {
-                ctx.free(frame.into_owned());
-            }
+    /// Slot `index`, made if need be of one of `frames`, which are the calling core's memory.
+    pub(crate) fn make_slot<P: Platform>(&self, ctx: &Ctx<P>, index: usize, frames: &mut FrameList) {
+        if let Some(cell) = self.slots.get(index / RECORDS)
+            && cell.frame().is_none()
+            && let Some(frame) = frames.pop(&ctx.world.memory)
+            && let Err(frame) = cell.publish(frame.zero(&ctx.local.platform))
+        {
+            frames.push(&ctx.world.memory, frame.into_owned());
         }
-        Ok(())
     }
 
     /// Whether slot `index` needs a new frame.
@@ -253,18 +282,71 @@ impl Tree {
         (0..used).filter_map(move |i| Some((i, self.slot(platform, i)?)))
     }
 
-    /// Whether a slot other than `index` has part of `start .. end`. Under the `Edit` lock.
+    /// Counts slot `index` among those that may be in use. By whoever may write slots now.
+    #[inline(always)]
+    pub(crate) fn use_slot(&self, index: usize) {
+        if self.used.load(Ordering::Relaxed) <= index as u64 {
+            self.used.fetch_max(index as u64 + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether slot `index` of this root had all of `start .. end` last, with tables down to `level`, and no slot has
+    /// taken a range since. Then no other slot has part of it, and the tables are there. By whoever may write slots now.
+    #[inline(always)]
+    pub(crate) fn had(&self, index: usize, level: u32, start: u64, end: u64) -> bool {
+        let [slot, first, last] = self.last.each_ref().map(|word| word.load(Ordering::Relaxed));
+        slot == Self::last_of(index, level) && first <= start && end <= last
+    }
+
+    #[inline(always)]
+    fn last_of(index: usize, level: u32) -> u64 {
+        index as u64 | u64::from(level) << 16
+    }
+
+    /// Notes for [`Tree::had`] that slot `index` of this root has `start .. end`. Of an interior tree nothing is noted: it
+    /// would be a line that every core writes.
+    #[inline(always)]
+    pub(crate) fn note_last(&self, index: usize, level: u32, start: u64, end: u64) {
+        for (word, value) in self.last.iter().zip([Self::last_of(index, level), start, end]) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Another slot of this root takes a range.
+    #[inline(always)]
+    pub(crate) fn forget_last(&self) {
+        self.note_last(0, 0, 0, 0);
+    }
+
+    /// Whether slot `index` can take `start .. end` as far as one sees who may not write slots: what changes now is passed
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`].
+    pub(crate) fn seems_free<P: Platform>(
+        &self,
+        platform: &P,
+        index: usize,
+        start: u64,
+        end: u64,
+    ) -> Result<(), Error> {
+        let clash = self.each(platform).any(|(at, slot)| {
+            let has = |(map, _): (crate::Map, u64)| start < map.end && map.start < end;
+            at != index && slot.read().is_some_and(has)
+        });
+        if clash { Err(Error::Busy) } else { Ok(()) }
+    }
+
+    /// Whether a slot other than `index` has part of `start .. end`. By whoever may write slots now.
+    #[inline(never)]
     pub(crate) fn clashes<P: Platform>(&self, platform: &P, index: usize, start: u64, end: u64) -> bool {
         let used = self.used.load(Ordering::Acquire) as usize;
         self.slots.iter().take(used.div_ceil(RECORDS)).enumerate().any(|(frame, cell)| {
-            let Some(records) = cell.get(platform) else { return false };
             let first = frame * RECORDS;
-            records
-                .0
-                .iter()
-                .take(used - first)
-                .enumerate()
-                .any(|(at, record)| Slot(record).overlaps(start, end) && first + at != index)
+            let records = cell.get(platform).map_or(&[] as &[_], |records| &records.0);
+            let mut records = records.iter().take(used - first).enumerate();
+            records.any(|(at, record)| Slot(record).overlaps(start, end) && first + at != index)
         })
     }
 

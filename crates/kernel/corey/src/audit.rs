@@ -3,7 +3,6 @@
 //! Frames: owned + free + limbo = all. References: as many as shares name. Mappings: every entry of every table is the
 //! page that a slot says (so it lies in no freed frame), and every slot is on its segment's list.
 
-use crate::core_kernel::Core;
 use crate::system::System;
 use core::sync::atomic::Ordering;
 use corey_abi::{AuditReport, Error, Id, Kind};
@@ -18,27 +17,16 @@ use corey_lib_sync::Relax;
 /// A list of mappings longer than this does not end.
 const MOST_MAPPINGS: u64 = 1 << 20;
 
-impl<P: Platform> Core<P> {
-    /// Stopped by an audit on another core: serves messages until it is over.
-    ///
-    /// `audit` is its number, read before this core answered: the next one asks this core again.
-    pub(crate) fn wait_for_audit(&mut self, audit: u64) {
-        while self.system.audits.load(Ordering::Acquire) == audit {
-            self.ctx.relax();
-        }
-    }
-}
-
 /// Stops all cores, counts, lets them go.
 pub(crate) fn audit<P: Platform>(
     system: &'static System<P>,
     call: &mut Call<'_, P>,
 ) -> Result<AuditReport, Error> {
     let own = call.ctx.core();
-    let before = system.audits.load(Ordering::Acquire);
+    let audits = &system.world.audits;
+    let before = audits.load(Ordering::Acquire);
     let begun = before + 1;
-    if before & 1 == 1
-        || system.audits.compare_exchange(before, begun, Ordering::AcqRel, Ordering::Relaxed).is_err()
+    if before & 1 == 1 || audits.compare_exchange(before, begun, Ordering::AcqRel, Ordering::Relaxed).is_err()
     {
         return Err(Error::Busy);
     }
@@ -67,7 +55,7 @@ pub(crate) fn audit<P: Platform>(
         cached += frames;
     }
     let report = count(system, call, cached);
-    system.audits.store(begun + 1, Ordering::Release);
+    audits.store(begun + 1, Ordering::Release);
     Ok(report)
 }
 
@@ -78,21 +66,27 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
     let (mut owned, mut objects, mut errors, mut tables) = (slots, 0, 0, 0);
     call.ctx.each_object(inside, &mut |ctx, header| {
         objects += u64::from(header.id() != Id::NULL);
-        owned += match header.kind() {
+        // What it owns, and what that costs the shares naming it.
+        let (frames, price) = match header.kind() {
             Kind::Share => {
                 let frames = header.handle::<Share>().map_or(0, |s| s.frames(&platform));
                 tables += frames;
-                frames
+                (frames, 0)
             }
-            Kind::Segment => header.handle::<Segment>().map_or(0, |s| {
+            Kind::Segment => header.handle::<Segment>().map_or((0, 0), |s| {
                 let (slots, pages) = s.census(&platform, &ctx.world.memory);
-                slots + pages
+                (slots + pages, slots + s.npages())
             }),
-            Kind::AddressTree => header.handle::<Tree>().map_or(0, |t| t.census(&platform)),
-            Kind::Pcore | Kind::Device => 0,
+            Kind::AddressTree => {
+                let frames = header.handle::<Tree>().map_or(0, |t| t.census(&platform));
+                (frames, frames)
+            }
+            Kind::Pcore | Kind::Device => (0, 0),
         };
+        owned += frames;
         if header.id() != Id::NULL {
-            errors += wrong_references(ctx, inside, header);
+            errors += wrong_references(ctx, inside, header) + wrong_quota(ctx, inside, header);
+            errors += u64::from(header.pages() != price);
             if let Some(tree) = header.handle::<Tree>() {
                 errors += verify(&mut ctx.local, inside, tree);
             }
@@ -125,4 +119,21 @@ fn wrong_references<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header:
         }
     });
     u64::from(naming != header.refs())
+}
+
+/// 1 if the object is a share whose quota is not what is left of it, what was charged for what it names, and what was
+/// carved for other shares, else 0.
+fn wrong_quota<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> u64 {
+    let Some(share) = header.handle::<Share>() else { return 0 };
+    let mut children = (0, 0);
+    ctx.each_object(inside, &mut |ctx, other| {
+        if other.id() != Id::NULL
+            && let Some(child) = other.handle::<Share>()
+            && let (parent, (pages, objects)) = child.carved(ctx)
+            && parent == header.link()
+        {
+            children = (children.0 + pages, children.1 + objects);
+        }
+    });
+    u64::from(share.missing(ctx, children) != (0, 0))
 }

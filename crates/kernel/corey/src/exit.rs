@@ -12,6 +12,7 @@ use corey_kernel_pcore::{self as pcore, Current, Ending};
 use corey_kernel_percore::{Delivery, Local, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Share;
+use corey_lib_sync::Relax;
 
 /// Serves one message: paging at once, the rest at the kernel exit.
 pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Message) -> Delivery {
@@ -48,21 +49,37 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
             local.halt_pending = true;
             Delivery::Later
         }
-        MessageKind::Run | MessageKind::Recheck | MessageKind::Stop => Delivery::Later,
+        MessageKind::Recheck => {
+            // Every exit that has something to do looks at what it runs on.
+            local.attention = true;
+            Delivery::Done(0)
+        }
+        MessageKind::Run | MessageKind::Stop => Delivery::Later,
     }
 }
 
-/// Ends an object whose last reference went. What needs a loop or this core's own end is left for the exit.
+/// Ends an object whose last reference went. What needs a loop or the end of a run is left for the exit.
 pub(crate) fn last<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
+    match header.handle::<Segment>() {
+        // As most are: by itself.
+        Some(segment) if !segment.was_waited_on() => atree::end_segment(ctx, inside, segment),
+        _ => last_of_others(ctx, inside, header),
+    }
+}
+
+#[inline(never)]
+fn last_of_others<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
     let done = match header.kind() {
         Kind::Share => false,
-        Kind::Segment | Kind::AddressTree => {
-            if header.handle::<Segment>().is_some_and(|segment| segment.was_waited_on()) {
-                // Whoever waits would not be woken by anybody else.
-                waiting::wake_all(ctx, header.home(), header.link());
+        Kind::Segment => {
+            // Whoever waits would not be woken by anybody else.
+            waiting::wake_all(ctx, header.home(), header.link());
+            if let Some(segment) = header.handle::<Segment>() {
+                atree::end_segment(ctx, inside, segment);
             }
-            atree::end(ctx, inside, header)
+            true
         }
+        Kind::AddressTree => atree::end(ctx, inside, header),
         Kind::Pcore => pcore::end(ctx, inside, header),
         Kind::Device => {
             device::end(ctx, header);
@@ -148,8 +165,14 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// The deferred messages.
+    /// The deferred messages. Not before everything of a run that is over was dropped: what begins next holds nothing
+    /// of it.
     fn messages(&mut self, inside: &Entered<'static>) {
+        if self.current.is_none() && !(self.held.is_empty() && self.dropped.is_empty()) {
+            self.ctx.local.attention |= !self.ctx.local.deferred.is_empty();
+            return;
+        }
+        self.ctx.stand_still();
         let senders = core::mem::take(&mut self.ctx.local.deferred);
         if senders.is_empty() {
             return;
@@ -166,16 +189,10 @@ impl<P: Platform> Core<P> {
                 let reply = match message.kind {
                     MessageKind::Run => self.run(inside),
                     MessageKind::Halt => self.halt(inside, &message),
-                    MessageKind::Recheck => {
-                        self.check(inside);
-                        0
-                    }
                     MessageKind::Stop => {
-                        let audit = self.system.audits.load(Ordering::Acquire);
-                        // What is dead is freed: an audit tells what lives from what was forgotten.
-                        self.ctx.drain_all();
-                        mailbox.answer(sender, self.ctx.mem.cached());
-                        self.wait_for_audit(audit);
+                        // Came since this core last stood still: its turn is the next one.
+                        self.ctx.local.deferred.insert(sender);
+                        self.ctx.local.attention = true;
                         continue;
                     }
                     kind => {
@@ -225,6 +242,9 @@ impl<P: Platform> Core<P> {
     pub(crate) fn stop(&mut self, inside: &Entered<'static>, ending: Ending) {
         self.end_wait();
         if let Some(current) = self.current.take() {
+            if let Some(request) = self.replaced.take() {
+                self.forsake(inside, &current, &request);
+            }
             self.write_report(inside);
             self.report = current.stop(&mut self.ctx, inside, ending);
             if current.first {
@@ -234,6 +254,24 @@ impl<P: Platform> Core<P> {
         self.enter = None;
         self.ending = None;
         self.drop_all();
+    }
+
+    /// Gives back what a run on oneself took that does not begin any more: somebody halted it at the same exit.
+    fn forsake(&mut self, inside: &Entered<'static>, current: &Current, request: &pcore::Request) {
+        if let Some(status) = request.status {
+            status.unpin(&self.ctx, inside);
+        }
+        if request.tree != current.tree
+            && let Some(tree) = request.tree.resolve::<Tree>(inside)
+        {
+            atree::unreserve(&tree);
+        }
+        for link in &request.shares {
+            if !self.held.holds(link.id()) {
+                // Empty since this entry began: a request's shares fit.
+                let _ = self.dropped.add(*link);
+            }
+        }
     }
 
     /// What the machine was started for is over.
@@ -301,8 +339,12 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// Ends dying objects, one after the other.
+    /// Ends dying objects, each once: one that still runs stays for the next turn. In between this core looks whether it
+    /// is to stop itself, so cores that end what each other run on do not wait for each other.
     fn bury(&mut self, inside: &Entered<'static>) {
+        if !self.ctx.begin_burial() {
+            return;
+        }
         while let Some(header) = self.ctx.pop_dying(inside) {
             match header.handle::<Share>() {
                 Some(share) => {
@@ -311,6 +353,7 @@ impl<P: Platform> Core<P> {
                 None => last(&mut self.ctx, inside, header),
             }
         }
+        self.ctx.local.relax();
     }
 
     /// Stops being a holder of a dropped share.

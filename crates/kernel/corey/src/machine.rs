@@ -149,13 +149,20 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         // On the list from here on: a change after this look is followed by a wake-up.
         fence(Ordering::SeqCst);
         let mut word = [0; 8];
-        let looked = Segment::read(segment, call.ctx, inside, offset, &mut word);
-        if looked.is_err() || u64::from_le_bytes(word) != value {
+        if let Err(error) = Segment::read(segment, call.ctx, inside, offset, &mut word) {
+            // It does not wait.
+            *self.waiting = None;
+            if let Some(list) = call.ctx.world.waits(home) {
+                list.lock(&mut call.ctx.local).remove(core);
+            }
+            return Err(error);
+        }
+        if u64::from_le_bytes(word) != value {
             call.ctx.local.running.woken = true;
         }
         call.ctx.local.running.waits = true;
         call.ctx.local.attention = true;
-        looked
+        Ok(())
     }
 
     fn core_wake(&mut self, segment: ObjRef, offset: u64) -> Result<u64, Error> {

@@ -20,8 +20,6 @@ pub struct System<P> {
     pub(crate) requests: Requests,
     /// The share that is the key to the machine; 0 until it is made.
     pub(crate) boot_share: AtomicU64,
-    /// Begins and ends of audits: odd while one goes on. Others stop until it changes.
-    pub(crate) audits: AtomicU64,
     platform: PhantomData<fn() -> P>,
 }
 
@@ -56,7 +54,6 @@ impl<P: Platform> Boot<P> for System<P> {
             devices: Devices::new(machine),
             requests,
             boot_share: AtomicU64::new(0),
-            audits: AtomicU64::new(0),
             platform: PhantomData,
         }
     }

@@ -120,7 +120,8 @@ impl<'a> TableRef<'a> {
         let before = slot.load(Ordering::Relaxed);
         let after = P::protect(before);
         if before != after {
-            slot.store(after, Ordering::SeqCst);
+            // Before the flush or the message that follows: both order stores.
+            slot.store(after, Ordering::Release);
         }
         before != after
     }
@@ -148,7 +149,8 @@ impl<'a> TableRef<'a> {
         let slot = self.slot(index);
         let before = slot.load(Ordering::Relaxed);
         if before != 0 {
-            slot.store(0, Ordering::SeqCst);
+            // As in `protect`.
+            slot.store(0, Ordering::Release);
         }
         before != 0
     }

@@ -6,6 +6,7 @@
 //! ```
 
 use crate::slab::SlotList;
+use corey_kernel_hal::CoreId;
 use corey_kernel_mem::{FrameList, Memory};
 use corey_kernel_percore::{CoreSet, PerCore, Snapshot};
 
@@ -49,6 +50,18 @@ impl Limbo {
             self.open.objects.len() + self.waiting.objects.len(),
             self.open.frames.len() + self.waiting.frames.len(),
         )
+    }
+
+    /// Whether another core than `own`, which is in the kernel, has yet to leave it, and that alone is waited for.
+    pub(crate) fn waits_for_others(&self, cores: &[PerCore], own: CoreId) -> bool {
+        let inside = |core: CoreId| match (cores.get(core.index()), self.snapshots.get(core.index())) {
+            (Some(per_core), Some(snapshot)) => !per_core.epoch.passed(*snapshot),
+            _ => false,
+        };
+        if self.waiting.is_empty() || self.waiting.cores.contains(own) && inside(own) {
+            return false;
+        }
+        self.waiting.cores.without(own).iter().any(inside)
     }
 
     /// What no core can use any more. Closes the open bucket when nothing waits.

@@ -254,10 +254,10 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         let words = request.pcore.words();
         self.requests.put(self.call.ctx, core, &request);
         let message = Message { kind: MessageKind::Run, object: words, words: [0; 2] };
-        let local = &mut self.call.ctx.local;
-        if let Some(ticket) = local.post(core, message) {
-            while local.poll(ticket).is_none() && !local.halt_pending {
-                local.relax();
+        let ctx = &mut *self.call.ctx;
+        if let Some(ticket) = ctx.local.post(core, message) {
+            while ctx.local.poll(ticket).is_none() && !ctx.local.halt_pending {
+                ctx.relax_long();
             }
         }
         Ok(())
@@ -308,15 +308,15 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         }
         let words = target.link().words();
         let message = Message { kind: MessageKind::Halt, object: words, words: [u64::from(value), 0] };
-        let local = &mut self.call.ctx.local;
-        let Some(ticket) = local.post(target.core(), message) else { return Err(Error::NotFound) };
+        let ctx = &mut *self.call.ctx;
+        let Some(ticket) = ctx.local.post(target.core(), message) else { return Err(Error::NotFound) };
         loop {
-            match local.poll(ticket) {
+            match ctx.local.poll(ticket) {
                 Some(0) => return Ok(()),
                 Some(_) => return Err(Error::NotPermitted),
                 // Halted oneself: the wait is over, whatever comes of it.
-                None if local.halt_pending => return Ok(()),
-                None => local.relax(),
+                None if ctx.local.halt_pending => return Ok(()),
+                None => ctx.relax_long(),
             }
         }
     }

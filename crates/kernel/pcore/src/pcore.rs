@@ -5,7 +5,6 @@ use corey_abi::Kind;
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Header, Object};
 use corey_kernel_percore::{CoreSet, Message, MessageKind};
-use corey_lib_sync::Relax;
 
 const IDLE: u64 = 0;
 const STARTING: u64 = 1;
@@ -70,18 +69,18 @@ impl Pcore {
     }
 }
 
-/// Ends a pcore without references: its core halts and is free. False: it is this core; end it again
-/// after that stopped.
+/// Ends a pcore without references: its core halts and is free. False: it still runs, here or elsewhere; end it again at
+/// the kernel exit, until it does not.
+///
+/// It stops at its core's kernel exit, and that core may be ending what this one runs on: so nobody waits for it inside
+/// a call.
 pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> bool {
     let _ = inside;
     let Some(pcore) = header.handle::<Pcore>() else { return true };
-    while !pcore.change(IDLE, DEAD) {
-        if pcore.core == ctx.core() {
-            return false;
-        }
+    if !pcore.change(IDLE, DEAD) {
         let message = Message { kind: MessageKind::Recheck, object: header.link().words(), words: [0; 2] };
         ctx.local.broadcast(CoreSet::only(pcore.core), message);
-        ctx.relax();
+        return false;
     }
     if let Some(slot) = ctx.world.owners.get(pcore.core.index()) {
         slot.clear();

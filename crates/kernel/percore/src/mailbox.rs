@@ -34,7 +34,7 @@ pub enum MessageKind {
     Run = 4,
     /// Halt this pcore with value `words[0]`. Answered when it has halted.
     Halt = 5,
-    /// Halt if what you run on is dead. Answered when that was checked.
+    /// Halt at your kernel exit if what you run on is dead. Answered at once: the sender looks again.
     Recheck = 6,
     /// Stop: answer when the sender's audit is over.
     Stop = 7,
@@ -53,7 +53,23 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
-    fn from_word(word: u64) -> Option<Self> {
+    /// Whether its service ends it and says nothing: then one message serves many cores ([`crate::Notice`]).
+    #[must_use]
+    pub fn is_notice(self) -> bool {
+        match self {
+            Self::ForgetSegment
+            | Self::ForgetTree
+            | Self::Unlink
+            | Self::ProtectSegment
+            | Self::Fence
+            | Self::Recheck
+            | Self::Stat
+            | Self::Wake => true,
+            Self::Run | Self::Halt | Self::Stop | Self::ChangeRoot | Self::Interval => false,
+        }
+    }
+
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
         [
             Self::ForgetSegment,
             Self::ForgetTree,
@@ -119,12 +135,38 @@ struct Slot {
     reply: AtomicU64,
 }
 
-/// The bits of senders that posted.
+/// Bits of 64 senders.
 #[derive(Debug, Default)]
+#[repr(C)]
+struct Senders {
+    /// Those that posted.
+    posts: AtomicU64,
+    /// Those that notify.
+    notices: AtomicU64,
+    /// Changed by the owner, and nobody else, when a notice was served.
+    answers: AtomicU64,
+}
+
+/// Groups of senders.
+const GROUPS: usize = MAX_CORES / 64;
+
+/// Who wants something. For 128 cores one line.
+#[derive(Debug, Default)]
+#[repr(C)]
 struct Pending {
-    /// Bit w: look at word w. What the owner reads at every entry and exit.
+    /// Bit g: look at the posts of group g; bit `GROUPS + g`: at its notices. What the owner reads at every entry and
+    /// exit.
     summary: AtomicU64,
-    words: [AtomicU64; MAX_CORES / 64],
+    groups: [Senders; GROUPS],
+}
+
+/// The senders that were taken from a mailbox at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Those with a message in their slot.
+    pub posts: CoreSet,
+    /// Those with a message in their [`crate::Notice`].
+    pub notices: CoreSet,
 }
 
 /// The slots of all mailboxes, one per (owner, sender).
@@ -184,12 +226,36 @@ impl Mailbox {
         slot.object[0].store(message.object.address(), Ordering::Relaxed);
         slot.object[1].store(message.object.id(), Ordering::Relaxed);
         slot.state.store(POSTED, Ordering::Release);
+        (Ticket { target: owner }, self.ask(sender, |group| &group.posts, 0))
+    }
+
+    /// Sets `sender`'s bit in a word of its group, and the summary's; true when the owner needs an interrupt.
+    #[inline(always)]
+    fn ask(&self, sender: CoreId, word: impl Fn(&Senders) -> &AtomicU64, base: usize) -> bool {
         let at = sender.index() / 64;
-        let word = self.pending.words.get(at).expect("core numbers are below MAX_CORES");
-        word.fetch_or(1 << (sender.index() % 64), Ordering::SeqCst);
+        let group = self.pending.groups.get(at).expect("core numbers are below MAX_CORES");
+        word(group).fetch_or(1 << (sender.index() % 64), Ordering::SeqCst);
         // The owner takes the summary first: a bit set before that is seen, one set after asks for a new turn.
-        let before = self.pending.summary.fetch_or(1 << at, Ordering::SeqCst);
-        (Ticket { target: owner }, before == 0)
+        self.pending.summary.fetch_or(1 << (base + at), Ordering::SeqCst) == 0
+    }
+
+    /// Sender's side: tells the owner to look at the sender's notice. True when it needs an interrupt.
+    pub(crate) fn notify(&self, sender: CoreId) -> bool {
+        self.ask(sender, |group| &group.notices, GROUPS)
+    }
+
+    /// Sender's side: whether its notices were answered an odd number of times.
+    pub(crate) fn is_odd(&self, sender: CoreId) -> bool {
+        let group = self.pending.groups.get(sender.index() / 64);
+        group.is_some_and(|g| g.answers.load(Ordering::Acquire) >> (sender.index() % 64) & 1 == 1)
+    }
+
+    /// Owner's side: `sender`'s notice was served.
+    pub(crate) fn noticed(&self, sender: CoreId) {
+        if let Some(group) = self.pending.groups.get(sender.index() / 64) {
+            let answers = group.answers.load(Ordering::Relaxed);
+            group.answers.store(answers ^ 1 << (sender.index() % 64), Ordering::Release);
+        }
     }
 
     /// Sender's side: the reply, once it is there.
@@ -202,20 +268,26 @@ impl Mailbox {
         })
     }
 
-    /// Owner's side: the senders that posted since the last call.
-    pub fn take(&self) -> CoreSet {
-        let mut senders = CoreSet::EMPTY;
+    /// Owner's side: the senders that posted or notified since the last call.
+    pub fn take(&self) -> Taken {
+        let mut taken = Taken::default();
         let mut summary = self.pending.summary.swap(0, Ordering::SeqCst);
         while summary != 0 {
             let at = summary.trailing_zeros() as usize;
             summary &= summary - 1;
-            let mut bits = self.pending.words.get(at).map_or(0, |word| word.swap(0, Ordering::SeqCst));
+            let Some(group) = self.pending.groups.get(at % GROUPS) else { continue };
+            let (word, set) = if at < GROUPS {
+                (&group.posts, &mut taken.posts)
+            } else {
+                (&group.notices, &mut taken.notices)
+            };
+            let mut bits = word.swap(0, Ordering::SeqCst);
             while bits != 0 {
-                senders.insert(CoreId((at * 64) as u16 + bits.trailing_zeros() as u16));
+                set.insert(CoreId((at % GROUPS * 64) as u16 + bits.trailing_zeros() as u16));
                 bits &= bits - 1;
             }
         }
-        senders
+        taken
     }
 
     /// Owner's side: reads `sender`'s message. `None` when there is none that was not read before.
@@ -259,7 +331,10 @@ impl Mailbox {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
+    use crate::notice::Notice;
     use loom::sync::Arc;
+
+    const FENCE: Message = Message { kind: MessageKind::Fence, object: ObjectWords::NULL, words: [0; 2] };
 
     fn mailbox(senders: usize) -> Mailbox {
         let slots: Vec<_> = (0..senders).map(|_| Slot::default()).collect();
@@ -287,7 +362,7 @@ mod models {
             };
             let mut next = 1;
             while next < 3 {
-                for sender in owner.take().iter() {
+                for sender in owner.take().posts.iter() {
                     let message = owner.read(sender).expect("its bit says so");
                     assert_eq!(message.words, [next; 2], "one after the other");
                     // Noted, then looked at in two passes, as the kernel's exit does.
@@ -331,12 +406,71 @@ mod models {
                 .1;
             let theirs = other.join().unwrap();
             assert!(mine || theirs, "nobody interrupts the owner");
-            for sender in owner.take().iter() {
+            for sender in owner.take().posts.iter() {
                 assert_eq!(owner.read(sender).unwrap().words[0], u64::from(sender.0));
                 owner.answer(sender, u64::from(sender.0) + 10);
             }
             assert_eq!(owner.poll(CoreId(0)), Some(10));
             assert_eq!(owner.poll(CoreId(1)), Some(11));
+        });
+    }
+
+    /// A core notifies another twice: each notice is served as it was written, and answered after that.
+    #[test]
+    fn a_notice_is_served_before_it_is_answered() {
+        loom::model(|| {
+            let owner = Arc::new(mailbox(0));
+            let notice = Arc::new(Notice::default());
+            let served = Arc::new(AtomicU64::new(0));
+            let sender = {
+                let (owner, notice, served) = (owner.clone(), notice.clone(), served.clone());
+                loom::thread::spawn(move || {
+                    for round in 1..=2 {
+                        notice.set(Message { words: [round; 2], ..FENCE });
+                        let _ = owner.notify(CoreId(0));
+                        while owner.is_odd(CoreId(0)) != (round == 1) {
+                            loom::thread::yield_now();
+                        }
+                        assert_eq!(served.load(Ordering::Relaxed), round, "answered before it was served");
+                    }
+                })
+            };
+            let mut rounds = 0;
+            while rounds < 2 {
+                for sender in owner.take().notices.iter() {
+                    rounds += 1;
+                    assert_eq!(notice.get(), Some(Message { words: [rounds; 2], ..FENCE }));
+                    served.store(rounds, Ordering::Relaxed);
+                    owner.noticed(sender);
+                }
+                loom::thread::yield_now();
+            }
+            sender.join().unwrap();
+        });
+    }
+
+    /// A notice and a message from two cores: whoever is told that no interrupt is needed is in the owner's turn.
+    #[test]
+    fn an_interrupt_or_a_turn_serves_notices_too() {
+        loom::model(|| {
+            let owner = Arc::new(mailbox(2));
+            let notice = Arc::new(Notice::default());
+            let other = {
+                let (owner, notice) = (owner.clone(), notice.clone());
+                loom::thread::spawn(move || {
+                    notice.set(FENCE);
+                    owner.notify(CoreId(1))
+                })
+            };
+            let mine = owner.post(CoreId(0), CoreId(0), FENCE).1;
+            let early = owner.take();
+            let theirs = other.join().unwrap();
+            let late = owner.take();
+            assert!(mine || theirs, "nobody interrupts the owner");
+            assert!(early.posts.contains(CoreId(0)));
+            assert!(theirs || early.notices.contains(CoreId(1)), "nobody interrupts the owner again");
+            assert_eq!(early.notices.contains(CoreId(1)), !late.notices.contains(CoreId(1)), "once");
+            assert_eq!(notice.get(), Some(FENCE));
         });
     }
 }

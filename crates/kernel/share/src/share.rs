@@ -90,11 +90,31 @@ impl Share {
         table::nodes(platform, &self.table)
     }
 
+    /// For audits: what of its quota is neither left, nor charged for what it names, nor carved for `children`:
+    /// (pages, objects), both 0 when its books are right.
+    pub fn missing<P: Platform>(&self, ctx: &mut Ctx<P>, children: (u64, u64)) -> (i128, i128) {
+        let (mut pages, mut objects) = children;
+        table::for_each(&ctx.local.platform, &self.table, &mut |entry, _| {
+            pages += entry.pages.load(Ordering::Relaxed);
+            objects += 1;
+            true
+        });
+        let quota = self.quota.lock(&mut ctx.local);
+        let missing = |all: u64, left: u64, used: u64| i128::from(all) - i128::from(left) - i128::from(used);
+        (missing(quota.carved.0, quota.pages, pages), missing(quota.carved.1, quota.objects, objects))
+    }
+
+    /// For audits: the share its quota was carved from, and how much.
+    pub fn carved<P: Platform>(&self, ctx: &mut Ctx<P>) -> (Link, (u64, u64)) {
+        (self.parent.load(), self.quota.lock(&mut ctx.local).carved)
+    }
+
     /// Takes `pages` and `objects` from the quota.
     ///
     /// # Errors
     ///
     /// [`Error::QuotaExceeded`].
+    #[inline(always)]
     pub fn charge<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) -> Result<(), Error> {
         let mut quota = self.quota.lock(&mut ctx.local);
         match (quota.pages.checked_sub(pages), quota.objects.checked_sub(objects)) {
@@ -120,12 +140,32 @@ impl Share {
         (quota.pages, quota.objects)
     }
 
-    /// Names the object of `header`, whose pages and one object were charged.
+    /// Names the object of `link`, whose pages and one object were charged.
     ///
     /// # Errors
     ///
     /// [`Error::Exists`], [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
     pub fn insert<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        self.insert_where::<P, false>(ctx, link, pages)
+    }
+
+    /// As [`Share::insert`], for an object that no share can name yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
+    #[inline(always)]
+    pub fn insert_new<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        self.insert_where::<P, true>(ctx, link, pages)
+    }
+
+    #[inline(always)]
+    fn insert_where<P: Platform, const NEW: bool>(
+        &self,
+        ctx: &mut Ctx<P>,
+        link: Link,
+        pages: u64,
+    ) -> Result<(), Error> {
         let platform = ctx.local.platform.clone();
         loop {
             let missing = {
@@ -133,7 +173,7 @@ impl Share {
                 if quota.dead {
                     return Err(Error::NotFound);
                 }
-                if table::find(&platform, &self.table, link.id()).is_some() {
+                if !NEW && table::find(&platform, &self.table, link.id()).is_some() {
                     return Err(Error::Exists);
                 }
                 match table::place(&platform, &self.table, link.id()) {
@@ -145,14 +185,22 @@ impl Share {
                     Place::Node(cell) => cell,
                 }
             };
-            // No lock is held while taking memory: that may wait.
-            let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
-            table::grow(ctx, missing, frame);
+            self.grow(ctx, missing)?;
         }
+    }
+
+    /// Adds a node to the table. No lock is held while taking memory: that may wait.
+    #[cold]
+    #[inline(never)]
+    fn grow<P: Platform>(&self, ctx: &mut Ctx<P>, missing: &FrameCell<Node>) -> Result<(), Error> {
+        let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
+        table::grow(ctx, missing, frame);
+        Ok(())
     }
 
     /// Removes the entry that names `id`, refunds it, and notes who could have looked the object up. The
     /// object keeps the reference, which the caller releases.
+    #[inline(always)]
     pub fn remove<'k, P: Platform>(
         &self,
         ctx: &mut Ctx<P>,
@@ -164,7 +212,9 @@ impl Share {
         let entry = table::find(&platform, &self.table, id)?;
         let header = entry.link.load().header(inside)?;
         entry.link.store(Link::NULL);
-        quota.pages += entry.pages.swap(0, Ordering::Relaxed);
+        // The swap is the fence between unlinking and reading who holds the share: a core that this misses becomes a
+        // holder (a fence, too) later, and finds the entry empty.
+        quota.pages += entry.pages.swap(0, Ordering::SeqCst);
         quota.objects += 1;
         header.seen().union(self.holders.load());
         Some(header)
@@ -240,23 +290,20 @@ impl Share {
         last: &mut dyn FnMut(&mut Ctx<P>, &Header),
     ) {
         handle.quota.lock(&mut ctx.local).dead = true;
-        loop {
-            // Some at a time: the table must not be walked while it changes.
-            let mut some = heapless::Vec::<Id, 32>::new();
-            handle.for_each(&ctx.local.platform.clone(), &mut |link| {
-                some.push(link.id()).is_ok() && !some.is_full()
-            });
-            if some.is_empty() {
-                break;
-            }
-            for id in some {
-                let Some(header) = handle.remove(ctx, inside, id) else { continue };
+        // Nothing is added to a dead share, and its nodes stay until it is reclaimed: it is walked while it empties.
+        let platform = ctx.local.platform.clone();
+        let mut turn = 0;
+        handle.for_each(&platform, &mut |link| {
+            if let Some(header) = handle.remove(ctx, inside, link.id()) {
                 header.seen().union(handle.header().seen().load());
                 if header.release() {
                     last(ctx, header);
                 }
             }
-        }
+            turn += 1;
+            ctx.serve_every(turn);
+            true
+        });
         Self::settle(handle, ctx, inside);
     }
 

@@ -56,6 +56,7 @@ pub(crate) enum Place<'a> {
 }
 
 /// The first place on `id`'s path where it can be put. The caller holds the share's lock.
+#[inline(always)]
 pub(crate) fn place<'a, P: Platform>(platform: &P, root: &'a FrameCell<Node>, id: Id) -> Place<'a> {
     let mut path = Path::new(id);
     let mut node = root;

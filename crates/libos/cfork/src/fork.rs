@@ -7,13 +7,15 @@ use corey_abi::{
     Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, RUN_SHARES, RunContext,
     ShareCalls,
 };
-use corey_libos_rt::{Process, begin_copy, shared};
+use corey_libos_rt::{Process, begin_copy, halt, shared};
 use corey_libos_sys::fork::{Words, enter};
 use corey_libos_sys::{address, fork_point, segment, sys};
 use corey_libos_vm::{Ended, Space, Thread};
 
 /// Children that can run at once.
 const CHILDREN: usize = 256;
+/// What a child halts with that cannot make a buffer for its console: its share has nothing to spare.
+pub const NO_CONSOLE: u32 = 102;
 /// Pages and objects a child may use beside what it begins with.
 const SPARE: (u64, u64) = (256, 32);
 
@@ -179,8 +181,10 @@ impl Cfork {
         }
         let [share, pcore, tree, _] = words;
         let named = |object| ObjRef { share: Id(share), object: Id(object) };
-        begin_copy(process, Id(share), named(pcore), named(tree))
-            .map(Forked::Child)
-            .map_err(|error| CforkError::Call("the child's console", error))
+        match begin_copy(process, Id(share), named(pcore), named(tree)) {
+            Ok(own) => Ok(Forked::Child(own)),
+            // An error here would be taken for the parent's: nobody may go on as the parent.
+            Err(_) => halt(NO_CONSOLE),
+        }
     }
 }

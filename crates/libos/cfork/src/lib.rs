@@ -20,4 +20,4 @@ mod fork;
 mod plan;
 
 pub use error::CforkError;
-pub use fork::{Cfork, Child, Forked};
+pub use fork::{Cfork, Child, Forked, NO_CONSOLE};

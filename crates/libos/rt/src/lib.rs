@@ -12,6 +12,8 @@
 #![no_std]
 #![allow(unsafe_code, reason = "memory the kernel mapped, C memory functions")]
 
+mod allocator;
+mod callers;
 mod console;
 mod exec;
 pub mod heaps;
@@ -20,7 +22,9 @@ mod memory;
 mod pages;
 mod panic;
 mod process;
+mod team;
 
+pub use callers::callers;
 pub use console::{line, print_line};
 pub use corey_arch_x86_64_user::start;
 pub use corey_libos_heap as heap;

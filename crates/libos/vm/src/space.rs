@@ -7,8 +7,8 @@ use corey_abi::{
 use corey_libos_sys::{address, address_mut, segment, sys};
 
 const GIB: u64 = 1 << 30;
-/// Slots of a table that is read whole.
-const ROOM: usize = 64;
+/// Slots of a table that is read whole: a heap for each of 256 cores, and others.
+const ROOM: usize = 320;
 
 /// A root tree and what is free in it.
 #[derive(Clone, Copy, Debug)]
@@ -157,7 +157,7 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// As `at_get`: `OutOfRange` beyond 64 slots.
+    /// As `at_get`: `OutOfRange` beyond 320 slots.
     pub fn each(&self, each: &mut dyn FnMut(&Mapping)) -> Result<(), Error> {
         let mut mappings = [Mapping::default(); ROOM];
         let mut table = TreeTable {
@@ -176,7 +176,7 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// As `at_get` (`OutOfRange` beyond 64 slots) and `at_set`.
+    /// As `at_get` (`OutOfRange` beyond 320 slots) and `at_set`.
     pub fn set_handler(&self, handler: u64, stack: u64, masked: u64) -> Result<(), Error> {
         let mut mappings = [Mapping::default(); ROOM];
         let mut table = TreeTable {
@@ -225,8 +225,17 @@ pub fn stack(space: &mut Space, share: Id, pages: u64) -> Result<u64, Error> {
 ///
 /// As `at_alloc`.
 pub fn interior(share: Id, name: &str) -> Result<ObjRef, Error> {
+    interior_of(share, grain::GIB1, name)
+}
+
+/// A new interior tree of 2^`grain` bytes in `share`.
+///
+/// # Errors
+///
+/// As `at_alloc`.
+pub fn interior_of(share: Id, grain: u64, name: &str) -> Result<ObjRef, Error> {
     let name = Name::new(name);
-    let object = sys().at_alloc(share, tree_kind::INTERIOR, grain::GIB1, Home::Any, address(&name))?;
+    let object = sys().at_alloc(share, tree_kind::INTERIOR, grain, Home::Any, address(&name))?;
     Ok(ObjRef { share, object })
 }
 
