@@ -16,7 +16,7 @@ use corey_libos_rt::heaps::Team;
 use corey_libos_rt::sys::{address, segment, sys};
 use corey_libos_rt::vm::{Core, Ended, stack};
 use corey_libos_rt::{Process, Status, entry, halt};
-use corey_libos_test::{Ballast, Counts, Suite, counts};
+use corey_libos_test::{Ballast, Suite, counts};
 
 entry!(main);
 

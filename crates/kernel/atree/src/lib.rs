@@ -38,6 +38,7 @@ mod revoke;
 mod run;
 mod slot;
 mod tree;
+mod verify;
 mod walk;
 mod whole;
 
@@ -49,3 +50,4 @@ pub use revoke::{end, end_segment, forget, revoke};
 pub use run::{load, reserve, unload, unreserve};
 pub use slot::{Map, MapKind};
 pub use tree::{Grain, Handler, Tree, TreeKind};
+pub use verify::{verify, verify_list};

@@ -117,6 +117,16 @@ impl<'a> TableRef<'a> {
         P::protect(entry) != entry
     }
 
+    /// For audits: whether an entry maps exactly this page, with exactly these rights or without writing.
+    #[must_use]
+    pub fn maps<P: Platform>(self, index: usize, page: DataFrame, access: Access, large: bool) -> bool {
+        let leaf = |access| {
+            if large { P::large_leaf(page.frame(), access) } else { P::leaf(page.frame(), access) }
+        };
+        let entry = self.slot(index).load(Ordering::Relaxed);
+        entry == leaf(access) || entry == leaf(access.without_write())
+    }
+
     /// Empties an entry. True when something was there.
     #[inline(always)]
     pub fn clear(self, index: usize) -> bool {

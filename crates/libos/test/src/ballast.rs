@@ -155,7 +155,7 @@ pub fn counts(boot: Id) -> (Counts, u64) {
         // A core that finds the next audit on its way out of this one has not left the kernel.
         (0..1000).for_each(|_| pause());
     }
-    let AuditReport { frames, owned, free, limbo, objects, dying, errors, slots } = report;
+    let AuditReport { frames, owned, free, limbo, objects, dying, errors, slots, .. } = report;
     let sound = frames == owned + free + limbo && errors == 0;
     let waiting = limbo + dying;
     (Counts { used: owned - slots, objects, waiting, sound }, slots)
