@@ -47,6 +47,13 @@ impl<'a> TableRef<'a> {
         &self.page.0[index & 511]
     }
 
+    /// The first entry from `from` on, and below `end`, that is not empty.
+    #[must_use]
+    pub fn next_used(self, from: usize, end: usize) -> Option<usize> {
+        let entries = self.page.0.get(from..end.min(512))?;
+        Some(from + entries.iter().position(|entry| entry.load(Ordering::Relaxed) != 0)?)
+    }
+
     /// What entry `index` says.
     #[must_use]
     #[inline(always)]
