@@ -9,7 +9,6 @@ use corey_kernel_atree::{fault, revoke};
 use corey_kernel_device::Devices;
 use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Machine, Platform};
 use corey_kernel_object::{Ctx, Hooks, World};
-use corey_kernel_pcore::Requests;
 
 /// The kernel of a machine.
 #[derive(Debug)]
@@ -17,7 +16,6 @@ pub struct System<P> {
     pub(crate) info: BootInfo,
     pub(crate) world: World,
     pub(crate) devices: Devices,
-    pub(crate) requests: Requests,
     /// The share that is the key to the machine; 0 until it is made.
     pub(crate) boot_share: AtomicU64,
     platform: PhantomData<fn() -> P>,
@@ -43,7 +41,6 @@ impl<P: Platform> Boot<P> for System<P> {
         alloc: &mut impl BootAlloc,
     ) -> Self {
         let _ = platform;
-        let requests = Requests::new(info.topology.places.len(), alloc);
         let world = World::new(&info.topology, alloc);
         if world.memory.unused() > 0 {
             log::warn!("{} pages of RAM lie in too many pieces and stay unused", world.memory.unused());
@@ -52,7 +49,6 @@ impl<P: Platform> Boot<P> for System<P> {
             info,
             world,
             devices: Devices::new(machine),
-            requests,
             boot_share: AtomicU64::new(0),
             platform: PhantomData,
         }
@@ -69,6 +65,5 @@ impl<P: Platform> Boot<P> for System<P> {
 
     fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
         self.world.map(each);
-        self.requests.map(each);
     }
 }
