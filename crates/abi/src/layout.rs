@@ -476,7 +476,7 @@ pub mod counter {
     pub const SYSCALLS: u64 = 3;
 }
 
-/// What `audit` writes, 64 bytes. Sound when `frames == owned + free + limbo` and `errors == 0`.
+/// What `audit` writes, 72 bytes. Sound when `frames == owned + free + limbo` and `errors == 0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct AuditReport {
@@ -496,6 +496,8 @@ pub struct AuditReport {
     pub errors: u64,
     /// Frames of object slots, used or free: they are among `owned`, and never go back.
     pub slots: u64,
+    /// Frames of shares' tables: they are among `owned`, grow as names come and go, and go back when their share ends.
+    pub tables: u64,
 }
 
 /// Magic number of [`BootHeader`]: `COREYBI1`.

@@ -77,7 +77,7 @@ syscalls! {
         /// `NotFound`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
-        /// Locks `share` for update; about one table frame per 2 MiB. No event when `share` is private
+        /// Locks `share` for update; about one table frame per 2 MiB above 8 pages. No event when `share` is private
         /// and `core` is the caller's.
         0x20 => fn segment_alloc(share: Id, nbytes: u64, core: Home, flags: u64, name: UserPtr) -> Id;
         /// Makes a new segment in `share` with the contents of `segment`, a snapshot page by page. `mode` 0
@@ -149,7 +149,8 @@ syscalls! {
         /// As `at_set_slot` for each slot.
         0x32 => fn at_set(tree: ObjRef, table: UserPtr) -> ();
         /// Sets slot `slot` of `tree` from the 64-byte `Mapping` at `mapping`; what the slot mapped
-        /// before is unmapped everywhere first. Kind 0 clears the slot.
+        /// before is unmapped everywhere first. Kind 0 clears the slot. A mapping of at most 16 pages is filled at
+        /// once with the pages that are there.
         ///
         /// # Errors
         /// `Busy` when the range overlaps another slot, the slot is being changed, or a tree that several
@@ -160,7 +161,7 @@ syscalls! {
         /// page tables; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
-        /// Locks the tree and the segment's mapping list. Unmapping from an interior tree is one
+        /// Locks the tree, if it is an interior one, and the segment's mapping list. Unmapping from an interior tree is one
         /// acknowledged shootdown of the cores that have it attached; from a root, none. A root that runs on
         /// another core: two acknowledged messages to that core.
         0x33 => fn at_set_slot(tree: ObjRef, slot: u64, mapping: UserPtr) -> ();

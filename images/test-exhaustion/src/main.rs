@@ -16,7 +16,7 @@ use corey_libos_rt::heaps::Team;
 use corey_libos_rt::sys::{address, segment, sys};
 use corey_libos_rt::vm::{Core, Ended, stack};
 use corey_libos_rt::{Process, Status, entry, halt};
-use corey_libos_test::{Ballast, Counts, Suite, counts};
+use corey_libos_test::{Ballast, Suite, counts};
 
 entry!(main);
 
@@ -69,12 +69,7 @@ fn frames<T: Debug, E: Debug>(
             }
             Err(error) => {
                 failed += 1;
-                // Names that fall on taken entries of a share's table make nodes below, which stay: which ones do depends
-                // on the numbers of the objects. Everything else is as it was, to the frame.
-                let nodes = (after.used + left).saturating_sub(before.used);
-                let same = nodes <= 2
-                    && after == Counts { used: before.used + nodes - left, ..before }
-                    && back + more - slots + nodes == left;
+                let same = after.same(&before, left, back, more - slots);
                 if wrong.is_none() && !(same && wanted(&error)) {
                     wrong = Some((left, back, error, before, after));
                 }

@@ -1,8 +1,12 @@
 //! `cargo xtask test`: groups of cases, each with a count and its minutes.
 
 mod boot;
+mod fuzz;
+mod hard;
 mod host;
 mod locality;
+mod mutants;
+mod panics;
 mod vm;
 
 use std::process::ExitCode;
@@ -38,11 +42,16 @@ enum Group {
     Boot,
     /// Programs inside the machine, one group of tests each.
     Vm,
+    /// What hardens the kernel, each with what shows it missing.
+    Hard,
+    /// Random calls from four cores, and which code they reach.
+    Fuzz,
     /// A short benchmark beside Linux.
     Bench,
 }
 
-const GROUPS: [Group; 6] = [Group::Static, Group::Host, Group::Loom, Group::Boot, Group::Vm, Group::Bench];
+const GROUPS: [Group; 8] =
+    [Group::Static, Group::Host, Group::Loom, Group::Boot, Group::Vm, Group::Hard, Group::Fuzz, Group::Bench];
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +116,15 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
         Group::Loom => host::loom(),
         Group::Boot => boot::cases(prepare(core, built)?, full),
         Group::Vm => vm::cases(prepare(core, built)?, full),
+        Group::Fuzz => fuzz::cases(core, prepare(core, built)?),
+        Group::Hard => {
+            let built = prepare(core, built)?;
+            let mut cases = hard::cases(core, built)?;
+            if full {
+                cases.extend(mutants::cases(core, built)?);
+            }
+            Ok(cases)
+        }
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));
             let verdict = verdict.map_or_else(|e| Verdict::Failed(e.to_string()), |()| Verdict::Passed);

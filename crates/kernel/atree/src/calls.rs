@@ -1,9 +1,9 @@
 //! The calls on address trees.
 
-use crate::change;
-use crate::slot::{Map, MapKind};
+use crate::change::{self, Payer};
+use crate::slot::{Map, MapKind, New};
 use crate::tree::{Grain, Handler, Tree, TreeKind};
-use crate::whole::New;
+use crate::whole::NewRoot;
 use core::sync::atomic::Ordering;
 use corey_abi::{
     AddressTreeCalls, Error, Home, Id, Kind, MapFlags, Mapping, ObjRef, Plain, TREE_SLOTS, TreeTable,
@@ -25,13 +25,14 @@ const WINDOW: usize = 8;
 
 impl<'a, P: Platform> AddressTreeApi<'a, P> {
     /// Checks a mapping against the caller's shares and the tree's shape.
-    fn check(&self, tree: &Tree, from: &Mapping) -> Result<Map, Error> {
+    #[inline(always)]
+    fn check(&self, tree: &Tree, from: &Mapping) -> Result<New<'a>, Error> {
         let flags = MapFlags::from_bits(from.flags).ok_or(Error::BadArgument)?;
         if flags.contains(MapFlags::WRITE | MapFlags::EXECUTE) {
             return Err(Error::NotPermitted);
         }
-        let (kind, object, bytes, align) = match from.kind {
-            mapping_kind::NONE => return Ok(Map::EMPTY),
+        match from.kind {
+            mapping_kind::NONE => Ok(New::EMPTY),
             mapping_kind::SEGMENT => {
                 let segment = self.0.object::<Segment>(from.object)?;
                 let end = from.start_page.checked_add(from.npages).ok_or(Error::OutOfRange)?;
@@ -46,7 +47,9 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
                 if !from.start_page.is_multiple_of(unit) || !from.npages.is_multiple_of(unit) {
                     return Err(Error::Misaligned);
                 }
-                (MapKind::Segment, segment.link(), from.npages * PAGE_SIZE, unit * PAGE_SIZE)
+                let (bytes, align) = (from.npages * PAGE_SIZE, unit * PAGE_SIZE);
+                let map = placed(tree, from, (MapKind::Segment, segment.link()), flags, bytes, align)?;
+                Ok(New::segment(map, segment))
             }
             mapping_kind::INTERIOR => {
                 let interior = self.0.object::<Tree>(from.object)?;
@@ -54,24 +57,14 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
                     return Err(Error::NotPermitted);
                 }
                 let grain = interior.kind().span();
-                (MapKind::Interior, interior.link(), grain, grain)
+                let map = placed(tree, from, (MapKind::Interior, interior.link()), flags, grain, grain)?;
+                Ok(New::interior(map))
             }
-            _ => return Err(Error::BadArgument),
-        };
-        if !from.va.is_multiple_of(align) {
-            return Err(Error::Misaligned);
+            _ => Err(Error::BadArgument),
         }
-        // The last page of the user half stays unmapped: behind an instruction at its end lies no address of user code,
-        // and an interrupt there could not be returned from.
-        let last = if tree.kind() == TreeKind::Root { USER_END - PAGE_SIZE } else { tree.kind().span() };
-        let end = from.va.checked_add(bytes).filter(|end| *end <= last).ok_or(Error::OutOfRange)?;
-        // Page 0 stays unmapped: a null pointer faults.
-        if tree.kind() == TreeKind::Root && from.va == 0 {
-            return Err(Error::OutOfRange);
-        }
-        Ok(Map { kind, flags, object, share: from.object.share, start: from.va, end, page: from.start_page })
     }
 
+    #[inline(always)]
     fn set(
         &mut self,
         at: ObjRef,
@@ -79,11 +72,16 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         slot: usize,
         mapping: &Mapping,
     ) -> Result<(), Error> {
+        if mapping.kind == mapping_kind::NONE && mapping.flags == 0 {
+            // By itself: half of all changes, and much simpler.
+            return change::change(self.0.ctx, self.0.inside, tree, slot, &New::EMPTY, Payer::Nobody);
+        }
         let new = self.check(&tree, mapping)?;
-        let payer = self.0.held.share(self.0.inside, at.share)?;
-        change::change(self.0.ctx, self.0.inside, tree, slot, &new, Some(&payer))
+        let payer = Payer::Named(self.0.held, at.share);
+        change::change(self.0.ctx, self.0.inside, tree, slot, &new, payer)
     }
 
+    #[inline(always)]
     fn read_mapping(&mut self, from: UserPtr) -> Result<Mapping, Error> {
         let mut bytes = [0; Mapping::BYTES];
         self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
@@ -119,6 +117,30 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         value.to_bytes(&mut bytes);
         self.0.ctx.copy_out(self.0.inside, &bytes, table)
     }
+}
+
+/// The mapping at the address that `from` says, if `bytes` fit there.
+#[inline(always)]
+fn placed(
+    tree: &Tree,
+    from: &Mapping,
+    (kind, object): (MapKind, Link),
+    flags: MapFlags,
+    bytes: u64,
+    align: u64,
+) -> Result<Map, Error> {
+    if !from.va.is_multiple_of(align) {
+        return Err(Error::Misaligned);
+    }
+    // The last page of the user half stays unmapped: behind an instruction at its end lies no address of user code,
+    // and an interrupt there could not be returned from.
+    let last = if tree.kind() == TreeKind::Root { USER_END - PAGE_SIZE } else { tree.kind().span() };
+    let end = from.va.checked_add(bytes).filter(|end| *end <= last).ok_or(Error::OutOfRange)?;
+    // Page 0 stays unmapped: a null pointer faults.
+    if tree.kind() == TreeKind::Root && from.va == 0 {
+        return Err(Error::OutOfRange);
+    }
+    Ok(Map { kind, flags, object, share: from.object.share, start: from.va, end, page: from.start_page })
 }
 
 /// The address of element `index` of an array of mappings.
@@ -217,7 +239,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         tree.set_handler(&mut self.0.ctx.local, handler);
         let slots = header.count.max(tree.used.load(Ordering::SeqCst));
         let payer = self.0.held.share(self.0.inside, at.share)?;
-        let mut new = New::take(tree, self.0.ctx.core());
+        let mut whole = NewRoot::take(tree, self.0.ctx.core());
         let mut window = [0; WINDOW * Mapping::BYTES];
         let mut rest: &[u8] = &[];
         for index in 0..slots {
@@ -229,10 +251,11 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
             } else {
                 Ok(Mapping::default())
             };
-            let set = mapping.and_then(|mapping| match &mut new {
-                Some(new) => self
-                    .check(&tree, &mapping)
-                    .and_then(|map| new.set(self.0.ctx, self.0.inside, index as usize, &map, &payer)),
+            let set = mapping.and_then(|mapping| match &mut whole {
+                Some(whole) => {
+                    let new = self.check(&tree, &mapping)?;
+                    whole.set(self.0.ctx, self.0.inside, index as usize, &new, Payer::Share(&payer))
+                }
                 None => self.set(at, tree, index as usize, &mapping),
             });
             if let Err(error) = set {

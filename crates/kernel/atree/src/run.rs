@@ -10,6 +10,12 @@ use corey_kernel_object::{Ctx, Entered, Handle, Link};
 use corey_kernel_percore::{Local, ObjectWords};
 use corey_lib_sync::Relax;
 
+/// Whether `own` runs the root: nobody else ends or begins that.
+#[inline(always)]
+pub(crate) fn runs(tree: &Tree, own: CoreId) -> bool {
+    tree.root.runner.load(Ordering::Relaxed) == u64::from(own.0)
+}
+
 /// Takes a root for one change: `Ok(false)` when `own` runs it anyway, `Ok(true)` when it was idle; else
 /// the core that runs it, or `None` while another core changes it.
 pub(crate) fn take(tree: &Tree, own: CoreId) -> Result<bool, Option<CoreId>> {

@@ -2,7 +2,7 @@
 
 use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
-use corey_abi::{Kind, TREE_SLOTS};
+use corey_abi::{Error, Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Frame, Platform};
 use corey_kernel_mem::{FrameCell, FrameList, Gone, Owned, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
@@ -67,11 +67,10 @@ impl TreeKind {
     }
 }
 
-/// What changes of slots exclude each other by.
+/// What changes of an interior tree's slots exclude each other by, and of any tree's handler. Who may write a
+/// root's slots, its `runner` says.
 #[derive(Debug, Default)]
 pub(crate) struct Edit {
-    /// The slot that another core than the runner is about to change, and the range it takes.
-    pub(crate) pending: Option<(usize, u64, u64)>,
     /// The tables below the first: chained, so that the end of the tree reads none of them.
     tables: FrameList,
 }
@@ -119,6 +118,8 @@ pub struct Tree {
 pub(crate) struct Root {
     /// Its core: [`NOBODY`], a core number, or `TAKEN | core number`.
     pub(crate) runner: AtomicU64,
+    /// Its slot that was mapped last, with the level of its tables above bit 16, and its range.
+    last: [AtomicU64; 3],
     /// Handler, stack, masked word; and a version, odd while they change.
     handler: [AtomicU64; 4],
 }
@@ -257,7 +258,11 @@ impl Tree {
             slots: [const { FrameCell::new() }; FRAMES],
             dead: AtomicBool::new(false),
             links: AtomicBool::new(false),
-            root: Line::new(Root { runner: AtomicU64::new(NOBODY), handler: Default::default() }),
+            root: Line::new(Root {
+                runner: AtomicU64::new(NOBODY),
+                last: [const { AtomicU64::new(0) }; 3],
+                handler: Default::default(),
+            }),
             edit: Shared::new(home.0, "tree", Edit::default()),
         };
         tree.table.publish(table).expect("a new cell is empty");
@@ -316,18 +321,71 @@ impl Tree {
         (0..used).filter_map(move |i| Some((i, self.slot(platform, i)?)))
     }
 
-    /// Whether a slot other than `index` has part of `start .. end`. Under the `Edit` lock.
+    /// Counts slot `index` among those that may be in use. By whoever may write slots now.
+    #[inline(always)]
+    pub(crate) fn use_slot(&self, index: usize) {
+        if self.used.load(Ordering::Relaxed) <= index as u64 {
+            self.used.fetch_max(index as u64 + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether slot `index` of this root had all of `start .. end` last, with tables down to `level`, and no slot has
+    /// taken a range since. Then no other slot has part of it, and the tables are there. By whoever may write slots now.
+    #[inline(always)]
+    pub(crate) fn had(&self, index: usize, level: u32, start: u64, end: u64) -> bool {
+        let [slot, first, last] = self.root.last.each_ref().map(|word| word.load(Ordering::Relaxed));
+        slot == Self::last_of(index, level) && first <= start && end <= last
+    }
+
+    #[inline(always)]
+    fn last_of(index: usize, level: u32) -> u64 {
+        index as u64 | u64::from(level) << 16
+    }
+
+    /// Notes for [`Tree::had`] that slot `index` of this root has `start .. end`. Of an interior tree nothing is noted: it
+    /// would be a line that every core writes.
+    #[inline(always)]
+    pub(crate) fn note_last(&self, index: usize, level: u32, start: u64, end: u64) {
+        for (word, value) in self.root.last.iter().zip([Self::last_of(index, level), start, end]) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Another slot of this root takes a range.
+    #[inline(always)]
+    pub(crate) fn forget_last(&self) {
+        self.note_last(0, 0, 0, 0);
+    }
+
+    /// Whether slot `index` can take `start .. end` as far as one sees who may not write slots: what changes now is passed
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`].
+    pub(crate) fn seems_free<P: Platform>(
+        &self,
+        platform: &P,
+        index: usize,
+        start: u64,
+        end: u64,
+    ) -> Result<(), Error> {
+        let clash = self.each(platform).any(|(at, slot)| {
+            let has = |(map, _): (crate::Map, u64)| start < map.end && map.start < end;
+            at != index && slot.read().is_some_and(has)
+        });
+        if clash { Err(Error::Busy) } else { Ok(()) }
+    }
+
+    /// Whether a slot other than `index` has part of `start .. end`. By whoever may write slots now.
+    #[inline(never)]
     pub(crate) fn clashes<P: Platform>(&self, platform: &P, index: usize, start: u64, end: u64) -> bool {
         let used = self.used.load(Ordering::Acquire) as usize;
         self.slots.iter().take(used.div_ceil(RECORDS)).enumerate().any(|(frame, cell)| {
-            let Some(records) = cell.get(platform) else { return false };
             let first = frame * RECORDS;
-            records
-                .0
-                .iter()
-                .take(used - first)
-                .enumerate()
-                .any(|(at, record)| Slot(record).overlaps(start, end) && first + at != index)
+            let records = cell.get(platform).map_or(&[] as &[_], |records| &records.0);
+            let mut records = records.iter().take(used - first).enumerate();
+            records.any(|(at, record)| Slot(record).overlaps(start, end) && first + at != index)
         })
     }
 

@@ -132,7 +132,13 @@ impl<P: Platform> Core<P> {
         let home = self.ctx.core();
         let segment = self
             .ctx
-            .create(make.inside, Home::Any, &Name::new(name), cost, Segment::new(home, PageSize::Small))
+            .create(
+                make.inside,
+                Home::Any,
+                &Name::new(name),
+                cost,
+                Segment::new(home, PageSize::Small, npages),
+            )
             .map_err(step)?;
         segment.grow(&mut self.ctx, npages, Source::Nearest).map_err(step)?;
         make.share.insert(&mut self.ctx, segment.link(), cost).map_err(step)?;

@@ -191,6 +191,7 @@ impl<P: Platform> Traps for Core<P> {
 
     fn interrupt(&mut self, _: &mut Registers) -> Outcome {
         let inside = self.ctx.enter();
+        self.ctx.local.serve_all();
         self.finish(inside, [0; 2])
     }
 

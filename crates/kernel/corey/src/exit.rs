@@ -49,7 +49,10 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
             local.attention = true;
             Delivery::Done(0)
         }
-        MessageKind::Stop => Delivery::Later,
+        MessageKind::Stop => {
+            local.audit_pending = true;
+            Delivery::Later
+        }
     }
 }
 
@@ -65,15 +68,26 @@ fn set_interval<P: Platform>(local: &mut Local<P>, message: &Message) -> u64 {
 
 /// Ends an object whose last reference went. What needs a loop or the end of a run is left for the exit.
 pub(crate) fn last<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
+    match header.handle::<Segment>() {
+        // As most are: by itself.
+        Some(segment) if !segment.was_waited_on() => atree::end_segment(ctx, inside, segment),
+        _ => last_of_others(ctx, inside, header),
+    }
+}
+
+#[inline(never)]
+fn last_of_others<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
     let done = match header.kind() {
         Kind::Share => false,
-        Kind::Segment | Kind::AddressTree => {
-            if header.handle::<Segment>().is_some_and(|segment| segment.was_waited_on()) {
-                // Whoever waits would not be woken by anybody else.
-                waiting::wake_all(ctx, header.home(), header.link());
+        Kind::Segment => {
+            // Whoever waits would not be woken by anybody else.
+            waiting::wake_all(ctx, header.home(), header.link());
+            if let Some(segment) = header.handle::<Segment>() {
+                atree::end_segment(ctx, inside, segment);
             }
-            atree::end(ctx, inside, header)
+            true
         }
+        Kind::AddressTree => atree::end(ctx, inside, header),
         Kind::Pcore => pcore::end(ctx, inside, header),
         Kind::Device => {
             device::end(ctx, header);
@@ -119,6 +133,12 @@ impl<P: Platform> Core<P> {
             self.write_report(&inside);
             self.ctx.local.serve_mailbox();
             if self.ctx.local.attention {
+                continue;
+            }
+            if self.ctx.waits_for_limbo() {
+                self.ctx.leave(inside);
+                self.ctx.local.relax();
+                inside = self.ctx.enter();
                 continue;
             }
             if self.waiting.is_some() {
@@ -170,7 +190,9 @@ impl<P: Platform> Core<P> {
             local.attention = true;
             return;
         }
-        self.ctx.stand_still();
+        if self.ctx.local.audit_pending {
+            self.ctx.stand_still();
+        }
         if core::mem::take(&mut self.ctx.local.run_pending) {
             self.run(inside);
         }
@@ -196,6 +218,7 @@ impl<P: Platform> Core<P> {
                 MessageKind::Stop => {
                     // Came since this core last stood still: its turn is the next one.
                     self.ctx.local.deferred.insert(sender);
+                    self.ctx.local.audit_pending = true;
                     self.ctx.local.attention = true;
                     continue;
                 }

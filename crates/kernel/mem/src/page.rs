@@ -154,6 +154,13 @@ impl PageSlot {
         }
     }
 
+    /// Whether there is a page that can be read as it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_readable(&self) -> bool {
+        matches!(self.load(), PageState::Present(_) | PageState::Cow(_))
+    }
+
     /// Gives an absent page its frame.
     ///
     /// # Errors
@@ -340,6 +347,7 @@ impl PageSlot {
     }
 
     /// Takes the page of a dead segment.
+    #[inline(always)]
     pub fn take(&mut self) -> Option<Gone> {
         Self::gone(core::mem::take(self.0.get_mut()))
     }

@@ -47,6 +47,13 @@ impl<'a> TableRef<'a> {
         &self.page.0[index & 511]
     }
 
+    /// The first entry from `from` on, and below `end`, that is not empty.
+    #[must_use]
+    pub fn next_used(self, from: usize, end: usize) -> Option<usize> {
+        let entries = self.page.0.get(from..end.min(512))?;
+        Some(from + entries.iter().position(|entry| entry.load(Ordering::Relaxed) != 0)?)
+    }
+
     /// What entry `index` says.
     #[must_use]
     #[inline(always)]
@@ -104,7 +111,8 @@ impl<'a> TableRef<'a> {
         let before = slot.load(Ordering::Relaxed);
         let after = P::protect(before);
         if before != after {
-            slot.store(after, Ordering::SeqCst);
+            // Before the flush or the message that follows: both order stores.
+            slot.store(after, Ordering::Release);
         }
         before != after
     }
@@ -116,13 +124,24 @@ impl<'a> TableRef<'a> {
         P::protect(entry) != entry
     }
 
+    /// For audits: whether an entry maps exactly this page, with exactly these rights or without writing.
+    #[must_use]
+    pub fn maps<P: Platform>(self, index: usize, page: DataFrame, access: Access, large: bool) -> bool {
+        let leaf = |access| {
+            if large { P::large_leaf(page.frame(), access) } else { P::leaf(page.frame(), access) }
+        };
+        let entry = self.slot(index).load(Ordering::Relaxed);
+        entry == leaf(access) || entry == leaf(access.without_write())
+    }
+
     /// Empties an entry. True when something was there.
     #[inline(always)]
     pub fn clear(self, index: usize) -> bool {
         let slot = self.slot(index);
         let before = slot.load(Ordering::Relaxed);
         if before != 0 {
-            slot.store(0, Ordering::SeqCst);
+            // As in `protect`.
+            slot.store(0, Ordering::Release);
         }
         before != 0
     }

@@ -59,7 +59,14 @@ fn type_word<T: 'static>() -> u64 {
 
 impl Header {
     /// Makes the slot an object; the ID is visible last.
-    pub(crate) fn init<P: Platform, T: Object<P>>(&self, id: Id, home: CoreId, name: &Name, pages: u64) {
+    #[inline(always)]
+    pub(crate) fn init<P: Platform, T: Object<P>>(
+        &self,
+        id: Id,
+        home: CoreId,
+        name: &Name,
+        pages: u64,
+    ) -> Handle<'_, T> {
         self.type_id.store(type_word::<T>(), Ordering::Relaxed);
         self.refs.store(1, Ordering::Relaxed);
         self.kind_home.store(T::KIND as u64 | u64::from(home.0) << 8, Ordering::Relaxed);
@@ -70,6 +77,7 @@ impl Header {
         }
         self.seen.clear();
         self.id.store(id.0, Ordering::Release);
+        Handle { header: self, body: PhantomData }
     }
 
     /// The object's ID, 0 when it is dead.
@@ -78,10 +86,21 @@ impl Header {
         Id(self.id.load(Ordering::Acquire))
     }
 
+    /// Whether the body of the dead object in this slot is reclaimed as a `T`: then it is one.
+    #[inline(always)]
+    pub(crate) fn reclaims_as<P: Platform, T: Object<P>>(&self) -> bool {
+        // The type says what the body is; the function says that it was not reclaimed yet.
+        self.is::<T>() && self.reclaim.load(Ordering::Relaxed) != 0
+    }
+
     /// Makes every link to the object stale. [`Ctx::retire`] does it too; a segment is killed before its
     /// mappings are revoked, so that none is made meanwhile.
+    ///
+    /// Whoever must not miss it, does not: who fills an entry looks under a lock that the revoker takes, or answers its
+    /// message; who frees the slot fences before it looks at epochs.
+    #[inline(always)]
     pub fn kill(&self) {
-        self.id.store(0, Ordering::SeqCst);
+        self.id.store(0, Ordering::Release);
     }
 
     /// Its kind.

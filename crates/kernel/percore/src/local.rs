@@ -2,6 +2,7 @@
 
 use crate::epoch::Epoch;
 use crate::mailbox::{Delivery, Mailbox, Message, Slots, Taken, Ticket};
+use crate::notice::Notice;
 use crate::picture::{Numbers, Picture};
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
@@ -17,6 +18,8 @@ pub struct PerCore {
     pub epoch: CachePadded<Epoch>,
     /// Written by senders, read by the core.
     pub mailbox: CachePadded<Mailbox>,
+    /// Written by the core, read by those whom it notifies.
+    pub notice: CachePadded<Notice>,
     /// Written by the core when somebody asks.
     pub picture: CachePadded<Picture>,
 }
@@ -28,6 +31,7 @@ impl PerCore {
         alloc.slice(cores, |i| Self {
             epoch: CachePadded::default(),
             mailbox: CachePadded::new(Mailbox::new(&slots, i)),
+            notice: CachePadded::default(),
             picture: CachePadded::default(),
         })
     }
@@ -80,6 +84,10 @@ pub struct Local<P> {
     pub platform: P,
     /// This core.
     pub id: CoreId,
+    /// The set of this core.
+    pub only: CoreSet,
+    /// The cores that have answered this core's notices an odd number of times.
+    odd: CoreSet,
     own: &'static PerCore,
     /// Every core's shared blocks.
     pub cores: &'static [PerCore],
@@ -95,6 +103,8 @@ pub struct Local<P> {
     pub run_pending: bool,
     /// Whether a halt is among them: this core abandons its own waits for pcores.
     pub halt_pending: bool,
+    /// Whether another core's audit is among them.
+    pub audit_pending: bool,
     /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
     pub attention: bool,
     serve: Serve<P>,
@@ -105,6 +115,8 @@ impl<P: Platform> Local<P> {
     pub fn new(platform: P, cores: &'static [PerCore], serve: Serve<P>) -> Self {
         Self {
             id: platform.core(),
+            only: CoreSet::only(platform.core()),
+            odd: CoreSet::EMPTY,
             own: cores.get(platform.core().index()).expect("a core's number is below the number of cores"),
             platform,
             cores,
@@ -114,6 +126,7 @@ impl<P: Platform> Local<P> {
             deferred: CoreSet::EMPTY,
             run_pending: false,
             halt_pending: false,
+            audit_pending: false,
             attention: false,
             serve,
         }
@@ -177,17 +190,24 @@ impl<P: Platform> Local<P> {
         }
     }
 
-    /// Serves the mailbox without looking first whether something waits: for a core that was woken. The look alone
-    /// would move the line, and the service would move it again.
+    /// Serves the mailbox without looking first whether something waits: after an interrupt something does, and to
+    /// look would fetch the line once more.
     #[cold]
     #[inline(never)]
     pub fn serve_all(&mut self) {
         let mailbox = &self.own().mailbox;
-        let Taken { senders, run } = mailbox.take();
-        // First: what was posted behind a run is about what it began.
+        let Taken { posts, notices, run } = mailbox.take();
+        for sender in notices.iter() {
+            if let Some(message) = self.cores.get(sender.index()).and_then(|core| core.notice.get()) {
+                let delivery = (self.serve)(self, sender, &message);
+                debug_assert!(matches!(delivery, Delivery::Done(_)), "{message:?} is no notice");
+            }
+            mailbox.noticed(sender);
+        }
+        // Before the posts: what was posted behind a run is about what it began.
         self.run_pending |= run;
         self.attention |= run;
-        for sender in senders.iter() {
+        for sender in posts.iter() {
             let Some(message) = mailbox.read(sender) else {
                 continue;
             };
@@ -231,8 +251,13 @@ impl<P: Platform> Local<P> {
 
     /// Sends `message` to every core of `targets` but this one, and waits until all have answered.
     pub fn broadcast(&mut self, targets: CoreSet, message: Message) {
+        let targets = targets.without(self.id);
+        if message.kind.is_notice() {
+            self.notify(targets, message);
+            return;
+        }
         let mut waiting = CoreSet::EMPTY;
-        for target in targets.without(self.id).iter() {
+        for target in targets.iter() {
             if self.post(target, message).is_some() {
                 waiting.insert(target);
             }
@@ -243,6 +268,32 @@ impl<P: Platform> Local<P> {
             };
             while per_core.mailbox.poll(self.id).is_none() {
                 self.relax();
+            }
+        }
+    }
+
+    /// As [`Local::broadcast`], for what needs no reply: one message for all. Nothing that runs in its waits
+    /// notifies: service waits for nothing.
+    fn notify(&mut self, targets: CoreSet, message: Message) {
+        self.own().notice.set(message);
+        for target in targets.iter() {
+            if self.cores.get(target.index()).is_some_and(|core| core.mailbox.notify(self.id)) {
+                self.counters.ipis += 1;
+                self.platform.send_ipi(target);
+            }
+        }
+        for target in targets.iter() {
+            let Some(per_core) = self.cores.get(target.index()) else {
+                continue;
+            };
+            let before = self.odd.contains(target);
+            while per_core.mailbox.is_odd(self.id) == before {
+                self.relax();
+            }
+            if before {
+                self.odd.remove(target);
+            } else {
+                self.odd.insert(target);
             }
         }
     }

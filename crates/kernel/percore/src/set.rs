@@ -66,6 +66,7 @@ impl CoreSet {
     }
 
     /// Adds all of `other`.
+    #[inline(always)]
     pub fn union(&mut self, other: Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine |= theirs;
@@ -90,7 +91,14 @@ impl CoreSet {
     #[must_use]
     #[inline(always)]
     pub fn is_within(&self, core: CoreId) -> bool {
-        self.without(core).is_empty()
+        self.is_subset(&Self::only(core))
+    }
+
+    /// Whether every core in it is in `other`.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |all, (mine, theirs)| all | mine & !theirs) == 0
     }
 
     /// The cores in it, lowest first.
@@ -135,6 +143,7 @@ impl SharedCoreSet {
     }
 
     /// Adds all of `other`.
+    #[inline(always)]
     pub fn union(&self, other: CoreSet) {
         for (mine, theirs) in self.0.iter().zip(other.0) {
             if theirs & !mine.load(Ordering::Relaxed) != 0 {
@@ -152,6 +161,7 @@ impl SharedCoreSet {
 
     /// The set as it is.
     #[must_use]
+    #[inline(always)]
     pub fn load(&self) -> CoreSet {
         CoreSet(core::array::from_fn(|i| self.0.get(i).map_or(0, |w| w.load(Ordering::SeqCst))))
     }

@@ -36,9 +36,6 @@ pub struct Share {
     quota: Shared<Quota>,
 }
 
-/// Up to 32 names.
-type Names = heapless::Vec<Id, 32>;
-
 impl<P: Platform> Object<P> for Share {
     const KIND: Kind = Kind::Share;
 
@@ -119,6 +116,7 @@ impl Share {
     /// # Errors
     ///
     /// [`Error::QuotaExceeded`].
+    #[inline(always)]
     pub fn charge<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) -> Result<(), Error> {
         let mut quota = self.quota.lock(&mut ctx.local);
         match (quota.pages.checked_sub(pages), quota.objects.checked_sub(objects)) {
@@ -144,12 +142,32 @@ impl Share {
         (quota.pages, quota.objects)
     }
 
-    /// Names the object of `header`, whose pages and one object were charged.
+    /// Names the object of `link`, whose pages and one object were charged.
     ///
     /// # Errors
     ///
     /// [`Error::Exists`], [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
     pub fn insert<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        self.insert_where::<P, false>(ctx, link, pages)
+    }
+
+    /// As [`Share::insert`], for an object that no share can name yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
+    #[inline(always)]
+    pub fn insert_new<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        self.insert_where::<P, true>(ctx, link, pages)
+    }
+
+    #[inline(always)]
+    fn insert_where<P: Platform, const NEW: bool>(
+        &self,
+        ctx: &mut Ctx<P>,
+        link: Link,
+        pages: u64,
+    ) -> Result<(), Error> {
         let platform = ctx.local.platform.clone();
         loop {
             let missing = {
@@ -157,7 +175,7 @@ impl Share {
                 if quota.dead {
                     return Err(Error::NotFound);
                 }
-                match table::place(&platform, &self.table, link.id()) {
+                match table::place::<P, NEW>(&platform, &self.table, link.id()) {
                     Place::Taken => return Err(Error::Exists),
                     Place::Entry(entry) => {
                         entry.pages.store(pages, Ordering::Relaxed);
@@ -167,14 +185,22 @@ impl Share {
                     Place::Node(cell) => cell,
                 }
             };
-            // No lock is held while taking memory: that may wait.
-            let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
-            table::grow(ctx, missing, frame);
+            self.grow(ctx, missing)?;
         }
+    }
+
+    /// Adds a node to the table. No lock is held while taking memory: that may wait.
+    #[cold]
+    #[inline(never)]
+    fn grow<P: Platform>(&self, ctx: &mut Ctx<P>, missing: &FrameCell<Node>) -> Result<(), Error> {
+        let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
+        table::grow(ctx, missing, frame);
+        Ok(())
     }
 
     /// Removes the entry that names `id`, refunds it, and notes who could have looked the object up. The
     /// object keeps the reference, which the caller releases.
+    #[inline(always)]
     pub fn remove<'k, P: Platform>(
         &self,
         ctx: &mut Ctx<P>,
@@ -186,7 +212,9 @@ impl Share {
         let entry = table::find(&platform, &self.table, id)?;
         let header = entry.link.load().header(inside)?;
         entry.link.store(Link::NULL);
-        quota.pages += entry.pages.swap(0, Ordering::Relaxed);
+        // The swap is the fence between unlinking and reading who holds the share: a core that this misses becomes a
+        // holder (a fence, too) later, and finds the entry empty.
+        quota.pages += entry.pages.swap(0, Ordering::SeqCst);
         quota.objects += 1;
         header.seen().union(self.holders.load());
         Some(header)
@@ -262,25 +290,25 @@ impl Share {
         last: &mut dyn FnMut(&mut Ctx<P>, &Header),
     ) {
         handle.quota.lock(&mut ctx.local).dead = true;
-        loop {
-            // Some at a time: the table must not be walked while it changes.
-            let (mut trees, mut others) = (Names::new(), Names::new());
-            handle.for_each(&ctx.local.platform.clone(), &mut |link| {
+        // Nothing is added to a dead share, and its nodes stay until it is reclaimed: it is walked while it empties.
+        let platform = ctx.local.platform.clone();
+        let mut turn = 0;
+        // Trees first: a segment that nothing maps any more is not looked for in page tables.
+        for trees in [true, false] {
+            handle.for_each(&platform, &mut |link| {
+                turn += 1;
+                ctx.serve_every(turn);
                 let tree = link.header(inside).is_some_and(|header| header.kind() == Kind::AddressTree);
-                let some = if tree { &mut trees } else { &mut others };
-                some.push(link.id()).is_ok() && !some.is_full()
-            });
-            if trees.is_empty() && others.is_empty() {
-                break;
-            }
-            // Trees first: a segment that nothing maps any more is not looked for in page tables.
-            for id in trees.into_iter().chain(others) {
-                let Some(header) = handle.remove(ctx, inside, id) else { continue };
+                if trees && !tree {
+                    return true;
+                }
+                let Some(header) = handle.remove(ctx, inside, link.id()) else { return true };
                 header.seen().union(handle.header().seen().load());
                 if header.release() {
                     last(ctx, header);
                 }
-            }
+                true
+            });
         }
         Self::settle(handle, ctx, inside);
     }

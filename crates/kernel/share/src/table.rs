@@ -57,8 +57,14 @@ pub(crate) enum Place<'a> {
     Node(&'a FrameCell<Node>),
 }
 
-/// The first place on `id`'s path where it can be put. The caller holds the share's lock.
-pub(crate) fn place<'a, P: Platform>(platform: &P, root: &'a FrameCell<Node>, id: Id) -> Place<'a> {
+/// The first place on `id`'s path where it can be put; `NEW` says that it was never put anywhere. The caller holds the
+/// share's lock.
+#[inline(always)]
+pub(crate) fn place<'a, P: Platform, const NEW: bool>(
+    platform: &P,
+    root: &'a FrameCell<Node>,
+    id: Id,
+) -> Place<'a> {
     let mut path = Path::new(id);
     let mut node = root;
     let mut empty = None;
@@ -68,6 +74,7 @@ pub(crate) fn place<'a, P: Platform>(platform: &P, root: &'a FrameCell<Node>, id
             return empty.map_or(Place::Node(node), Place::Entry);
         };
         match entry.link.id() {
+            0 if NEW => return Place::Entry(entry),
             0 => empty = empty.or(Some(entry)),
             there if there == id.0 => return Place::Taken,
             _ => {}
