@@ -30,7 +30,7 @@ fn audits_at_once(booted: &Booted) -> Result<(), Error> {
         .map(|core| {
             let over = Arc::clone(&over);
             booted.start(core, move |user| {
-                let at = UserPtr(user.context().stack - 64);
+                let at = UserPtr(user.context().stack - 128);
                 while !over.load(Ordering::Acquire) {
                     if let Err(error) = user.sys().audit(boot, at) {
                         over.store(true, Ordering::Release);
