@@ -167,32 +167,26 @@ fn fill_entry<P: Platform, const LOCKED: bool, const SMALL: bool>(
 ) -> bool {
     let page = map.page + (address - map.start) / PAGE_SIZE;
     let want = if cause == Cause::Write { Want::Write } else { Want::Read };
-    loop {
-        let Ok(found) = Segment::page_of::<P, SMALL>(segment, ctx, inside, page, want) else { return false };
-        let guard = LOCKED.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
-        // What was checked may have changed while this core waited for memory or for the lock (without a lock,
-        // the page was looked at last). From here to the store nothing waits.
-        let same_page = !LOCKED
-            || match found.slot.load() {
-                PageState::Present(now) => now == found.frame,
-                PageState::Cow(now) => now == found.frame && !found.writable,
-                PageState::Absent | PageState::Reference(_) | PageState::Revoking => false,
-            };
-        let alive = segment.id() == map.object.id() && page < segment.npages();
-        let same_map = slot.version() == version;
-        if same_page && alive && same_map {
-            let access = if found.writable { map.access() } else { map.access().without_write() };
-            if SMALL {
-                table.set_leaf::<P>(index, found.frame, access);
-            } else {
-                table.set_large_leaf::<P>(index, found.frame, access);
-            }
-            return true;
+    let Ok(found) = Segment::page_of::<P, SMALL>(segment, ctx, inside, page, want) else { return false };
+    let _guard = LOCKED.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
+    // What was checked may have changed while this core waited for memory or for the lock (without a lock,
+    // the page was looked at last). From here to the store nothing waits.
+    let same_page = !LOCKED
+        || match found.slot.load() {
+            PageState::Present(now) => now == found.frame,
+            PageState::Cow(now) => now == found.frame && !found.writable,
+            PageState::Absent | PageState::Reference(_) | PageState::Revoking => false,
+        };
+    let alive = segment.id() == map.object.id() && page < segment.npages();
+    if same_page && alive && slot.version() == version {
+        let access = if found.writable { map.access() } else { map.access().without_write() };
+        if SMALL {
+            table.set_leaf::<P>(index, found.frame, access);
+        } else {
+            table.set_large_leaf::<P>(index, found.frame, access);
         }
-        drop(guard);
-        if !alive || !same_map {
-            // Gone: the access faults again, and finds what is there then.
-            return alive;
-        }
+        return true;
     }
+    // Another page or another mapping by now: the access faults again, and finds what is there then.
+    alive
 }

@@ -36,7 +36,7 @@ impl Authority {
     fn search(&self, id: Id) -> Option<Link> {
         let found = self.held.iter().copied().find(|link| link.id() == id)?;
         let [first, second] = &self.last;
-        first.set(second.replace(found));
+        second.set(first.replace(found));
         Some(found)
     }
 
