@@ -62,7 +62,7 @@ const MUTANTS: &[Mutant] = &[
     (
         "a register of the kernel's after a call",
         ENTRY,
-        "\"xor esi, esi\",",
+        "\"xor edi, edi\",",
         "",
         Program("test-fresh", "EPYC"),
     ),
