@@ -3,7 +3,7 @@
 use crate::SECRET;
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::number;
+use corey_abi::{SYSCALLS, number};
 use corey_libos_rt::Process;
 use corey_libos_rt::vm::Ended;
 use corey_libos_test::{Fixture, Suite};
@@ -147,9 +147,9 @@ pub(crate) fn of_the_program_before(suite: &mut Suite, process: &Process, fixtur
 pub(crate) fn after_a_call(suite: &mut Suite) {
     const NAMES: [&str; 2] =
         ["after a call the registers that are no results are zero", "and those that are kept are kept"];
-    let calls =
-        [number::pcore_current, number::machine_info, number::share_list, number::audit, 0x7777, u64::MAX];
-    for call in calls {
+    // With these arguments none does anything, and `pcore_current` what it should.
+    let (mut left, mut kept, mut count) = (None, true, 0);
+    for call in SYSCALLS.iter().map(|call| call.number).chain([0x7777, u64::MAX]) {
         let (rdi, rsi, r8, r9, r10, rbx): (u64, u64, u64, u64, u64, u64);
         // SAFETY: the arguments are good for none of these calls; a call changes what is declared here.
         unsafe {
@@ -166,11 +166,13 @@ pub(crate) fn after_a_call(suite: &mut Suite) {
                 lateout("r10") r10, lateout("rcx") _, lateout("r11") rbx,
             );
         }
-        suite.check(
-            NAMES[0],
-            [rdi, rsi, r8, r9, r10] == [0; 5],
-            format_args!("{call:#x}: {:x?}", [rdi, rsi, r8, r9, r10]),
-        );
-        suite.equal(NAMES[1], rbx, SECRET);
+        let found = [rdi, rsi, r8, r9, r10];
+        if found != [0; 5] {
+            left.get_or_insert((call, found));
+        }
+        kept &= rbx == SECRET;
+        count += 1;
     }
+    suite.check(NAMES[0], left.is_none(), format_args!("{count} calls, {left:x?}"));
+    suite.check(NAMES[1], kept, "");
 }
