@@ -3,8 +3,10 @@
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use raw_cpuid::{CpuId, CpuIdReaderNative};
 
-/// Found once, on the boot processor.
+/// Found once, on the boot processor. On lines of its own: every copy to and from user memory reads it, and a static
+/// beside it may be written.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Features {
     /// Supervisor code cannot execute user pages.
     pub smep: AtomicBool,
@@ -31,6 +33,8 @@ pub struct Features {
 /// AMX (eight kilobytes that every switch would carry). What is not in XCR0 faults, and so cannot leak.
 const KEPT: [u64; 2] = [0b111, 0b1110_0000];
 
+// `used` keeps it in one piece: the compiler would make a static of each flag, and put others beside them.
+#[used]
 pub(crate) static FEATURES: Features = Features {
     smep: AtomicBool::new(false),
     smap: AtomicBool::new(false),
