@@ -3,7 +3,7 @@
 use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Kind, TREE_SLOTS};
-use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, FrameList, Gone, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::SharedCoreSet;
@@ -108,11 +108,14 @@ pub struct Tree {
     pub(crate) dead: AtomicBool,
     /// Handler, stack, masked word; and a version, odd while they change.
     handler: [AtomicU64; 4],
+    /// Lock order 2 (`tree`): changes of slots exclude each other.
     pub(crate) edit: Shared<Edit>,
 }
 
 impl<P: Platform> Object<P> for Tree {
     const KIND: Kind = Kind::AddressTree;
+    const FIELDS: &'static [Field] =
+        fields!(Self: kind, levels, runner, used, attached, table, slots, dead, handler, edit);
 
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
         let platform = ctx.local.platform.clone();
@@ -169,7 +172,8 @@ pub(crate) fn take_tables<P: Platform>(
     let platform = ctx.local.platform.clone();
     let Some((table, index)) = crate::walk::grain_entry(&platform, root, start, levels) else { return 0 };
     let Some(child) = table.child(&platform, index) else { return 0 };
-    let count = count_tables(&platform, child, levels, 512, 0, &[]);
+    let mut count = 0;
+    each_table(&platform, child, levels, 512, 0, &[], &mut |_| count += 1);
     let Some(frame) = table.take_child::<P>(index) else { return 0 };
     forget(ctx);
     free_tables(ctx, &platform, child, levels, 512);
@@ -369,36 +373,44 @@ impl Tree {
     /// For audits: frames it owns.
     #[must_use]
     pub fn census<P: Platform>(&self, platform: &P) -> u64 {
+        let mut frames = 0;
+        self.each_frame(platform, &mut |_, _| frames += 1);
+        frames
+    }
+
+    /// Calls `each` with every frame it owns, and whether that is a page table.
+    pub fn each_frame<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Frame, bool)) {
         let own = if self.kind == TreeKind::Root { 256 } else { 512 };
-        let slots = self.slots.iter().filter(|c| c.frame().is_some()).count() as u64;
+        self.slots.iter().filter_map(FrameCell::frame).for_each(|frame| each(frame, false));
         let links: heapless::Vec<(u64, u32), TREE_SLOTS> = self
             .each(platform)
             .filter(|(_, s)| s.kind() == crate::MapKind::Interior)
             .map(|(_, s)| (s.peek().start, s.peek().levels()))
             .collect();
-        slots + count_tables(platform, self.table(platform), self.kind.levels(), own, 0, &links)
+        let (table, levels) = (self.table(platform), self.kind.levels());
+        each_table(platform, table, levels, own, 0, &links, &mut |frame| each(frame, true));
     }
 }
 
-/// Tables from `table` down, itself included; what lies at `links` belongs to interior trees.
-fn count_tables<P: Platform>(
+/// Calls `each` with the tables from `table` down, itself included; what lies at `links` belongs to interior trees.
+fn each_table<P: Platform>(
     platform: &P,
     table: TableRef<'_>,
     levels: u32,
     entries: usize,
     base: u64,
     links: &[(u64, u32)],
-) -> u64 {
-    let mut count = 1;
+    each: &mut dyn FnMut(Frame),
+) {
+    each(table.frame());
     if levels >= 2 {
         let size = 1_u64 << (12 + 9 * (levels - 1));
         for index in 0..entries {
             let at = base + index as u64 * size;
             let linked = links.contains(&(at, levels - 1));
             if !linked && let Some(child) = table.child(platform, index) {
-                count += count_tables(platform, child, levels - 1, 512, at, links);
+                each_table(platform, child, levels - 1, 512, at, links, each);
             }
         }
     }
-    count
 }

@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU64;
 use corey_abi::Id;
 use corey_kernel_atree::{fault, revoke};
 use corey_kernel_device::Devices;
-use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Machine, Platform};
+use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Hooks, World};
 use corey_kernel_pcore::Requests;
 
@@ -24,6 +24,8 @@ pub struct System<P> {
 }
 
 impl<P: Platform> System<P> {
+    const FIELDS: &'static [Field] = fields!(Self: info, world, devices, requests, boot_share);
+
     pub(crate) fn hooks() -> Hooks<P> {
         Hooks { serve: exit::serve, fault, revoke, last: exit::last }
     }
@@ -67,8 +69,9 @@ impl<P: Platform> Boot<P> for System<P> {
         core
     }
 
-    fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+    fn map(&self, each: &mut dyn FnMut(Area)) {
         self.world.map(each);
         self.requests.map(each);
+        each(Area::of("system", core::slice::from_ref(self), Self::FIELDS));
     }
 }

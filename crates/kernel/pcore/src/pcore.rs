@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::Kind;
-use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_hal::{CoreId, Field, Platform, fields};
 use corey_kernel_object::{Ctx, Entered, Header, Object};
 use corey_kernel_percore::{CoreSet, Message, MessageKind};
 
@@ -20,6 +20,7 @@ pub struct Pcore {
 
 impl<P: Platform> Object<P> for Pcore {
     const KIND: Kind = Kind::Pcore;
+    const FIELDS: &'static [Field] = fields!(Self: core, state);
 
     fn reclaim(&mut self, _: &mut Ctx<P>) {}
 }

@@ -1,7 +1,7 @@
 //! What a starter leaves for the core it starts.
 
 use corey_abi::{Id, ObjRef, PAGE_BYTES, RUN_SHARES, RunStatus};
-use corey_kernel_hal::{BootAlloc, CoreId, Platform, UserContext};
+use corey_kernel_hal::{Area, BootAlloc, CoreId, Platform, UserContext};
 use corey_kernel_mem::PageState;
 use corey_kernel_object::{Ctx, Entered, Link};
 use corey_kernel_segment::{PageSize, Segment};
@@ -117,6 +117,8 @@ impl Place {
 }
 
 /// One place for a request per core.
+///
+/// Lock order 6 (`pcore.request`): what a starter leaves for the core it starts. Nothing is taken under it.
 #[derive(Debug)]
 pub struct Requests(&'static [Shared<Place>]);
 
@@ -139,8 +141,8 @@ impl Requests {
         place.lock(&mut ctx.local).take()
     }
 
-    /// Address ranges for the line meter's names.
-    pub fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
-        each(self.0.as_ptr() as u64, size_of_val(self.0) as u64, "pcore.request");
+    /// Areas for the line meter's names.
+    pub fn map(&self, each: &mut dyn FnMut(Area)) {
+        each(Area::of("pcore.request", self.0, &[]));
     }
 }
