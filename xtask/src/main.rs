@@ -15,6 +15,7 @@ mod process;
 mod qemu;
 mod run;
 mod setup;
+mod shared;
 mod symbols;
 mod test;
 mod toolchain;
