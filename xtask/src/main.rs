@@ -16,6 +16,7 @@ mod qemu;
 mod run;
 mod setup;
 mod shared;
+mod sharing;
 mod symbols;
 mod test;
 mod toolchain;
