@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::toolchain::Core;
-use crate::{Result, bench, checks, gdb, iso, layers, manual, run, sharing, test};
+use crate::{Result, bench, checks, fuzz, gdb, iso, layers, manual, run, sharing, test};
 
 /// Builds, boots, tests and measures Corey.
 ///
@@ -56,6 +56,12 @@ enum Command {
     ///
     /// Example: cargo xtask test --full
     Test(test::Options),
+    /// Makes random calls from all cores, in sequences, and audits the kernel after each.
+    ///
+    /// Example: cargo xtask fuzz --seed 7 --cores 4 --calls 1000000
+    ///
+    /// Example: cargo xtask fuzz --soak 8
+    Fuzz(fuzz::Options),
     /// Writes docs/syscalls.md and docs/shared.md from the source.
     ///
     /// Example: cargo xtask manual --check
@@ -95,6 +101,7 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
         Command::Gdb(options) => gdb::command(core, &options),
         Command::Bench(options) => bench::command(core, &options),
         Command::Sharing(options) => sharing::command(core, &options),
+        Command::Fuzz(options) => fuzz::command(core, &options),
         Command::Test(options) => test::command(core, &options),
         Command::Manual { check } => done(manual::command(check)),
         Command::Layers => done(layers::command()),

@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use crate::monitor::Monitor;
 use crate::process::{Owned, interrupted, tied};
 use crate::{Result, process};
 
@@ -72,6 +73,8 @@ pub(crate) struct Machine {
     pub(crate) second_serial: Option<PathBuf>,
     /// A socket that takes commands of QEMU's monitor.
     pub(crate) monitor: Option<PathBuf>,
+    /// Longest time between two lines: a machine that says nothing for so long hangs.
+    pub(crate) patience: Option<Duration>,
 }
 
 /// How a machine ended.
@@ -129,6 +132,7 @@ impl Machine {
             plugin: None,
             second_serial: None,
             monitor: None,
+            patience: None,
         }
     }
 
@@ -210,6 +214,7 @@ impl Machine {
         let mut first_byte = None;
         // A guest that cannot end the machine prints `EXIT n` and halts.
         let (mut said_exit, mut deadline) = (None, start + limit);
+        let mut last_line = start;
         let timed_out = loop {
             match incoming.recv_timeout(Duration::from_millis(50)) {
                 Ok(line) => {
@@ -220,6 +225,7 @@ impl Machine {
                     }
                     watch(&line);
                     lines.push(line);
+                    last_line = Instant::now();
                 }
                 Err(RecvTimeoutError::Disconnected) => break false,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -227,7 +233,15 @@ impl Machine {
             if interrupted() {
                 return Err("interrupted".into());
             }
-            if Instant::now() > deadline {
+            let silent = self.patience.is_some_and(|patience| last_line.elapsed() > patience);
+            if silent {
+                lines.push(format!(
+                    "no line for {:.0} s: where the cores are",
+                    last_line.elapsed().as_secs_f64()
+                ));
+                lines.extend(self.where_it_is());
+            }
+            if silent || Instant::now() > deadline {
                 break true;
             }
         };
@@ -253,6 +267,14 @@ impl Machine {
         let telling = messages.lines().filter(|line| !line.contains("TCG doesn't support requested"));
         let messages = telling.flat_map(|line| [line, "\n"]).collect();
         Ok(Outcome { end, lines, messages, elapsed, first_byte })
+    }
+
+    /// What the monitor says about a machine that hangs: a line per core.
+    fn where_it_is(&self) -> Vec<String> {
+        let Some(socket) = &self.monitor else { return Vec::new() };
+        let asked = Monitor::connect(socket).and_then(|mut monitor| monitor.ask("info registers -a"));
+        let wanted = |line: &String| line.starts_with("CPU#") || line.starts_with("RIP=");
+        asked.map_or_else(|e| vec![e.to_string()], |lines| lines.into_iter().filter(wanted).collect())
     }
 
     /// The command as one would type it.

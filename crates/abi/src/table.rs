@@ -77,7 +77,7 @@ syscalls! {
         /// `NotFound`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
-        /// Locks `share` for update; about one table frame per 2 MiB. No event when `share` is private
+        /// Locks `share` for update; about one table frame per 2 MiB above 8 pages. No event when `share` is private
         /// and `core` is the caller's.
         0x20 => fn segment_alloc(share: Id, nbytes: u64, core: Home, flags: u64, name: UserPtr) -> Id;
         /// Makes a new segment in `share` with the contents of `segment`, a snapshot page by page. `mode` 0
@@ -90,7 +90,8 @@ syscalls! {
         ///
         /// # Cost
         /// As `segment_alloc`. Mode 0: one page copy per page present. Modes 1 and 2: a visit to every page
-        /// slot, and one acknowledged shootdown of the cores that map `segment`. A private one: no event.
+        /// slot, a count for every page, and, if a page was written since `segment` was last copied, one acknowledged
+        /// shootdown of the cores that map it. A private one: no event.
         0x21 => fn segment_copy(segment: ObjRef, share: Id, mode: u64, core: Home, name: UserPtr) -> Id;
         /// The size of `segment` in bytes, a multiple of 4096.
         ///
@@ -125,14 +126,15 @@ syscalls! {
         /// # Cost
         /// Locks `share` for update. No event when `share` is private.
         0x30 => fn at_alloc(share: Id, kind: u64, grain: u64, core: Home, name: UserPtr) -> Id;
-        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to.
+        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to. What of the
+        /// array lies beyond the slots ever in use is left as it is.
         ///
         /// # Errors
         /// `OutOfRange` when the array has no room for the highest slot in use; `NotFound`, `WrongKind`,
         /// `BadAddress`.
         ///
         /// # Cost
-        /// No lock. Reads every slot.
+        /// No lock. Reads every slot that was ever in use.
         0x31 => fn at_get(tree: ObjRef, table: UserPtr) -> ();
         /// Replaces the whole table of `tree`: fault handler, its stack and masked word (0 for none; a root's
         /// only), and all slots. A failure leaves the slots before the failing one set; `count` in the user's
@@ -147,7 +149,8 @@ syscalls! {
         /// As `at_set_slot` for each slot.
         0x32 => fn at_set(tree: ObjRef, table: UserPtr) -> ();
         /// Sets slot `slot` of `tree` from the 64-byte `Mapping` at `mapping`; what the slot mapped
-        /// before is unmapped everywhere first. Kind 0 clears the slot.
+        /// before is unmapped everywhere first. Kind 0 clears the slot. A mapping of at most 16 pages is filled at
+        /// once with the pages that are there.
         ///
         /// # Errors
         /// `Busy` when the range overlaps another slot, the slot is being changed, or a tree that several
@@ -158,7 +161,7 @@ syscalls! {
         /// page tables; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
-        /// Locks the tree and the segment's mapping list. Unmapping from an interior tree is one
+        /// Locks the tree, if it is an interior one, and the segment's mapping list. Unmapping from an interior tree is one
         /// acknowledged shootdown of the cores that have it attached; from a root, none. A root that runs on
         /// another core: two acknowledged messages to that core.
         0x33 => fn at_set_slot(tree: ObjRef, slot: u64, mapping: UserPtr) -> ();
@@ -194,7 +197,8 @@ syscalls! {
         /// `Misaligned` for a status; `NoMemory` for the page of the status; `NotFound`, `BadAddress`.
         ///
         /// # Cost
-        /// One message and at most one interrupt to the target.
+        /// Two lines of the target's and at most one interrupt; does not wait until the run begins. What is asked about
+        /// `pcore` afterwards is answered after that.
         0x42 => fn pcore_run(pcore: ObjRef, context: UserPtr) -> ();
         /// Gives a device to a kernel core (`Unsupported` yet).
         ///

@@ -16,7 +16,7 @@ use corey_libos_rt::heaps::Team;
 use corey_libos_rt::sys::{address, segment, sys};
 use corey_libos_rt::vm::{Core, Ended, stack};
 use corey_libos_rt::{Process, Status, entry, halt};
-use corey_libos_test::{Ballast, Counts, Suite, counts};
+use corey_libos_test::{Ballast, Suite, counts};
 
 entry!(main);
 
@@ -69,8 +69,7 @@ fn frames<T: Debug, E: Debug>(
             }
             Err(error) => {
                 failed += 1;
-                let same =
-                    after == Counts { used: before.used - left, ..before } && back + more - slots == left;
+                let same = after.same(&before, left, back, more - slots);
                 if wrong.is_none() && !(same && wanted(&error)) {
                     wrong = Some((left, back, error, before, after));
                 }

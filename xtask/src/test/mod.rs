@@ -1,9 +1,13 @@
 //! `cargo xtask test`: groups of cases, each with a count and its minutes.
 
 mod boot;
+mod fuzz;
+mod hard;
 mod host;
 mod locality;
 mod minutes;
+mod mutants;
+mod panics;
 mod vm;
 
 use std::process::ExitCode;
@@ -49,11 +53,15 @@ enum Group {
     Sharing,
     /// Counts against the golden table.
     Golden,
+    /// What hardens the kernel, each with what shows it missing.
+    Hard,
+    /// Random calls from four cores, and which code they reach.
+    Fuzz,
     /// A short benchmark beside Linux.
     Bench,
 }
 
-const GROUPS: [Group; 8] = [
+const GROUPS: [Group; 10] = [
     Group::Static,
     Group::Host,
     Group::Loom,
@@ -61,6 +69,8 @@ const GROUPS: [Group; 8] = [
     Group::Vm,
     Group::Sharing,
     Group::Golden,
+    Group::Hard,
+    Group::Fuzz,
     Group::Bench,
 ];
 
@@ -162,6 +172,15 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
             let case = ("counts are not above the golden table".to_owned(), verdict);
             show(&case, None);
             Ok(vec![case])
+        }
+        Group::Fuzz => fuzz::cases(core, prepare(core, built)?),
+        Group::Hard => {
+            let built = prepare(core, built)?;
+            let mut cases = hard::cases(core, built)?;
+            if full {
+                cases.extend(mutants::cases(core, built)?);
+            }
+            Ok(cases)
         }
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::Result;
+use crate::build::Medium;
 use crate::qemu::{Boot, End, Execution, Machine, Outcome};
 
 use super::{Built, Case, Verdict, locality, show};
@@ -162,11 +163,28 @@ fn one(
     execution: Execution,
 ) -> Result<Vec<Case>> {
     let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
-    let boot = Boot::Direct(kernel, Some(archive), format!("init={words}"));
+    // Programs may leave out what takes long where every wait is for a thread of this machine.
+    let multi = if execution == Execution::Multi { " multi" } else { "" };
+    let boot = Boot::Direct(kernel, Some(archive), format!("init={words}{multi}"));
     let mut machine = Machine::new(cores, memory, boot);
     model.clone_into(&mut machine.cpu);
     machine.execution = execution;
     run(&machine, &format!("{words} on {model}, {memory}, {cores} cores"), &[])
+}
+
+/// A machine that runs a test program from `medium`.
+pub(super) fn machine(medium: &Medium, program: &str, model: &str, cores: u32) -> Machine {
+    let (kernel, archive) = (medium.kernel.clone(), medium.archive.clone());
+    let boot = Boot::Direct(kernel, Some(archive), format!("init={program}"));
+    let mut machine = Machine::new(cores, "512M", boot);
+    model.clone_into(&mut machine.cpu);
+    machine.execution = execution(cores);
+    machine
+}
+
+/// The tests of one boot, nothing shown.
+pub(super) fn quietly(machine: &Machine) -> Result<Vec<Case>> {
+    Ok(verdicts("", &machine.run(Duration::from_secs(90), |_| ())?))
 }
 
 /// Runs a test program; `prefix` names its tests. The kernel must say lines that begin with `says`.

@@ -157,10 +157,13 @@ extern "C" fn on_urgent<E: Entries, const V: u8>(code: u64, registers: &mut Regi
 }
 
 /// Saves all registers as [`Registers`], calls the handler, restores. `$swap` is the test for user mode.
+///
+/// A program's RFLAGS come along: the direction flag would turn the kernel's string instructions around, and the
+/// alignment flag would let it reach user pages as `stac` does. `SMAP` says whether `clac` is an instruction here.
 macro_rules! stub {
     ($name:ident, $first:literal, $handler:ident $(, $vector:ident)?; $($swap:literal)?) => {
         #[unsafe(naked)]
-        extern "C" fn $name<E: Entries $(, const $vector: u8)?>() {
+        extern "C" fn $name<E: Entries, const SMAP: bool $(, const $vector: u8)?>() {
             naked_asm!(
                 $first,
                 // The error code makes room for rax, next to rip.
@@ -171,6 +174,7 @@ macro_rules! stub {
                 "push r8", "push r9", "push r10", "push r11",
                 "push r12", "push r13", "push r14", "push r15",
                 "cld",
+                ".if {smap}", "clac", ".endif",
                 "mov rdi, rbx",
                 "mov rsi, rsp",
                 $("test byte ptr [rsp + 128], 3", "jz 2f", $swap, "2:",)?
@@ -181,6 +185,7 @@ macro_rules! stub {
                 "pop rbp", "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop rbx", "pop rax",
                 "iretq",
                 handler = sym $handler::<E $(, $vector)?>,
+                smap = const SMAP as u8,
             );
         }
     };
@@ -192,19 +197,19 @@ stub!(code_stub, "", on_trap, V; "swapgs");
 stub!(urgent_stub, "push 0", on_urgent, V;);
 stub!(urgent_code_stub, "", on_urgent, V;);
 
-/// Addresses of the stubs, by vector.
-pub(crate) fn stub_addresses<E: Entries>() -> impl Fn(u8) -> u64 {
+/// Addresses of the stubs, by vector, for a processor with SMAP or without.
+pub(crate) fn stub_addresses<E: Entries, const SMAP: bool>() -> impl Fn(u8) -> u64 {
     macro_rules! table {
         ($vector:expr; $($number:literal)*) => {
             match $vector {
-                Vectors::PAGE_FAULT => page_fault_stub::<E> as *const () as u64,
-                Vectors::DOUBLE_FAULT => urgent_code_stub::<E, { Vectors::DOUBLE_FAULT }> as *const () as u64,
-                Vectors::NMI => urgent_stub::<E, { Vectors::NMI }> as *const () as u64,
-                Vectors::MACHINE_CHECK => urgent_stub::<E, { Vectors::MACHINE_CHECK }> as *const () as u64,
-                $($number if Vectors::has_error_code($number) => code_stub::<E, $number> as *const () as u64,
-                $number => trap_stub::<E, $number> as *const () as u64,)*
+                Vectors::PAGE_FAULT => page_fault_stub::<E, SMAP> as *const () as u64,
+                Vectors::DOUBLE_FAULT => urgent_code_stub::<E, SMAP, { Vectors::DOUBLE_FAULT }> as *const () as u64,
+                Vectors::NMI => urgent_stub::<E, SMAP, { Vectors::NMI }> as *const () as u64,
+                Vectors::MACHINE_CHECK => urgent_stub::<E, SMAP, { Vectors::MACHINE_CHECK }> as *const () as u64,
+                $($number if Vectors::has_error_code($number) => code_stub::<E, SMAP, $number> as *const () as u64,
+                $number => trap_stub::<E, SMAP, $number> as *const () as u64,)*
                 // Vectors nobody sends are spurious.
-                _ => trap_stub::<E, 0xff> as *const () as u64,
+                _ => trap_stub::<E, SMAP, 0xff> as *const () as u64,
             }
         };
     }
@@ -258,6 +263,7 @@ pub unsafe extern "C" fn enter_user(context: &UserContext) -> ! {
         "xor eax, eax", "xor ebx, ebx", "xor ebp, ebp",
         "xor r10d, r10d", "xor r11d, r11d", "xor r12d, r12d",
         "xor r13d, r13d", "xor r14d, r14d", "xor r15d, r15d",
+        // What ran here before could have loaded these: its last words to a stranger.
         "mov ds, eax",
         "mov es, eax",
         "mov fs, eax",

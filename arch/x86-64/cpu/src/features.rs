@@ -1,7 +1,12 @@
 //! What this machine's processors can do, as data.
 
+use core::arch::x86_64::__cpuid_count;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use corey_arch_x86_64_asm::read_msr;
 use raw_cpuid::{CpuId, CpuIdReaderNative};
+
+/// What a processor is not prone to.
+const ARCH_CAPABILITIES: u32 = 0x10a;
 
 /// Found once, on the boot processor. On lines of its own: every copy to and from user memory reads it, and a static
 /// beside it may be written.
@@ -77,10 +82,11 @@ impl Features {
     }
 }
 
-/// What to set XCR0 to: x87 and SSE always, AVX if it is there, AVX-512 if that is there whole.
+/// What to set XCR0 to: x87 and SSE always, AVX if it is there, AVX-512 if that is there whole. Nothing where no leaf
+/// says which components there are: then XSAVE stays off.
 fn kept(cpuid: &CpuId<CpuIdReaderNative>) -> u64 {
     let [base, wide] = KEPT;
-    let Some(leaf) = cpuid.get_extended_state_info() else { return base & 0b11 };
+    let Some(leaf) = cpuid.get_extended_state_info() else { return 0 };
     let avx = leaf.xcr0_supports_avx_256();
     let all = leaf.xcr0_supports_avx512_opmask()
         && leaf.xcr0_supports_avx512_zmm_hi256()
@@ -112,4 +118,20 @@ pub fn name() -> heapless::String<64> {
         add(brand.as_str());
     }
     out
+}
+
+/// Family, model, and `IA32_ARCH_CAPABILITIES` where there is one; the vendor's name goes to `vendor`.
+#[must_use]
+pub fn identity(vendor: &mut heapless::String<16>) -> (u8, u8, Option<u64>) {
+    let cpuid = CpuId::with_cpuid_reader(CpuIdReaderNative);
+    if let Some(info) = cpuid.get_vendor_info() {
+        // Twelve bytes.
+        let _ = vendor.push_str(info.as_str());
+    }
+    let (family, model) = cpuid.get_feature_info().map_or((0, 0), |leaf| (leaf.family_id(), leaf.model_id()));
+    // `raw-cpuid` does not name bit 29 of leaf 7's edx.
+    let listed = cpuid.get_extended_feature_info().is_some() && __cpuid_count(7, 0).edx >> 29 & 1 == 1;
+    // SAFETY: the processor says that it has the register.
+    let capabilities = listed.then(|| unsafe { read_msr(ARCH_CAPABILITIES) });
+    (family, model, capabilities)
 }

@@ -22,5 +22,5 @@ mod tables;
 pub use block::Block;
 pub use copy::{copy_from_user, copy_to_user};
 pub use entry::{Entries, Words, enter_user};
-pub use features::{Features, features, name};
+pub use features::{Features, features, identity, name};
 pub use tables::{CoreTables, IST_STACKS, Vectors, enable_extensions, interrupt_table, load};

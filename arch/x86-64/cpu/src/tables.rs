@@ -102,9 +102,10 @@ struct Pointer {
 
 /// Writes the interrupt table for entries of `E`.
 pub fn interrupt_table<E: Entries>(table: &mut [[u64; 2]; 256]) {
-    let stubs = stub_addresses::<E>();
+    let (with_smap, without) = (stub_addresses::<E, true>(), stub_addresses::<E, false>());
+    let smap = features().smap.load(Ordering::Relaxed);
     for (vector, entry) in table.iter_mut().enumerate() {
-        let address = stubs(vector as u8);
+        let address = if smap { with_smap(vector as u8) } else { without(vector as u8) };
         // A program may execute `int3`: a breakpoint, reported as such.
         let user = if vector as u8 == Vectors::BREAKPOINT { 3 << 13 } else { 0 };
         let gate = 0x8e00 | user | Vectors::stack(vector as u8);
@@ -147,6 +148,8 @@ pub unsafe fn load<E: Entries>(
             "mov fs, {scratch:e}",
             "mov gs, {scratch:e}",
             "mov ss, {scratch:e}",
+            // A processor begins with a local table of 64 KiB at address 0: in a program's hands.
+            "lldt {scratch:x}",
             "ltr {task:x}",
             segments = in(reg) &segments,
             gates = in(reg) &gates,
@@ -159,6 +162,8 @@ pub unsafe fn load<E: Entries>(
     unsafe { write_msr(msr::IA32_GS_BASE, &raw const *block as u64) };
     // SAFETY: swapped in at each way into user mode.
     unsafe { write_msr(msr::IA32_KERNEL_GSBASE, 0) };
+    // SAFETY: no `sysenter`: it faults without a segment.
+    unsafe { write_msr(msr::IA32_SYSENTER_CS, 0) };
     // SAFETY: segments as `CoreTables::new` laid them out: sysret loads 0x18 + 16 and + 8.
     unsafe { write_msr(msr::IA32_STAR, 0x18 << 48 | u64::from(KERNEL_CODE) << 32) };
     // SAFETY: the entry code expects exactly what `syscall` does.

@@ -86,6 +86,48 @@ fn fill<P: Platform, const LOCKED: bool>(
     fill_entry::<P, LOCKED, true>(ctx, inside, (table, index), segment, slot, map, version, address, cause)
 }
 
+/// Pages of the largest mapping that is filled when it is made, with the pages that are there: as a fault costs more
+/// than to look. What is not there is made when it is touched.
+const AHEAD: u64 = 16;
+
+/// Makes the entries of a new mapping of few pages, of which the slot was just published.
+#[inline(always)]
+pub(crate) fn fill_ahead<P: Platform, const LOCKED: bool>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: &Tree,
+    slot: Slot<'_>,
+    map: &Map,
+    segment: Handle<'_, Segment>,
+) {
+    if map.end - map.start > AHEAD * PAGE_SIZE || segment.page_size() == PageSize::Large {
+        return;
+    }
+    let platform = ctx.local.platform.clone();
+    let version = slot.version();
+    let mut address = map.start;
+    while address < map.end {
+        let page = map.page + (address - map.start) / PAGE_SIZE;
+        let there = segment.body().slot(&platform, page).is_some_and(|slot| slot.is_readable());
+        if there && let Some(table) = walk::leaf(&platform, tree, address) {
+            let entry = (table, walk::leaf_index(address));
+            // If that changes meanwhile, the access will fault.
+            let _ = fill_entry::<P, LOCKED, true>(
+                ctx,
+                inside,
+                entry,
+                segment,
+                slot,
+                map,
+                version,
+                address,
+                Cause::Read,
+            );
+        }
+        address += PAGE_SIZE;
+    }
+}
+
 /// As [`fill`], for 2 MiB pages: apart, so that the others do not pay for it.
 #[cold]
 #[inline(never)]

@@ -67,7 +67,7 @@ pub(crate) fn grain_entry<'t, P: Platform>(
 
 /// Whether one table holds all entries of `start .. end`, and is there: most mappings are small.
 #[inline(always)]
-fn has_tables<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, level: u32) -> bool {
+pub(crate) fn has_tables<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, level: u32) -> bool {
     let span = 12 + 9 * (level + 1);
     start >> span == (end - 1) >> span && table_at(platform, tree, start, level).is_some()
 }
@@ -116,8 +116,9 @@ pub(crate) fn make<P: Platform>(
             let table = table_at(&platform, tree, at, above).ok_or(Error::Busy)?;
             if table.child(&platform, index(at, above)).is_none() {
                 let frame = frames.pop(&ctx.world.memory).ok_or(Error::Busy)?.zero(&platform);
-                if let Err(frame) = table.add_child::<P>(index(at, above), frame) {
-                    frames.push(&ctx.world.memory, frame.into_owned());
+                match table.add_child::<P>(index(at, above), frame) {
+                    Ok(table) => tree.keep(ctx, table),
+                    Err(frame) => frames.push(&ctx.world.memory, frame.into_owned()),
                 }
             }
             at += span;
@@ -155,7 +156,31 @@ fn each_table<P: Platform>(
 
 /// Takes pages, or permission to write them, from the entries of `start .. end`: under leaf locks if `locked`.
 /// Says whether an entry changed.
+#[inline(always)]
 pub(crate) fn take<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: &Tree,
+    start: u64,
+    end: u64,
+    what: Take,
+    locked: bool,
+) -> bool {
+    let last = leaf_index(start) as u64 + (end - start) / PAGE_SIZE;
+    let platform = ctx.local.platform.clone();
+    if last <= 512
+        && let Some(table) = leaf(&platform, tree, start)
+    {
+        // Most mappings lie in one leaf table.
+        let _guard = locked.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
+        return take_entries::<P>(table, leaf_index(start), ((end - start) / PAGE_SIZE) as usize, what);
+    }
+    take_each(ctx, tree, start, end, what, locked)
+}
+
+/// As [`take`], for any range.
+#[cold]
+#[inline(never)]
+fn take_each<P: Platform>(
     ctx: &mut Ctx<P>,
     tree: &Tree,
     start: u64,
@@ -182,6 +207,7 @@ pub(crate) fn take_own<P: Platform>(platform: &P, tree: &Tree, start: u64, end: 
     });
 }
 
+#[inline(always)]
 fn take_entries<P: Platform>(table: TableRef<'_>, first: usize, count: usize, what: Take) -> bool {
     let mut any = false;
     for index in first..first + count {

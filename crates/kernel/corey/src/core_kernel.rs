@@ -191,11 +191,14 @@ impl<P: Platform> Traps for Core<P> {
 
     fn interrupt(&mut self, _: &mut Registers) -> Outcome {
         let inside = self.ctx.enter();
+        self.ctx.local.serve_all();
         self.finish(inside, [0; 2])
     }
 
     fn idle(&mut self) -> Outcome {
         let inside = self.ctx.enter();
+        // Something woke it, most likely a message.
+        self.ctx.local.serve_all();
         self.settle(inside, None)
     }
 }

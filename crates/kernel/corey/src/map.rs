@@ -103,9 +103,9 @@ impl<P: Platform> Printer<P> {
             segment
                 .each_frame(&platform, &mut |at, page| frame(ctx, at, if page { "page" } else { "slots" }));
         } else if let Some(tree) = header.handle::<Tree>() {
-            tree.each_frame(&platform, &mut |at, table| {
-                frame(ctx, at, if table { "tables" } else { "slots" })
-            });
+            for (at, table) in tree.frames(ctx) {
+                frame(ctx, at, if table { "tables" } else { "slots" });
+            }
         }
         self.flush(ctx, (kind, name));
     }

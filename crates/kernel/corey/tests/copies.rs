@@ -181,7 +181,22 @@ fn sides_that_break_a_page_at_once_part_for_good() {
             rounds.store(round, Ordering::Release);
             let mode = 1 + round % 2;
             let copied = copy(user, source, first.boot, mode).unwrap();
+            // The second copy finds pages that are shared, and that the writers are breaking.
+            let again = copy(user, source, first.boot, copy_mode::ON_WRITE).unwrap();
             map(user, first.tree, 101, copied, VA + GIB, PAGES).unwrap();
+            map(user, first.tree, 102, again, VA + 2 * GIB, PAGES).unwrap();
+            for page in 0..PAGES {
+                let at = VA + 2 * GIB + page * 4096;
+                let read =
+                    |user: &mut User<'_>| [0, 1, 2].map(|c: u64| user.read(at + 8 * (c % u64::from(CORES))));
+                let before = read(user);
+                assert_eq!(
+                    (before[0], read(user)),
+                    (Ok(1), before),
+                    "a second copy changed under its reader"
+                );
+            }
+            user.sys().share_delobj(again).unwrap();
             for page in 0..PAGES {
                 let at = VA + GIB + page * 4096;
                 assert_eq!(user.read(at), Ok(1), "what nobody writes changed");

@@ -164,7 +164,14 @@ pub struct Ctx<P: Platform> {
     private: SlotList,
     /// The entry (its epoch) in which `private` was last added to.
     private_since: u64,
+    /// Free slots of this core's memory.
+    slots: SlotList,
+    /// A limbo that this core filled, and turns that it still waits for it.
+    crowded: Option<(CoreId, usize)>,
 }
+
+/// Free slots that a core keeps to itself at most; the rest go to its slab.
+const SLOTS: u64 = 64;
 
 impl<P: Platform> Ctx<P> {
     /// The state of the core that `platform` belongs to.
@@ -179,6 +186,8 @@ impl<P: Platform> Ctx<P> {
             ending: SlotList::default(),
             private: SlotList::default(),
             private_since: 0,
+            slots: SlotList::default(),
+            crowded: None,
         }
     }
 
@@ -351,7 +360,17 @@ impl<P: Platform> Ctx<P> {
     /// # Errors
     ///
     /// [`Error::BadAddress`].
+    #[inline(always)]
     pub fn copy_in(&mut self, inside: &Entered<'_>, from: UserPtr, to: &mut [u8]) -> Result<(), Error> {
+        if self.local.platform.copy_in(from.0, to).is_ok() {
+            return Ok(());
+        }
+        self.copy_in_faulting(inside, from, to)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copy_in_faulting(&mut self, inside: &Entered<'_>, from: UserPtr, to: &mut [u8]) -> Result<(), Error> {
         for _ in 0..COPY_RETRIES {
             match self.local.platform.copy_in(from.0, to) {
                 Ok(()) => return Ok(()),
@@ -383,6 +402,7 @@ impl<P: Platform> Ctx<P> {
     /// # Errors
     ///
     /// [`Error::BadAddress`].
+    #[inline(always)]
     pub fn read_name(&mut self, inside: &Entered<'_>, from: UserPtr) -> Result<Name, Error> {
         let mut name = [0; NAME_BYTES];
         self.copy_in(inside, from, &mut name)?;
@@ -410,20 +430,93 @@ impl<P: Platform> Ctx<P> {
         pages: u64,
         mut value: T,
     ) -> Result<Handle<'k, T>, Error> {
-        self.drain_private();
-        let source = self.source(home);
-        let found = self.home(home).and_then(|core| Ok((core, self.slot(core, source)?)));
+        let place = self.home(home).map(|core| (core, self.source(home)));
+        let found = place.and_then(|(core, source)| Ok((core, self.place::<T>(core, source)?)));
         let (core, header) = found.inspect_err(|_| value.reclaim(self))?;
+        Ok(self.fill(inside, header, core, name, pages, || value))
+    }
+
+    /// As [`Ctx::create`], in the memory of a core that was looked up, from `source`; `value` makes the object where it
+    /// lies.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    #[inline(always)]
+    pub fn create_with<'k, T: Object<P>>(
+        &mut self,
+        inside: &'k Entered<'_>,
+        (core, source): (CoreId, Source),
+        name: &Name,
+        pages: u64,
+        value: impl FnOnce() -> T,
+    ) -> Result<Handle<'k, T>, Error> {
+        let header = self.place::<T>(core, source)?;
+        Ok(self.fill(inside, header, core, name, pages, value))
+    }
+
+    /// A slot for a `T`.
+    #[inline(always)]
+    fn place<T: Object<P>>(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
+        match self.reuse::<T>(core) {
+            Some(header) => Ok(header),
+            None => self.slot(core, source),
+        }
+    }
+
+    /// Makes the object of a slot that [`Ctx::place`] found.
+    #[inline(always)]
+    fn fill<'k, T: Object<P>>(
+        &mut self,
+        _: &'k Entered<'_>,
+        header: &'static Header,
+        core: CoreId,
+        name: &Name,
+        pages: u64,
+        value: impl FnOnce() -> T,
+    ) -> Handle<'k, T> {
         let id = self.fresh_id();
         // SAFETY: the slot was free, so nobody refers to its body; it is large and aligned enough
         // (checked in `body`), and a `T` until it is dead and quiescent.
-        unsafe { header.body::<T>().write(value) };
-        header.init::<P, T>(id, core, name, pages);
-        let _ = inside;
-        Ok(Handle::new(header).expect("the type was just stored"))
+        unsafe { header.body::<T>().write(value()) };
+        header.init::<P, T>(id, core, name, pages)
     }
 
+    /// The slot of a dead private object of the same type, if this core's memory is wanted and one is free by now.
+    #[inline(always)]
+    fn reuse<T: Object<P>>(&mut self, core: CoreId) -> Option<&'static Header> {
+        if !self.private_is_ripe() {
+            return None;
+        }
+        let header = self.private.first()?;
+        if core != self.local.id || header.home() != core || !header.reclaims_as::<P, T>() {
+            self.reclaim_private();
+            return None;
+        }
+        self.private.pop();
+        // SAFETY: 1. The slot's body is a `T`: just checked. 2. The object is dead, and no core but this one could
+        // reach it, which has left the kernel since: no other reference to the body exists.
+        let body = unsafe { &mut *header.body::<T>() };
+        body.reclaim(self);
+        Some(header)
+    }
+
+    /// Whether there are dead private objects, and this core has left the kernel since they died.
+    #[inline(always)]
+    fn private_is_ripe(&self) -> bool {
+        self.private.len() != 0 && self.private_since != self.local.own().epoch.count()
+    }
+
+    #[inline(always)]
     fn slot(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
+        let kept = if core == self.local.id { self.slots.pop() } else { None };
+        kept.map_or_else(|| self.slot_of(core, source), Ok)
+    }
+
+    /// A free slot of `core`'s slab.
+    #[cold]
+    #[inline(never)]
+    fn slot_of(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
         let slab = self.world.slabs.get(core.index()).ok_or(Error::NotFound)?;
         loop {
             if let Some(header) = slab.lock(&mut self.local).free.pop() {
@@ -436,20 +529,27 @@ impl<P: Platform> Ctx<P> {
 
     /// Buries an object without references: unreachable from now on; its memory comes back when every
     /// core of `cores`, and every core that could have seen it before, has left the kernel.
+    #[inline(always)]
     pub fn retire(&mut self, header: &Header, cores: CoreSet) {
         header.kill();
         // SAFETY: slots are type-stable memory that is never freed.
         let header: &'static Header = unsafe { &*core::ptr::from_ref(header) };
         let mut all = header.seen.load();
         all.union(cores);
-        if all.is_within(self.local.id) {
+        if all.is_subset(&self.local.only) {
             self.drain_private();
             self.private.push(header);
             self.private_since = self.local.own().epoch.count();
-            return;
+        } else {
+            self.retire_shared(header, all);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn retire_shared(&mut self, header: &'static Header, cores: CoreSet) {
         if let Some(limbo) = self.world.limbos.get(header.home().index()) {
-            limbo.lock(&mut self.local).open(all).objects.push(header);
+            limbo.lock(&mut self.local).open(cores).bury(header);
         }
         self.drain(header.home());
     }
@@ -457,7 +557,7 @@ impl<P: Platform> Ctx<P> {
     /// Releases a slot's part of a shared page, of which no mapping through that slot is left; `users` are the
     /// cores that could have read it through the kernel's own map. The last part frees the page.
     pub fn release(&mut self, part: Part, users: CoreSet) {
-        let wide = !users.is_within(self.local.id);
+        let wide = !users.is_subset(&self.local.only);
         let Some(Released { frame, wide }) = self.world.memory.release(part, wide) else { return };
         if !wide {
             self.free(frame);
@@ -473,7 +573,7 @@ impl<P: Platform> Ctx<P> {
     /// Frees a page that was taken from a segment, or releases its part; `users` as in [`Ctx::release`].
     pub fn give_up(&mut self, gone: Gone, home: CoreId, users: CoreSet) {
         match gone {
-            Gone::Own(frame) if users.is_within(self.local.id) => self.free(frame),
+            Gone::Own(frame) if users.is_subset(&self.local.only) => self.free(frame),
             Gone::Own(frame) => {
                 if let Some(limbo) = self.world.limbos.get(home.index()) {
                     limbo.lock(&mut self.local).open(users).frames.push(&self.world.memory, frame);
@@ -484,10 +584,15 @@ impl<P: Platform> Ctx<P> {
     }
 
     /// Frees this core's dead private objects of earlier entries.
+    #[inline(always)]
     fn drain_private(&mut self) {
-        if self.private.len() == 0 || self.private_since == self.local.own().epoch.count() {
-            return;
+        if self.private_is_ripe() {
+            self.reclaim_private();
         }
+    }
+
+    #[inline(never)]
+    fn reclaim_private(&mut self) {
         let mut dead = core::mem::take(&mut self.private);
         while let Some(header) = dead.pop() {
             self.reclaim(header);
@@ -496,6 +601,33 @@ impl<P: Platform> Ctx<P> {
 
     /// Reclaims what is ripe in `home`'s limbo.
     pub fn drain(&mut self, home: CoreId) {
+        self.harvest(home);
+        if self.is_crowded(home) {
+            self.crowded = Some((home, LIMBO_TURNS));
+            self.local.attention = true;
+        }
+    }
+
+    /// Whether more waits in `home`'s limbo than all limbos together can hold without running others out of memory.
+    fn is_crowded(&mut self, home: CoreId) -> bool {
+        let share = self.world.memory.frames() / self.world.limbos.len().max(1) as u64;
+        let limbo = self.world.limbos.get(home.index());
+        limbo.is_some_and(|limbo| limbo.lock(&mut self.local).pages() > share / 4)
+    }
+
+    /// Whether this core, at its kernel exit, is to wait outside its epoch for a turn: it has filled a limbo faster than
+    /// that empties. Not for ever: a core that is cut off inside the kernel holds back memory, and nothing else.
+    pub fn waits_for_limbo(&mut self) -> bool {
+        let Some((home, turns)) = self.crowded.take() else { return false };
+        self.harvest(home);
+        let waits = turns > 0 && self.is_crowded(home);
+        if waits {
+            self.crowded = Some((home, turns - 1));
+        }
+        waits
+    }
+
+    fn harvest(&mut self, home: CoreId) {
         let Some(limbo) = self.world.limbos.get(home.index()) else { return };
         let mut ripe = limbo.lock(&mut self.local).harvest(self.world.cores, &self.world.memory);
         while let Some(frame) = ripe.frames.pop(&self.world.memory) {
@@ -510,17 +642,22 @@ impl<P: Platform> Ctx<P> {
     pub fn drain_all(&mut self) {
         self.drain_private();
         for core in 0..self.world.limbos.len() {
-            self.drain(CoreId(core as u16));
+            self.harvest(CoreId(core as u16));
             self.local.serve_mailbox();
         }
     }
 
+    #[inline(always)]
     fn reclaim(&mut self, header: &'static Header) {
         let reclaim = header.reclaim.load(Ordering::Relaxed) as usize as *const ();
         // SAFETY: `init` stored a function of exactly this type, for this `P`: one kernel has one `P`.
         let reclaim = unsafe { core::mem::transmute::<*const (), fn(&mut Self, &Header)>(reclaim) };
         reclaim(self, header);
         header.reclaim.store(0, Ordering::Relaxed);
+        if header.home() == self.local.id && self.slots.len() < SLOTS {
+            self.slots.push(header);
+            return;
+        }
         if let Some(slab) = self.world.slabs.get(header.home().index()) {
             slab.lock(&mut self.local).free.push(header);
         }
@@ -577,6 +714,7 @@ impl<P: Platform> Ctx<P> {
     /// waits that only another core's kernel exit ends ([`Ctx::relax_long`]): an audit waits for every core, so no core
     /// may wait for one that stands still without standing still itself.
     pub fn stand_still(&mut self) {
+        self.local.audit_pending = false;
         let mailbox = &self.local.own().mailbox;
         for sender in self.local.deferred.iter() {
             if mailbox.reread(sender).is_none_or(|message| message.kind != MessageKind::Stop) {
@@ -597,7 +735,7 @@ impl<P: Platform> Ctx<P> {
     /// One turn of a wait for another core's kernel exit.
     pub fn relax_long(&mut self) {
         self.relax();
-        if !self.local.deferred.is_empty() {
+        if self.local.audit_pending {
             self.stand_still();
         }
     }

@@ -84,6 +84,7 @@ impl<P: Platform> Object<P> for Segment {
     const KIND: Kind = Kind::Segment;
     const FIELDS: &'static [Field] = fields!(Self: npages, size, slots, waited, maps);
 
+    #[inline(always)]
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
         // Slots above the end are empty: cutting empties them.
         self.slots.free(ctx, self.npages() / self.size.pages());
@@ -95,17 +96,20 @@ impl<P: Platform> Object<P> for Segment {
 /// # Errors
 ///
 /// [`Error::OutOfRange`] above 2^39 bytes.
+#[inline(always)]
 pub(crate) fn pages_of(nbytes: u64, size: PageSize) -> Result<u64, Error> {
     let npages = nbytes.div_ceil(PAGE_SIZE);
-    if npages > MAX_PAGES { Err(Error::OutOfRange) } else { Ok(npages.next_multiple_of(size.pages())) }
+    let unit = size.pages();
+    if npages > MAX_PAGES { Err(Error::OutOfRange) } else { Ok((npages + (unit - 1)) & !(unit - 1)) }
 }
 
 impl Segment {
-    /// An empty segment.
+    /// A segment of `npages`; before anybody else sees it, [`Segment::grow`] makes the slots that need frames.
     #[must_use]
-    pub fn new(home: CoreId, size: PageSize) -> Self {
+    #[inline(always)]
+    pub fn new(home: CoreId, size: PageSize, npages: u64) -> Self {
         Self {
-            npages: AtomicU64::new(0),
+            npages: AtomicU64::new(npages),
             size,
             slots: Slots::default(),
             waited: AtomicBool::new(false),
@@ -115,6 +119,7 @@ impl Segment {
 
     /// Pages a share is charged for a segment of `npages`: its pages and their slots.
     #[must_use]
+    #[inline(always)]
     pub fn cost(npages: u64, size: PageSize) -> u64 {
         npages + slots::frames_for(npages / size.pages())
     }
@@ -132,14 +137,15 @@ impl Segment {
         self.size
     }
 
-    /// Makes it larger: slots first, then the size.
+    /// Makes it larger: slots first, then the size. One at a time: whoever made it, or began a change.
     ///
     /// # Errors
     ///
     /// [`Error::NoMemory`].
+    #[inline(always)]
     pub fn grow<P: Platform>(&self, ctx: &mut Ctx<P>, npages: u64, source: Source) -> Result<(), Error> {
         self.slots.reserve(ctx, npages / self.size.pages(), source)?;
-        self.npages.fetch_max(npages, Ordering::SeqCst);
+        self.npages.store(npages.max(self.npages()), Ordering::Release);
         Ok(())
     }
 
@@ -339,6 +345,7 @@ impl Segment {
     }
 
     /// The list of mappings, locked.
+    #[inline(always)]
     pub fn mappings<R: Relax>(&self, waiter: &mut R) -> Guard<'_, MapList> {
         self.maps.lock(waiter)
     }
@@ -368,6 +375,11 @@ impl Segment {
     pub(crate) fn any_slot<P: Platform>(&self, platform: &P, page: u64) -> Option<&PageSlot> {
         let number = if self.size == PageSize::Large { page / 512 } else { page };
         self.slots.get(platform, number)
+    }
+
+    /// Slots from that of 4 KiB page `page` on, of pages inside or cut off, as many as lie side by side.
+    pub(crate) fn slots_from<P: Platform>(&self, platform: &P, page: u64) -> &[PageSlot] {
+        self.slots.from(platform, page / self.size.pages())
     }
 
     /// For audits, while all other cores stand still: frames of slots, and frames of pages. A page that several

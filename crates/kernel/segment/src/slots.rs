@@ -1,8 +1,8 @@
-//! Page slots of one segment: a radix tree that costs a small segment one frame.
+//! Page slots of one segment: the first few beside the segment itself, the rest in a radix tree.
 
 use corey_abi::Error;
 use corey_kernel_hal::{Frame, Platform};
-use corey_kernel_mem::{Content, FrameCell, FrameList, Memory, PageSlot, PageState, Source};
+use corey_kernel_mem::{Content, FrameCell, FrameList, Gone, Memory, PageSlot, PageState, Source};
 use corey_kernel_object::Ctx;
 use corey_kernel_percore::CoreSet;
 
@@ -20,17 +20,30 @@ const MIDDLE: u64 = 512 * LEAF;
 /// Most pages of a segment.
 pub(crate) const MAX_PAGES: u64 = 512 * MIDDLE;
 
-/// Slots by page number: the first 2 MiB in `small`, the rest of the first GiB below `middle`, all else
-/// below `top`.
+/// Pages whose slots need no frame.
+const FEW: u64 = 8;
+
+/// A line of slots: by itself, as whoever makes a page writes it, and what faults read of a segment stays as it is.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Few([PageSlot; FEW as usize]);
+
+/// Slots by page number: the first few in `few`, the rest of the first 2 MiB in `small`, the rest of the first GiB below
+/// `middle`, all else below `top`.
 #[derive(Debug, Default)]
 pub(crate) struct Slots {
+    few: Few,
     small: FrameCell<Leaf>,
     middle: FrameCell<Middle>,
     top: FrameCell<Top>,
 }
 
 /// Frames of slots that `npages` pages need.
+#[inline(always)]
 pub(crate) fn frames_for(npages: u64) -> u64 {
+    if npages <= FEW {
+        return 0;
+    }
     let leaves = npages.div_ceil(LEAF);
     let middles = if npages > LEAF { npages.div_ceil(MIDDLE) } else { 0 };
     leaves + middles + u64::from(npages > MIDDLE)
@@ -40,6 +53,14 @@ impl Slots {
     /// The slot of page `page`, if its frame is there.
     #[inline(always)]
     pub(crate) fn get<P: Platform>(&self, platform: &P, page: u64) -> Option<&PageSlot> {
+        if page < FEW {
+            return self.few.0.get(page as usize);
+        }
+        self.leaf(platform, page)?.get((page % LEAF) as usize)
+    }
+
+    #[inline(always)]
+    fn leaf<P: Platform>(&self, platform: &P, page: u64) -> Option<&Leaf> {
         let leaf = if page < LEAF {
             &self.small
         } else if page < MIDDLE {
@@ -48,7 +69,15 @@ impl Slots {
             let middle = self.top.get(platform)?.get((page / MIDDLE) as usize)?;
             middle.get(platform)?.get((page / LEAF % 512) as usize)?
         };
-        leaf.get(platform)?.get((page % LEAF) as usize)
+        leaf.get(platform)
+    }
+
+    /// The slots from page `page` to the end of the first few, or of its leaf; none if that is not there.
+    pub(crate) fn from<P: Platform>(&self, platform: &P, page: u64) -> &[PageSlot] {
+        if page < FEW {
+            return self.few.0.get(page as usize..).unwrap_or(&[]);
+        }
+        self.leaf(platform, page).and_then(|leaf| leaf.get((page % LEAF) as usize..)).unwrap_or(&[])
     }
 
     /// Makes sure that the pages below `npages` have slots.
@@ -56,7 +85,19 @@ impl Slots {
     /// # Errors
     ///
     /// [`Error::NoMemory`]; then nothing was made.
+    #[inline(always)]
     pub(crate) fn reserve<P: Platform>(
+        &self,
+        ctx: &mut Ctx<P>,
+        npages: u64,
+        source: Source,
+    ) -> Result<(), Error> {
+        if npages <= FEW { Ok(()) } else { self.reserve_frames(ctx, npages, source) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn reserve_frames<P: Platform>(
         &self,
         ctx: &mut Ctx<P>,
         npages: u64,
@@ -88,7 +129,10 @@ impl Slots {
 
     /// Frames that [`Slots::reserve`] has to make. Who asks is the only one that makes any.
     fn lacking<P: Platform>(&self, platform: &P, npages: u64) -> u64 {
-        let leaves = (0..npages).step_by(LEAF as usize).filter(|page| self.get(platform, *page).is_none());
+        let leaves = (0..npages).step_by(LEAF as usize).filter(|page| match *page {
+            0 => self.small.frame().is_none(),
+            page => self.get(platform, page).is_none(),
+        });
         // The first leaf needs none.
         let above = if npages > LEAF { npages } else { 0 };
         let middles = (0..above).step_by(MIDDLE as usize).filter(|page| {
@@ -103,7 +147,22 @@ impl Slots {
     }
 
     /// Frees the first `pages` pages, the only ones there are, and every frame of slots.
+    #[inline(always)]
     pub(crate) fn free<P: Platform>(&mut self, ctx: &mut Ctx<P>, pages: u64) {
+        for slot in self.few.0.iter_mut().take(pages as usize) {
+            if let Some(gone) = slot.take() {
+                give_up(ctx, gone);
+            }
+        }
+        if self.small.frame().is_some() {
+            self.free_frames(ctx, pages);
+        }
+    }
+
+    /// Frees the pages whose slots are in frames, and the frames. If there is any, the first is.
+    #[cold]
+    #[inline(never)]
+    fn free_frames<P: Platform>(&mut self, ctx: &mut Ctx<P>, pages: u64) {
         let platform = ctx.local.platform.clone();
         let mut left = pages;
         free_leaf(ctx, &platform, &mut self.small, &mut left);
@@ -121,20 +180,17 @@ impl Slots {
     /// For audits: frames of slots, and pages, shared ones when their last part is counted out.
     pub(crate) fn census<P: Platform>(&self, platform: &P, memory: &Memory) -> (u64, u64) {
         let (mut frames, mut pages) = (0, 0);
-        self.each_leaf(platform, &mut |leaf| match leaf {
-            Some(leaf) => {
-                frames += 1;
-                pages += leaf.iter().filter(|slot| slot.count(memory, true)).count() as u64;
-            }
-            None => frames += 1,
+        self.each(platform, &mut |frame, slots| {
+            frames += u64::from(frame);
+            pages += slots.iter().filter(|slot| slot.count(memory, true)).count() as u64;
         });
         (frames, pages)
     }
 
     /// Counts the shared pages back in.
     pub(crate) fn recount<P: Platform>(&self, platform: &P, memory: &Memory) {
-        self.each_leaf(platform, &mut |leaf| {
-            for slot in leaf.into_iter().flatten() {
+        self.each(platform, &mut |_, slots| {
+            for slot in slots {
                 slot.count(memory, false);
             }
         });
@@ -142,9 +198,7 @@ impl Slots {
 
     /// Calls `each` with every frame of slots, and with the first frame of every page.
     pub(crate) fn each_frame<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Frame, bool)) {
-        fn leaf<P: Platform>(platform: &P, cell: &FrameCell<Leaf>, each: &mut dyn FnMut(Frame, bool)) {
-            let Some((frame, slots)) = cell.get_with_frame(platform) else { return };
-            each(frame, false);
+        fn pages(slots: &[PageSlot], each: &mut dyn FnMut(Frame, bool)) {
             for slot in slots {
                 if let PageState::Present(page) | PageState::Cow(page) | PageState::Reference(page) =
                     slot.load()
@@ -153,11 +207,17 @@ impl Slots {
                 }
             }
         }
+        fn leaf<P: Platform>(platform: &P, cell: &FrameCell<Leaf>, each: &mut dyn FnMut(Frame, bool)) {
+            let Some((frame, slots)) = cell.get_with_frame(platform) else { return };
+            each(frame, false);
+            pages(slots, each);
+        }
         fn middle<P: Platform>(platform: &P, cell: &FrameCell<Middle>, each: &mut dyn FnMut(Frame, bool)) {
             let Some((frame, leaves)) = cell.get_with_frame(platform) else { return };
             each(frame, false);
             leaves.iter().for_each(|cell| leaf(platform, cell, each));
         }
+        pages(&self.few.0, each);
         leaf(platform, &self.small, each);
         middle(platform, &self.middle, each);
         if let Some((frame, middles)) = self.top.get_with_frame(platform) {
@@ -166,20 +226,25 @@ impl Slots {
         }
     }
 
-    /// Calls `each` with every frame: leaves, and nothing for those above.
-    fn each_leaf<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Option<&Leaf>)) {
-        fn middle<P: Platform>(platform: &P, cell: &FrameCell<Middle>, each: &mut dyn FnMut(Option<&Leaf>)) {
+    /// Calls `each` with 1 and its slots for every frame, and with 0 and those that need none.
+    fn each<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(u8, &[PageSlot])) {
+        fn middle<P: Platform>(
+            platform: &P,
+            cell: &FrameCell<Middle>,
+            each: &mut dyn FnMut(u8, &[PageSlot]),
+        ) {
             if let Some(middle) = cell.get(platform) {
-                each(None);
-                middle.iter().filter_map(|leaf| leaf.get(platform)).for_each(|leaf| each(Some(leaf)));
+                each(1, &[]);
+                middle.iter().filter_map(|leaf| leaf.get(platform)).for_each(|leaf| each(1, leaf));
             }
         }
+        each(0, &self.few.0);
         if let Some(leaf) = self.small.get(platform) {
-            each(Some(leaf));
+            each(1, leaf);
         }
         middle(platform, &self.middle, each);
         if let Some(top) = self.top.get(platform) {
-            each(None);
+            each(1, &[]);
             top.iter().for_each(|cell| middle(platform, cell, each));
         }
     }
@@ -199,14 +264,17 @@ fn fill<P: Platform, T: Content>(
     Ok(())
 }
 
+/// Gives up a page of a segment that is dead and quiescent: nobody uses its pages through it.
+#[inline(never)]
+fn give_up<P: Platform>(ctx: &mut Ctx<P>, gone: Gone) {
+    ctx.give_up(gone, ctx.core(), CoreSet::EMPTY);
+}
+
 fn free_leaf<P: Platform>(ctx: &mut Ctx<P>, platform: &P, cell: &mut FrameCell<Leaf>, left: &mut u64) {
-    let home = ctx.core();
     if let Some(leaf) = cell.get_mut(platform) {
-        let here = (*left).min(LEAF) as usize;
-        for (i, slot) in leaf.iter_mut().take(here).enumerate() {
+        for (i, slot) in leaf.iter_mut().take((*left).min(LEAF) as usize).enumerate() {
             if let Some(gone) = slot.take() {
-                // The segment is dead and quiescent: nobody uses its pages through it.
-                ctx.give_up(gone, home, CoreSet::EMPTY);
+                give_up(ctx, gone);
             }
             ctx.serve_every(i as u64);
         }

@@ -49,22 +49,35 @@ pub(crate) fn find<'a, P: Platform>(
 
 /// Where an ID can be put.
 pub(crate) enum Place<'a> {
+    /// It is there already.
+    Taken,
     /// This entry is empty.
     Entry(&'a NodeEntry),
     /// A node is missing here.
     Node(&'a FrameCell<Node>),
 }
 
-/// The first place on `id`'s path where it can be put. The caller holds the share's lock.
-pub(crate) fn place<'a, P: Platform>(platform: &P, root: &'a FrameCell<Node>, id: Id) -> Place<'a> {
+/// The first place on `id`'s path where it can be put; `NEW` says that it was never put anywhere. The caller holds the
+/// share's lock.
+#[inline(always)]
+pub(crate) fn place<'a, P: Platform, const NEW: bool>(
+    platform: &P,
+    root: &'a FrameCell<Node>,
+    id: Id,
+) -> Place<'a> {
     let mut path = Path::new(id);
     let mut node = root;
+    let mut empty = None;
     loop {
+        // To the end of the path: it may lie behind an entry that was emptied since.
         let Some(entry) = node.get(platform).and_then(|n| n.0.get(path.next())) else {
-            return Place::Node(node);
+            return empty.map_or(Place::Node(node), Place::Entry);
         };
-        if entry.link.id() == 0 {
-            return Place::Entry(entry);
+        match entry.link.id() {
+            0 if NEW => return Place::Entry(entry),
+            0 => empty = empty.or(Some(entry)),
+            there if there == id.0 => return Place::Taken,
+            _ => {}
         }
         node = &entry.child;
     }

@@ -17,6 +17,7 @@
 
 mod error;
 mod fork;
+mod place;
 mod plan;
 
 pub use error::CforkError;

@@ -84,8 +84,8 @@ refusals! {
         }
         QuotaExceeded {
             its_pages_and_their_slots: alone(|user, first| {
-                let to = share(user, first.boot, 5, 1).unwrap();
-                segment(user, to, 5)
+                let to = share(user, first.boot, 12, 1).unwrap();
+                segment(user, to, 12)
             });
             one_object: alone(|user, first| {
                 let to = share(user, first.boot, 5, 0).unwrap();
@@ -94,7 +94,7 @@ refusals! {
             half_a_terabyte: alone(|user, first| alloc(user, first.boot, 1 << 39, Home::Any, 0));
         }
         NoMemory {
-            for_the_slots_of_its_pages: together(out_of_memory(|_, _| (), 0, |user, first, ()| segment(user, first.boot, 1)));
+            for_the_slots_of_its_pages: together(out_of_memory(|_, _| (), 0, |user, first, ()| segment(user, first.boot, 9)));
             of_the_core_that_is_named: together(out_of_memory(
                 |_, _| (),
                 5,
@@ -156,7 +156,7 @@ refusals! {
         }
         QuotaExceeded {
             as_many_pages_again: alone(|user, first| {
-                let (from, to) = (source(user, first), share(user, first.boot, 3, 1).unwrap());
+                let (from, to) = (source(user, first), share(user, first.boot, 2, 1).unwrap());
                 copy(user, from, to, 1, Home::Any)
             });
             one_object: alone(|user, first| {
@@ -167,13 +167,17 @@ refusals! {
         NoMemory {
             for_pages_that_are_copied_now: together(out_of_memory(
                 source,
-                3,
+                2,
                 |user, first, from| {
                     copy(user, from, first.boot, copy_mode::NOW, Home::Any)
                 },
             ));
             for_slots_of_a_copy_on_write: together(out_of_memory(
-                source,
+                |user, first| {
+                    let from = source(user, first);
+                    user.sys().segment_set_nbytes(from, 12 * 4096).unwrap();
+                    from
+                },
                 0,
                 |user, first, from| copy(user, from, first.boot, copy_mode::ON_WRITE, Home::Any),
             ));
@@ -237,7 +241,7 @@ refusals! {
             for_the_slots_of_new_pages: together(out_of_memory(
                 |user, first| segment(user, first.boot, 0).unwrap(),
                 0,
-                |user, _, object| user.sys().segment_set_nbytes(object, 4096),
+                |user, _, object| user.sys().segment_set_nbytes(object, 9 * 4096),
             ));
         }
     }

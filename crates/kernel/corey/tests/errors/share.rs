@@ -120,7 +120,7 @@ refusals! {
         }
         QuotaExceeded {
             its_pages: alone(|user, first| {
-                let to = share(user, first.boot, 2, 1).unwrap();
+                let to = share(user, first.boot, 1, 1).unwrap();
                 let (object, _) = two(user, first);
                 user.sys().share_addobj(to, object)
             });
