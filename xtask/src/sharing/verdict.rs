@@ -129,36 +129,32 @@ fn excepted(measured: &Measured) -> bool {
 /// Compares what calls on private objects did with what they promise.
 fn costs(verdict: &mut Verdict, found: &[Measured]) {
     let mut highest = BTreeMap::<&str, Operations>::new();
+    // What is wrong with a case: how often, and where first.
+    let mut wrong = BTreeMap::<String, (usize, String)>::new();
     let private = found.iter().filter(|m| matches!(m.part, Part::Private | Part::Alone));
     for measured in private {
+        let place = || {
+            let (first, second) = (measured.first.name(), measured.second.name());
+            format!("{}, {first} × {second}, {} cores", measured.part.name(), measured.workers)
+        };
         for operations in &measured.operations {
             let Some(cost) = cost_of(operations.case.call()) else { continue };
             // Beside an exception, lines move that are not its own.
             let events =
                 if excepted(measured) && measured.part == Part::Private { 0 } else { operations.events };
             let seen = Operations { events, ..*operations };
-            if let Some(text) = above(cost, &seen) {
-                let (first, second) = (measured.first.name(), measured.second.name());
-                verdict.blame(
-                    Check::Costs,
-                    format!(
-                        "{}, {first} × {second}, {} cores: {} {text}",
-                        measured.part.name(),
-                        measured.workers,
-                        operations.case.name()
-                    ),
-                );
-            }
+            let name = operations.case.name();
+            let above = figures(cost, &seen).into_iter().filter(|(promised, had, _)| had > promised);
+            let mut texts: Vec<String> = above
+                .map(|(promised, had, what)| {
+                    format!("{name} promises {promised} {what} at most and had {had}")
+                })
+                .collect();
             if seen.events > 0 && measured.part == Part::Alone && !excepted(measured) {
-                verdict.blame(
-                    Check::Costs,
-                    format!(
-                        "alone at {} cores: {} moves {} lines, and no exception says why",
-                        measured.workers,
-                        operations.case.name(),
-                        seen.events
-                    ),
-                );
+                texts.push(format!("{name} alone moves {} lines, and no exception says why", seen.events));
+            }
+            for text in texts {
+                wrong.entry(text).or_insert_with(|| (0, place())).0 += 1;
             }
             let most = highest.entry(operations.case.call()).or_insert(seen);
             most.locks = most.locks.max(seen.locks);
@@ -167,31 +163,27 @@ fn costs(verdict: &mut Verdict, found: &[Measured]) {
             most.interrupts = most.interrupts.max(seen.interrupts);
         }
     }
+    for (text, (count, first)) in wrong {
+        verdict.blame(Check::Costs, format!("{text} ({count} times; first: {first})"));
+    }
     for (call, most) in highest {
         let Some(cost) = cost_of(call) else { continue };
-        let pairs = [
-            (cost.locks, most.locks, "locks"),
-            (cost.locked, most.locked, "atomic operations"),
-            (cost.events, most.events, "events"),
-            (cost.interrupts, most.interrupts, "interrupts"),
-        ];
-        for (promised, seen, what) in pairs {
-            if promised != corey_abi::ANY && seen < promised {
-                verdict.advice.push(format!("{call} promises {promised} {what} and had {seen} at most"));
+        for (promised, had, what) in figures(cost, &most) {
+            if promised != corey_abi::ANY && had < promised {
+                verdict.advice.push(format!("{call} promises {promised} {what} and had {had} at most"));
             }
         }
     }
 }
 
-fn above(cost: &Cost, seen: &Operations) -> Option<String> {
-    let pairs = [
+/// Promised, seen, and of what.
+fn figures(cost: &Cost, seen: &Operations) -> [(u64, u64, &'static str); 4] {
+    [
         (cost.locks, seen.locks, "locks"),
         (cost.locked, seen.locked, "atomic operations"),
         (cost.events, seen.events, "events"),
         (cost.interrupts, seen.interrupts, "interrupts"),
-    ];
-    let (promised, had, what) = pairs.into_iter().find(|(promised, had, _)| had > promised)?;
-    Some(format!("promises {promised} {what} at most and had {had}"))
+    ]
 }
 
 /// The planted violation must have been found, with its field: both cores set the size of one segment.

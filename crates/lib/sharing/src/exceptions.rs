@@ -62,10 +62,9 @@ pub const EXCEPTIONS: &[Exception] = &[
     exception(Part::Shared, Who::With("at_set_slot"), &["percore.mailbox"], MESSAGE),
     exception(Part::Shared, Who::With("(fault)"), &["percore.mailbox"], MESSAGE),
     exception(Part::Shared, Who::With("core_fence"), &["percore.mailbox"], MESSAGE),
-    exception(Part::Shared, Who::Pair("pcore_run", "pcore_run"), ANY, TARGET),
-    exception(Part::Shared, Who::Pair("pcore_run", "pcore_halt"), ANY, TARGET),
-    exception(Part::Shared, Who::Pair("pcore_halt", "pcore_halt"), ANY, TARGET),
-    exception(Part::Shared, Who::Pair("pcore_alloc", "pcore_alloc"), &["pcore.owner"], TARGET),
+    exception(Part::Shared, Who::With("pcore_alloc"), TAKEN, TARGET),
+    exception(Part::Shared, Who::With("pcore_run"), TAKEN, TARGET),
+    exception(Part::Shared, Who::With("pcore_halt"), TAKEN, TARGET),
     exception(Part::Shared, Who::Pair("core_wait", "core_wait"), &["waits"], WAITS),
     exception(Part::Shared, Who::Pair("core_wait", "core_wake"), &["waits"], WAITS),
     exception(Part::Shared, Who::Pair("core_wake", "core_wake"), &["waits"], WAITS),
@@ -85,6 +84,8 @@ pub const EXCEPTIONS: &[Exception] = &[
 const ANY: &[&str] = &[];
 const DEVICES: &[&str] = &["system.devices"];
 const LOG: &[&str] = &["static log::"];
+/// What says who has a core and what it is to run.
+const TAKEN: &[&str] = &["pcore.owner", "percore.mailbox"];
 /// What waits until no core can hold a pointer, and where it goes then.
 const RECLAIMED: &[&str] = &["percore.epoch", "limbo", "slab", "slot of core", "frame.descriptor"];
 /// Pages that come and go, and their descriptors; eight descriptors share a line.
@@ -95,7 +96,7 @@ const CONSOLE: &str = "there is one console: its lock, its sequence number, the 
 const DEVICE: &str = "a device is exclusive: whoever takes it or gives it back writes that it is taken";
 const LOG_LEVEL: &str = "the log level is one per machine, and this call sets it";
 const TARGET: &str =
-    "what runs on another core, or ends there, moves the target's lines: its mailbox, its request, its pcore";
+    "what runs on another core, or ends there, moves the target's lines: its mailbox, its run, its pcore";
 const MESSAGE: &str = "an acknowledged message to a core that holds or maps the shared object; that core reads its mailbox at every entry";
 const WAITS: &str = "who waits on a word is listed with the home core of its segment, which both can reach";
 const RECLAIM: &str = "what another core could reach waits in its home core's limbo until that core's epoch has moved; whoever deletes or cuts looks";
