@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use corey_lib_sharing::{BOTH, Case, EXCEPTIONS, Part};
+use corey_lib_sharing::{BOTH, Case, EXCEPTIONS, Exception, Part};
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -198,13 +198,15 @@ fn explain(part: Part, writer: &Side, other: &Side) -> Why {
     if part == Part::Shared && reachable(writer) && reachable(other) {
         return Why::Object;
     }
-    let fits = |at: &usize| {
-        let exception = &EXCEPTIONS[*at];
-        exception.concerns(part, writer.case, other.case)
-            && exception.covers(&bare(&writer.place))
-            && exception.covers(&bare(&other.place))
-    };
-    (0..EXCEPTIONS.len()).find(fits).map_or(Why::Unexplained, Why::Exception)
+    let fitting = EXCEPTIONS.iter().position(|exception| fits(exception, part, writer, other));
+    fitting.map_or(Why::Unexplained, Why::Exception)
+}
+
+/// Whether `exception` explains a line with these ends.
+pub(super) fn fits(exception: &Exception, part: Part, writer: &Side, other: &Side) -> bool {
+    exception.concerns(part, writer.case, other.case)
+        && exception.covers(&bare(&writer.place))
+        && exception.covers(&bare(&other.place))
 }
 
 /// A place without positions in arrays.

@@ -6,7 +6,7 @@ use std::fmt;
 use corey_abi::{Cost, cost_of};
 use corey_lib_sharing::{EXCEPTIONS, LEFT_OUT, Part};
 
-use super::analysis::{Line, Measured, Operations, Why};
+use super::analysis::{Line, Measured, Operations, Why, fits};
 
 /// Lines shown of one kind.
 const SHOWN: usize = 40;
@@ -209,11 +209,13 @@ fn planted(verdict: &mut Verdict, found: &[Measured]) {
 
 /// Exceptions that explain nothing any more.
 fn stale(verdict: &mut Verdict, found: &[Measured], complete: bool) {
-    for (at, exception) in EXCEPTIONS.iter().enumerate() {
+    for exception in EXCEPTIONS {
         let concerned = found.iter().filter(|m| exception.concerns(m.part, m.first, m.second));
         // Alone, lines that move between a core and its target are no other worker's.
         let used = |m: &Measured| {
-            m.lines.iter().any(|line| line.why == Why::Exception(at))
+            // One that another exception explains too is not of no use.
+            let excepted = |line: &&Line| matches!(line.why, Why::Exception(_));
+            m.lines.iter().filter(excepted).any(|l| fits(exception, m.part, &l.writer, &l.other))
                 || m.part == Part::Alone && m.operations.iter().any(|o| o.events > 0)
         };
         let used = concerned.into_iter().any(used);
