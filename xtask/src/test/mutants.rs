@@ -69,8 +69,8 @@ const MUTANTS: &[Mutant] = &[
     (
         "the end of a fresh page as it was",
         "arch/x86-64/facade/src/platform.rs",
-        "zero_words(direct(frame.address()).cast(), 512)",
-        "zero_words(direct(frame.address()).cast(), 511)",
+        "zero_words(direct(first.address()).cast(), 512 * count as usize)",
+        "zero_words(direct(first.address()).cast(), 512 * count as usize - 1)",
         Program("test-fresh", "EPYC"),
     ),
     (
@@ -112,15 +112,15 @@ const MUTANTS: &[Mutant] = &[
     (
         "entries left in the tables",
         CHANGE,
-        "walk::take(ctx, &tree, old.start, old.end, Take::Page, locked);",
-        "let _ = (Take::Page, old.start);",
+        "walk::take(ctx, &tree, old.start, old.end, Take::Page, LOCKED);",
+        "walk::take(ctx, &tree, old.start, old.start, Take::Page, LOCKED);",
         Program("test-atree", "EPYC"),
     ),
     (
         "mappings left on the list",
         CHANGE,
-        "unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 });",
-        "let _ = (&segment, index);",
+        "unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 }, slot);",
+        "let _ = (segment, slot, index, unlist::<P>, MapRef::default());",
         Program("test-atree", "EPYC"),
     ),
 ];

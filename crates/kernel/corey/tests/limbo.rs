@@ -3,20 +3,31 @@
 mod common;
 
 use common::*;
-use corey_abi::{Id, ObjRef, ShareCalls};
+use corey_abi::{Error, Id, ObjRef, ShareCalls};
 use corey_test_hal_host::User;
 
 const VA: u64 = 0x6000_0000_0000;
 
 /// Touches `pages` pages of a new segment in `share` through slot 100 of one's own root, and ends it.
 fn use_pages(user: &mut User<'_>, tree: ObjRef, share: Id, pages: u64) {
-    let object = segment(user, share, pages).expect("the quota suffices");
-    map(user, tree, 100, object, VA, pages).expect("the slot is empty");
+    let object = again(|| segment(user, share, pages)).expect("the quota suffices");
+    again(|| map(user, tree, 100, object, VA, pages)).expect("the slot is empty");
     for page in 0..pages {
         user.write(VA + page * 4096, page + 1).expect("there is memory for the quota");
     }
     user.sys().share_delobj(object).expect("it was named");
     clear(user, tree, 100).expect("it was set");
+}
+
+/// Repeats a call that found no memory: what there is may have waited for that very call to end.
+fn again<R>(mut call: impl FnMut() -> Result<R, Error>) -> Result<R, Error> {
+    for _ in 0..1000 {
+        match call() {
+            Err(Error::NoMemory) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    Err(Error::NoMemory)
 }
 
 #[test]

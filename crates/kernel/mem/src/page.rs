@@ -230,6 +230,7 @@ impl PageSlot {
         on_reference: bool,
     ) -> (usize, Option<Part>) {
         let mut done = 0;
+        let reference = if on_reference { REFERENCE } else { 0 };
         for (source, target) in from.iter().zip(to) {
             let word = source.0.load(Ordering::SeqCst);
             if word != ABSENT {
@@ -241,7 +242,7 @@ impl PageSlot {
                 if source.0.load(Ordering::SeqCst) != word {
                     return (done, Some(Part(page.0)));
                 }
-                target.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
+                target.0.store(word & !REFERENCE | reference, Ordering::Relaxed);
             }
             done += 1;
         }

@@ -162,6 +162,8 @@ pub struct Ctx<P: Platform> {
     ending: SlotList,
     /// Dead private objects, free from this core's next entry on.
     private: SlotList,
+    /// [`Ctx::take_starved`].
+    starved: bool,
     /// The entry (its epoch) in which `private` was last added to.
     private_since: u64,
     /// Free slots of this core's memory.
@@ -185,6 +187,7 @@ impl<P: Platform> Ctx<P> {
             dying: SlotList::default(),
             ending: SlotList::default(),
             private: SlotList::default(),
+            starved: false,
             private_since: 0,
             slots: SlotList::default(),
             crowded: None,
@@ -263,7 +266,19 @@ impl<P: Platform> Ctx<P> {
             }
             self.local.relax();
         }
+        self.starved = self.limbo_has_frames();
         Err(Error::NoMemory)
+    }
+
+    /// Whether an allocation failed since this was last asked while memory waited in limbo, perhaps for this very kernel
+    /// entry to end.
+    pub fn take_starved(&mut self) -> bool {
+        core::mem::take(&mut self.starved)
+    }
+
+    fn limbo_has_frames(&mut self) -> bool {
+        let (_, dying, limbo) = self.census();
+        dying + limbo > 0
     }
 
     fn limbo_waits_for_others(&mut self) -> bool {

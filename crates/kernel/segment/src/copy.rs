@@ -119,21 +119,21 @@ fn copy_later<P: Platform>(
     let platform = ctx.local.platform.clone();
     let size = from.page_size();
     let unit = size.pages();
-    // Slots of both from page `page` on that lie side by side. `from` is not cut meanwhile: its change was begun.
-    let side_by_side = |page: u64, end: u64| {
-        let (source, target) =
-            (from.body().slots_from(&platform, page), to.body().slots_from(&platform, page));
-        let count = (((end - page).div_ceil(unit)) as usize).min(RUN).min(source.len()).min(target.len());
-        (source.get(..count).unwrap_or(&[]), target.get(..count).unwrap_or(&[]))
+    // Slots of both from the `at`-th on and before `end` that lie side by side. `from` is not cut meanwhile: its change
+    // was begun.
+    let side_by_side = |at: u64, end: u64| {
+        let source = from.body().slots_from(&platform, at);
+        let count = ((end - at) as usize).min(source.len()).min(RUN);
+        (source.get(..count).unwrap_or(&[]), to.body().slots_from(&platform, at))
     };
-    // Pages to be write-protected: first, and first above the last.
+    // Slots of pages to be write-protected: first, and first above the last.
     let (mut first, mut end) = (u64::MAX, 0);
     let mut result = Ok(());
-    let mut page = 0;
-    let npages = to.npages();
-    while page < npages && result.is_ok() {
-        let (mut sources, mut targets) = side_by_side(page, npages);
-        if sources.is_empty() {
+    let mut at = 0;
+    let slots = to.npages() / unit;
+    while at < slots && result.is_ok() {
+        let (mut sources, mut targets) = side_by_side(at, slots);
+        if sources.is_empty() || targets.is_empty() {
             break;
         }
         loop {
@@ -142,36 +142,39 @@ fn copy_later<P: Platform>(
                 // It was nowhere to be seen.
                 ctx.release(part, CoreSet::EMPTY);
             }
-            page += done as u64 * unit;
-            (sources, targets) = (sources.get(done..).unwrap_or(&[]), targets.get(done..).unwrap_or(&[]));
-            let (Some((source, later)), Some((target, behind))) =
-                (sources.split_first(), targets.split_first())
+            at += done as u64;
+            let rest = sources.get(done..).and_then(<[_]>::split_first);
+            let Some(((source, later), (target, behind))) =
+                rest.zip(targets.get(done..).and_then(<[_]>::split_first))
             else {
                 break;
             };
             match source.begin_copy() {
                 Ok(()) => {
-                    first = first.min(page);
-                    end = page + unit;
+                    first = first.min(at);
+                    end = at + 1;
                 }
                 Err(NotOwn::Pinned) => result = copy_page(ctx, size, source, target),
                 Err(other) => {
                     if other == NotOwn::Revoking {
                         ctx.relax();
                     }
+                    (sources, targets) =
+                        (sources.get(done..).unwrap_or(&[]), targets.get(done..).unwrap_or(&[]));
                     continue;
                 }
             }
             if result.is_err() {
                 break;
             }
-            page += unit;
+            at += 1;
             (sources, targets) = (later, behind);
         }
         ctx.local.serve_mailbox();
     }
     if first < end && result.is_ok() {
-        (ctx.hooks.revoke)(ctx, inside, from.header(), first, end - first, Take::Write);
+        let (page, count) = (first * unit, (end - first) * unit);
+        (ctx.hooks.revoke)(ctx, inside, from.header(), page, count, Take::Write);
     }
     while first < end {
         let (sources, targets) = side_by_side(first, end);
@@ -186,7 +189,7 @@ fn copy_later<P: Platform>(
         if sources.is_empty() {
             break;
         }
-        first += sources.len() as u64 * unit;
+        first += sources.len() as u64;
         ctx.local.serve_mailbox();
     }
     result

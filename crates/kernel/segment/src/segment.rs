@@ -377,9 +377,10 @@ impl Segment {
         self.slots.get(platform, number)
     }
 
-    /// Slots from that of 4 KiB page `page` on, of pages inside or cut off, as many as lie side by side.
-    pub(crate) fn slots_from<P: Platform>(&self, platform: &P, page: u64) -> &[PageSlot] {
-        self.slots.from(platform, page / self.size.pages())
+    /// Slots from the `at`-th on, of pages inside or cut off, as many as lie side by side.
+    #[inline(always)]
+    pub(crate) fn slots_from<P: Platform>(&self, platform: &P, at: u64) -> &[PageSlot] {
+        self.slots.from(platform, at)
     }
 
     /// For audits, while all other cores stand still: frames of slots, and frames of pages. A page that several

@@ -73,11 +73,14 @@ impl Slots {
     }
 
     /// The slots from page `page` to the end of the first few, or of its leaf; none if that is not there.
+    #[inline(always)]
     pub(crate) fn from<P: Platform>(&self, platform: &P, page: u64) -> &[PageSlot] {
-        if page < FEW {
-            return self.few.0.get(page as usize..).unwrap_or(&[]);
-        }
-        self.leaf(platform, page).and_then(|leaf| leaf.get((page % LEAF) as usize..)).unwrap_or(&[])
+        let (slots, first): (&[PageSlot], _) = if page < FEW {
+            (&self.few.0, page)
+        } else {
+            (self.leaf(platform, page).map_or(&[], |leaf| leaf), page % LEAF)
+        };
+        slots.get(first as usize..).unwrap_or(&[])
     }
 
     /// Makes sure that the pages below `npages` have slots.

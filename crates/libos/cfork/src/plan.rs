@@ -78,7 +78,11 @@ impl Plan {
             if mapping.kind == mapping_kind::NONE {
                 continue;
             }
-            pages += TABLES + mapping.npages.div_ceil(512);
+            pages += TABLES;
+            if mapping.kind == mapping_kind::SEGMENT {
+                // The tables of an interior tree are its own.
+                pages += mapping.npages.div_ceil(512);
+            }
             let before = used.iter().take(at);
             if fate(mapping, held, children) != Fate::Held && before.into_iter().all(|m| !same(m, mapping)) {
                 objects += 1;

@@ -11,7 +11,7 @@ use corey_libos_sys::{address, segment, sys};
 use corey_libos_vm::{Core, LoadError, Space, Thread, load, spawn, stack};
 
 /// Pages of a program's stack.
-const STACK_PAGES: u64 = 64;
+const STACK_PAGES: u64 = 96;
 /// Pages a program's share gets beside its image: tables, stack, buffers.
 const SPARE_PAGES: u64 = 4096;
 /// Objects it may name.

@@ -7,10 +7,13 @@ use corey_abi::{
 use corey_libos_sys::{address, address_mut, segment, sys};
 
 const GIB: u64 = 1 << 30;
-/// Slots of a table that is read whole: a heap for each of 256 cores, and others.
-const ROOM: usize = 320;
+/// Slots of a table that takes little of the stack: 4 KiB.
+const FEW: usize = 64;
 /// Pages that stay unmapped above a small mapping: what runs over its end faults.
 const GAP: u64 = 16;
+
+/// Looks at a table and its mappings.
+type Reader<'a> = dyn FnMut(&mut TreeTable, &[Mapping]) -> Result<(), Error> + 'a;
 
 /// A root tree and what is free in it.
 #[derive(Clone, Copy, Debug)]
@@ -187,22 +190,39 @@ impl Space {
         Ok(())
     }
 
+    /// Reads the whole table into an array of `N` mappings, and gives both to `use_it`: its mappings up to the last
+    /// one in use.
+    #[inline(never)]
+    fn read<const N: usize>(&self, use_it: &mut Reader<'_>) -> Result<(), Error> {
+        let mut mappings = [Mapping::default(); N];
+        let mut table = TreeTable {
+            mappings: core::ptr::from_mut(&mut mappings) as u64,
+            count: N as u64,
+            ..TreeTable::default()
+        };
+        sys().at_get(self.tree, address_mut(&mut table))?;
+        let used = mappings.get(..table.count as usize).unwrap_or_default();
+        use_it(&mut table, used)
+    }
+
+    /// The same, with as much of the stack as it takes.
+    fn table(&self, use_it: &mut Reader<'_>) -> Result<(), Error> {
+        match self.read::<FEW>(use_it) {
+            Err(Error::OutOfRange) => self.read::<TREE_SLOTS>(use_it),
+            result => result,
+        }
+    }
+
     /// Calls `each` with every mapping.
     ///
     /// # Errors
     ///
-    /// As `at_get`: `OutOfRange` beyond 320 slots.
+    /// As `at_get`.
     pub fn each(&self, each: &mut dyn FnMut(&Mapping)) -> Result<(), Error> {
-        let mut mappings = [Mapping::default(); ROOM];
-        let mut table = TreeTable {
-            mappings: core::ptr::from_mut(&mut mappings) as u64,
-            count: ROOM as u64,
-            ..TreeTable::default()
-        };
-        sys().at_get(self.tree, address_mut(&mut table))?;
-        let used = mappings.iter().take(table.count as usize);
-        used.filter(|m| m.kind != mapping_kind::NONE).for_each(each);
-        Ok(())
+        self.table(&mut |_, mappings| {
+            mappings.iter().filter(|m| m.kind != mapping_kind::NONE).for_each(&mut *each);
+            Ok(())
+        })
     }
 
     /// Sends faults and ticks that the kernel does not resolve to `handler`, on the stack below `stack`, with the
@@ -210,17 +230,12 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// As `at_get` (`OutOfRange` beyond 320 slots) and `at_set`.
+    /// As `at_get` and `at_set`.
     pub fn set_handler(&self, handler: u64, stack: u64, masked: u64) -> Result<(), Error> {
-        let mut mappings = [Mapping::default(); ROOM];
-        let mut table = TreeTable {
-            mappings: core::ptr::from_mut(&mut mappings) as u64,
-            count: ROOM as u64,
-            ..TreeTable::default()
-        };
-        sys().at_get(self.tree, address_mut(&mut table))?;
-        let mut table = TreeTable { handler, stack, masked, ..table };
-        sys().at_set(self.tree, address_mut(&mut table))
+        self.table(&mut |table, _| {
+            (table.handler, table.stack, table.masked) = (handler, stack, masked);
+            sys().at_set(self.tree, address_mut(table))
+        })
     }
 
     /// Copies every mapping of `from` that `keep` says into this tree, and what addresses are free.

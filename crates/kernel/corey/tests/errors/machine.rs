@@ -1,7 +1,7 @@
 //! What calls on the machine answer.
 
 use crate::*;
-use corey_abi::{CORE_BY_NUMBER, MachineCalls, control};
+use corey_abi::{AuditReport, CORE_BY_NUMBER, MachineCalls, Plain, control};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -30,7 +30,7 @@ fn audits_at_once(booted: &Booted) -> Result<(), Error> {
         .map(|core| {
             let over = Arc::clone(&over);
             booted.start(core, move |user| {
-                let at = UserPtr(user.context().stack - 64);
+                let at = UserPtr(user.context().stack - AuditReport::BYTES as u64);
                 while !over.load(Ordering::Acquire) {
                     if let Err(error) = user.sys().audit(boot, at) {
                         over.store(true, Ordering::Release);
