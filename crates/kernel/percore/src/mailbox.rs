@@ -434,13 +434,13 @@ mod models {
             let message = Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [0; 2] };
             let mine = owner.post(CoreId(0), CoreId(0), message).1;
             let look = |owner: &Mailbox| {
-                let Taken { senders, run } = owner.take();
+                let Taken { posts, run, .. } = owner.take();
                 if run {
                     let place = owner.run_place();
                     assert_eq!((place.note(), place.word(0), place.word(1)), (3, 7, 8));
                     place.begin();
                 }
-                (!senders.is_empty(), run)
+                (!posts.is_empty(), run)
             };
             let first = look(&owner);
             let theirs = starter.join().unwrap();
