@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod cost;
 mod layout;
 mod macros;
 mod plain;
@@ -27,6 +28,7 @@ mod table;
 mod types;
 mod words;
 
+pub use cost::{ANY, COSTS, Cost, cost_of};
 pub use layout::*;
 pub use plain::Plain;
 pub use table::*;

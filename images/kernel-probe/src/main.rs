@@ -13,7 +13,7 @@ mod watch;
 
 use corey_arch_x86_64::X86;
 use corey_kernel_corey::{Core, System};
-use corey_kernel_hal::{Boot, BootAlloc, BootInfo, Machine, Platform};
+use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, Machine, Platform};
 use probe::Probe;
 use watch::Watch;
 
@@ -44,7 +44,7 @@ impl Boot<X86> for Probed {
         Watch::new(self.system.start(platform), core)
     }
 
-    fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+    fn map(&self, each: &mut dyn FnMut(Area)) {
         self.system.map(each);
     }
 }

@@ -22,7 +22,7 @@ const OWN: &[(&str, &str, &str)] = &[
         "every frame of RAM has a descriptor",
         "frames come from stocks, whose ranges the descriptors cover",
     ),
-    ("crates/kernel/object/src/ctx.rs", "chunks_exact_mut(cores)", "boot only; there is a boot processor"),
+    ("crates/kernel/mem/src/memory.rs", "chunks_exact_mut(cores)", "boot only; there is a boot processor"),
     ("crates/kernel/object/src/ctx.rs", "one row per core", "boot only; made from the same number"),
     ("crates/kernel/mem/src/division.rs", "total * number / count", "boot only; there is a boot processor"),
     ("crates/kernel/mem/src/memory.rs", "chunks_exact(cores)", "there is a boot processor"),

@@ -8,8 +8,10 @@ use raw_cpuid::{CpuId, CpuIdReaderNative};
 /// What a processor is not prone to.
 const ARCH_CAPABILITIES: u32 = 0x10a;
 
-/// Found once, on the boot processor.
+/// Found once, on the boot processor. On lines of its own: every copy to and from user memory reads it, and a static
+/// beside it may be written.
 #[derive(Debug)]
+#[repr(align(128))]
 pub struct Features {
     /// Supervisor code cannot execute user pages.
     pub smep: AtomicBool,
@@ -36,6 +38,8 @@ pub struct Features {
 /// AMX (eight kilobytes that every switch would carry). What is not in XCR0 faults, and so cannot leak.
 const KEPT: [u64; 2] = [0b111, 0b1110_0000];
 
+// `used` keeps it in one piece: the compiler would make a static of each flag, and put others beside them.
+#[used]
 pub(crate) static FEATURES: Features = Features {
     smep: AtomicBool::new(false),
     smap: AtomicBool::new(false),

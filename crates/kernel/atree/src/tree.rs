@@ -3,7 +3,7 @@
 use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Error, Kind, TREE_SLOTS};
-use corey_kernel_hal::{CoreId, Frame, Platform};
+use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, FrameList, Gone, Owned, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::{Line, SharedCoreSet};
@@ -110,6 +110,7 @@ pub struct Tree {
     slots: [FrameCell<Records>; FRAMES],
     /// Of a root.
     pub(crate) root: Line<Root>,
+    /// Lock order 2 (`tree`): changes of slots exclude each other; the list of tables.
     pub(crate) edit: Shared<Edit>,
 }
 
@@ -126,6 +127,8 @@ pub(crate) struct Root {
 
 impl<P: Platform> Object<P> for Tree {
     const KIND: Kind = Kind::AddressTree;
+    const FIELDS: &'static [Field] =
+        fields!(Self: levels, kind, dead, links, table, used, attached, slots, root, edit);
 
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
         let mut tables = core::mem::take(&mut self.edit.get_mut().tables);
@@ -469,5 +472,12 @@ impl Tree {
     pub fn census<P: Platform>(&self, ctx: &mut Ctx<P>) -> u64 {
         let slots = self.slots.iter().filter(|c| c.frame().is_some()).count() as u64;
         slots + 1 + self.edit.lock(&mut ctx.local).tables.len()
+    }
+
+    /// The frames it owns, and whether each is a page table; for the line meter's names.
+    pub fn frames<P: Platform>(&self, ctx: &mut Ctx<P>) -> impl Iterator<Item = (Frame, bool)> + use<'_, P> {
+        let slots = self.slots.iter().filter_map(|cell| Some((cell.frame()?, false)));
+        let tables = self.edit.lock(&mut ctx.local).tables.iter(&ctx.world.memory);
+        slots.chain(self.table.frame().into_iter().chain(tables).map(|frame| (frame, true)))
     }
 }

@@ -7,7 +7,7 @@ use core::sync::atomic::AtomicU64;
 use corey_abi::Id;
 use corey_kernel_atree::{fault, revoke};
 use corey_kernel_device::Devices;
-use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Machine, Platform};
+use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Hooks, World};
 
 /// The kernel of a machine.
@@ -22,6 +22,8 @@ pub struct System<P> {
 }
 
 impl<P: Platform> System<P> {
+    const FIELDS: &'static [Field] = fields!(Self: info, world, devices, boot_share);
+
     pub(crate) fn hooks() -> Hooks<P> {
         Hooks { serve: exit::serve, fault, revoke, last: exit::last }
     }
@@ -63,7 +65,8 @@ impl<P: Platform> Boot<P> for System<P> {
         core
     }
 
-    fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+    fn map(&self, each: &mut dyn FnMut(Area)) {
         self.world.map(each);
+        each(Area::of("system", core::slice::from_ref(self), Self::FIELDS));
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::Kind;
-use corey_kernel_hal::{Machine, Platform};
+use corey_kernel_hal::{Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Header, Object};
 use corey_kernel_percore::CoreSet;
 use corey_lib_sync::{Relax, Shared};
@@ -80,11 +80,17 @@ fn drawing(text: &[u8]) -> Option<usize> {
     matches!(body.get(end)?, b'A' | b'H' | b'J' | b'K' | b'm' | b'r').then_some(end + 3)
 }
 
+/// Whether a device is taken, on a line of its own: who prints or ends the run reads what lies beside it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Taken(AtomicBool);
+
 /// All devices of the machine.
 pub struct Devices {
     machine: &'static dyn Machine,
+    /// Lock order 6 (`console`): the serial port and the screen. Nothing is taken under it.
     console: Shared<Console>,
-    taken: AtomicBool,
+    taken: Taken,
 }
 
 impl fmt::Debug for Devices {
@@ -97,11 +103,7 @@ impl Devices {
     /// The devices of `machine`.
     #[must_use]
     pub fn new(machine: &'static dyn Machine) -> Self {
-        Self {
-            machine,
-            console: Shared::new(0, "console", Console::default()),
-            taken: AtomicBool::new(false),
-        }
+        Self { machine, console: Shared::new(0, "console", Console::default()), taken: Taken::default() }
     }
 
     /// The machine.
@@ -117,11 +119,11 @@ impl Devices {
 
     /// Takes the console; false when it is taken.
     pub(crate) fn take(&self) -> bool {
-        !self.taken.swap(true, Ordering::AcqRel)
+        !self.taken.0.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn release(&self) {
-        self.taken.store(false, Ordering::Release);
+        self.taken.0.store(false, Ordering::Release);
     }
 }
 
@@ -140,6 +142,7 @@ impl Device {
 
 impl<P: Platform> Object<P> for Device {
     const KIND: Kind = Kind::Device;
+    const FIELDS: &'static [Field] = fields!(Self: devices);
 
     fn reclaim(&mut self, _: &mut Ctx<P>) {
         self.devices.release();

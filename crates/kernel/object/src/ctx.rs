@@ -7,7 +7,7 @@ use crate::slab::{Slab, SlotList, slots};
 use crate::wait::WaitList;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
-use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform, Topology};
+use corey_kernel_hal::{Area, BootAlloc, Cause, CoreId, Frame, Platform, Topology};
 use corey_kernel_mem::{FrameList, Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
 use corey_kernel_percore::{CoreSet, Entered, Local, MessageKind, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
@@ -85,9 +85,14 @@ pub struct World {
     pub memory: Memory,
     /// Who has each core.
     pub owners: &'static [CoreSlot],
+    /// Lock order 6 (`slab`): a core's object slots. Nothing is taken under it.
     slabs: &'static [Shared<Slab>],
+    /// Lock order 6 (`limbo`): what waits until no core can hold a pointer. Nothing is taken under it.
     limbos: &'static [Shared<Limbo>],
+    /// Lock order 6 (`waits`): who waits on words of segments at home here. Nothing is taken under it.
     waits: &'static [Shared<WaitList>],
+    /// Where the snapshots of the limbos are.
+    snapshots: Area,
     /// Begins and ends of audits: odd while one goes on. Other cores stand still until it changes.
     pub audits: AtomicU64,
 }
@@ -99,14 +104,26 @@ impl World {
         let per_core = PerCore::new_all(cores, alloc);
         let slabs = alloc.slice(cores, |i| Shared::new(i as u16, "slab", Slab::default()));
         let owners = alloc.slice(cores, |_| CoreSlot::default());
-        let snapshots = alloc.slice(cores * cores, |_| Snapshot::default());
-        let mut rows = snapshots.chunks_exact_mut(cores);
+        // Each core's row on lines of its own.
+        let row = cores.next_multiple_of(128 / size_of::<Snapshot>());
+        let snapshots = alloc.slice(cores * row, |_| Snapshot::default());
+        let names = Area::of("limbo.snapshot", snapshots, &[]);
+        let mut rows = snapshots.chunks_exact_mut(row);
         let limbos = alloc.slice(cores, |i| {
             Shared::new(i as u16, "limbo", Limbo::new(rows.next().expect("one row per core")))
         });
         let waits = alloc.slice(cores, |i| Shared::new(i as u16, "waits", WaitList::default()));
         let memory = Memory::new(topology, alloc);
-        Self { cores: per_core, memory, owners, slabs, limbos, waits, audits: AtomicU64::new(0) }
+        Self {
+            cores: per_core,
+            memory,
+            owners,
+            slabs,
+            limbos,
+            waits,
+            snapshots: names,
+            audits: AtomicU64::new(0),
+        }
     }
 
     /// Who waits on words of segments at home on `core`.
@@ -115,13 +132,15 @@ impl World {
         self.waits.get(core.index())
     }
 
-    /// Address ranges for the line meter's names.
-    pub fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+    /// Areas for the line meter's names.
+    pub fn map(&self, each: &mut dyn FnMut(Area)) {
         self.memory.map(each);
-        each(self.cores.as_ptr() as u64, size_of_val(self.cores) as u64, "percore");
-        each(self.slabs.as_ptr() as u64, size_of_val(self.slabs) as u64, "slab");
-        each(self.limbos.as_ptr() as u64, size_of_val(self.limbos) as u64, "limbo");
-        each(self.waits.as_ptr() as u64, size_of_val(self.waits) as u64, "waits");
+        PerCore::map(self.cores, each);
+        each(Area::of("pcore.owner", self.owners, &[]));
+        each(Area::of("slab", self.slabs, &[]));
+        each(Area::of("limbo", self.limbos, &[]));
+        each(Area::of("waits", self.waits, &[]));
+        each(self.snapshots);
     }
 }
 
@@ -671,6 +690,14 @@ impl<P: Platform> Ctx<P> {
                     }
                 }
             }
+        }
+    }
+
+    /// Calls `each` with every frame of object slots, and the core whose memory it is; for the line meter's names.
+    pub fn each_slab(&mut self, each: &mut dyn FnMut(&mut Self, CoreId, Frame)) {
+        for (core, slab) in self.world.slabs.iter().enumerate() {
+            let frames = slab.lock(&mut self.local).frames.iter(&self.world.memory);
+            frames.for_each(|frame| each(self, CoreId(core as u16), frame));
         }
     }
 

@@ -8,16 +8,19 @@ use core::marker::PhantomData;
 use core::ops::Deref;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Id, Kind, NAME_BYTES, Name};
-use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_hal::{CoreId, Field, Platform, fields};
 use corey_kernel_percore::SharedCoreSet;
 
 /// Bytes of an object's slot: header and body.
-pub(crate) const SLOT: usize = 512;
+pub const SLOT: usize = 512;
 
 /// What an object crate implements for its type.
 pub trait Object<P: Platform>: Sync + Sized + 'static {
     /// Its kind.
     const KIND: Kind;
+
+    /// Its fields, for the line meter's names.
+    const FIELDS: &'static [Field] = &[];
 
     /// Gives back everything the object owns. No core can reach it any more.
     fn reclaim(&mut self, ctx: &mut Ctx<P>);
@@ -58,6 +61,10 @@ fn type_word<T: 'static>() -> u64 {
 }
 
 impl Header {
+    /// Its fields, for the line meter's names.
+    pub const FIELDS: &'static [Field] =
+        fields!(Self: id, type_id, refs, kind_home, pages, next, reclaim, name, seen);
+
     /// Makes the slot an object; the ID is visible last.
     #[inline(always)]
     pub(crate) fn init<P: Platform, T: Object<P>>(

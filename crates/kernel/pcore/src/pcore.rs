@@ -1,7 +1,7 @@
 //! The pcore object.
 
 use corey_abi::Kind;
-use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_hal::{CoreId, Field, Platform, fields};
 use corey_kernel_object::{Ctx, Entered, Header, Object};
 use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, RunPlace};
 
@@ -13,6 +13,7 @@ pub struct Pcore {
 
 impl<P: Platform> Object<P> for Pcore {
     const KIND: Kind = Kind::Pcore;
+    const FIELDS: &'static [Field] = fields!(Self: core);
 
     fn reclaim(&mut self, _: &mut Ctx<P>) {}
 }

@@ -7,7 +7,7 @@ use crate::picture::{Numbers, Picture};
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
 use corey_abi::{RUN_SHARES, core_mode};
-use corey_kernel_hal::{BootAlloc, CoreId, Platform};
+use corey_kernel_hal::{Area, BootAlloc, CoreId, Field, Platform, fields};
 use corey_lib_sync::Relax;
 use crossbeam_utils::CachePadded;
 
@@ -34,6 +34,13 @@ impl PerCore {
             notice: CachePadded::default(),
             picture: CachePadded::default(),
         })
+    }
+
+    /// Areas for the line meter's names.
+    pub fn map(cores: &[Self], each: &mut dyn FnMut(Area)) {
+        const FIELDS: &[Field] = fields!(PerCore: epoch, mailbox, picture);
+        each(Area::of("percore", cores, FIELDS));
+        cores.iter().for_each(|core| core.mailbox.map(each));
     }
 }
 

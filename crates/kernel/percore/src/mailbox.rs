@@ -214,6 +214,11 @@ impl Mailbox {
         Self { pending: CachePadded::default(), slots: own }
     }
 
+    /// Its slots, for the line meter's names.
+    pub(crate) fn map(&self, each: &mut dyn FnMut(corey_kernel_hal::Area)) {
+        each(corey_kernel_hal::Area::of("mailbox.slot", self.slots, &[]));
+    }
+
     /// Whether something waits. Reads one line that only senders write.
     #[must_use]
     #[inline(always)]

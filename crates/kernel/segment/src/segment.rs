@@ -3,7 +3,7 @@
 use crate::slots::{self, MAX_PAGES, Slots};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Kind};
-use corey_kernel_hal::{CoreId, PAGE_SIZE, Platform};
+use corey_kernel_hal::{CoreId, Field, Frame, PAGE_SIZE, Platform, fields};
 use corey_kernel_mem::{DataFrame, Memory, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Object, Take};
 use corey_lib_sync::{Guard, Relax, Shared};
@@ -76,11 +76,13 @@ pub struct Segment {
     slots: Slots,
     /// Whether a core ever waited on a word of it.
     waited: AtomicBool,
+    /// Lock order 3 (`segment.mappings`): the list of mappings. Leaf tables are locked under it.
     maps: Shared<MapList>,
 }
 
 impl<P: Platform> Object<P> for Segment {
     const KIND: Kind = Kind::Segment;
+    const FIELDS: &'static [Field] = fields!(Self: npages, size, slots, waited, maps);
 
     #[inline(always)]
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
@@ -387,6 +389,11 @@ impl Segment {
     pub fn census<P: Platform>(&self, platform: &P, memory: &Memory) -> (u64, u64) {
         let (slots, pages) = self.slots.census(platform, memory);
         (slots, pages * self.size.pages())
+    }
+
+    /// Calls `each` with every frame it has, and whether that is a page; for the line meter's names.
+    pub fn each_frame<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Frame, bool)) {
+        self.slots.each_frame(platform, each);
     }
 
     /// Ends [`Segment::census`].

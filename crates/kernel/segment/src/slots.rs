@@ -1,8 +1,8 @@
 //! Page slots of one segment: the first few beside the segment itself, the rest in a radix tree.
 
 use corey_abi::Error;
-use corey_kernel_hal::Platform;
-use corey_kernel_mem::{Content, FrameCell, FrameList, Gone, Memory, PageSlot, Source};
+use corey_kernel_hal::{Frame, Platform};
+use corey_kernel_mem::{Content, FrameCell, FrameList, Gone, Memory, PageSlot, PageState, Source};
 use corey_kernel_object::Ctx;
 use corey_kernel_percore::CoreSet;
 
@@ -197,6 +197,36 @@ impl Slots {
                 slot.count(memory, false);
             }
         });
+    }
+
+    /// Calls `each` with every frame of slots, and with the first frame of every page.
+    pub(crate) fn each_frame<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Frame, bool)) {
+        fn pages(slots: &[PageSlot], each: &mut dyn FnMut(Frame, bool)) {
+            for slot in slots {
+                if let PageState::Present(page) | PageState::Cow(page) | PageState::Reference(page) =
+                    slot.load()
+                {
+                    each(page.frame(), true);
+                }
+            }
+        }
+        fn leaf<P: Platform>(platform: &P, cell: &FrameCell<Leaf>, each: &mut dyn FnMut(Frame, bool)) {
+            let Some((frame, slots)) = cell.get_with_frame(platform) else { return };
+            each(frame, false);
+            pages(slots, each);
+        }
+        fn middle<P: Platform>(platform: &P, cell: &FrameCell<Middle>, each: &mut dyn FnMut(Frame, bool)) {
+            let Some((frame, leaves)) = cell.get_with_frame(platform) else { return };
+            each(frame, false);
+            leaves.iter().for_each(|cell| leaf(platform, cell, each));
+        }
+        pages(&self.few.0, each);
+        leaf(platform, &self.small, each);
+        middle(platform, &self.middle, each);
+        if let Some((frame, middles)) = self.top.get_with_frame(platform) {
+            each(frame, false);
+            middles.iter().for_each(|cell| middle(platform, cell, each));
+        }
     }
 
     /// Calls `each` with 1 and its slots for every frame, and with 0 and those that need none.

@@ -3,7 +3,7 @@
 use crate::table::{self, Place};
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, Kind, Kinds};
-use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, LinkCell, Node, Object};
 use corey_kernel_percore::{CoreSet, Line, SharedCoreSet};
@@ -33,11 +33,13 @@ pub struct Share {
     parent: LinkCell,
     /// Written when a core comes or goes.
     holders: Line<SharedCoreSet>,
+    /// Lock order 1 (`share`): the quota, and every change of the table.
     quota: Shared<Quota>,
 }
 
 impl<P: Platform> Object<P> for Share {
     const KIND: Kind = Kind::Share;
+    const FIELDS: &'static [Field] = fields!(Self: kinds, holders, parent, table, quota);
 
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
         table::free(ctx, &mut self.table);
@@ -84,6 +86,11 @@ impl Share {
     /// Calls `each` with everything it names; stops when that says false.
     pub fn for_each<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Link) -> bool) {
         table::for_each(platform, &self.table, &mut |_, link| each(link));
+    }
+
+    /// Calls `each` with the frames of its table, for the line meter's names.
+    pub fn each_frame<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Frame)) {
+        table::each_frame(platform, &self.table, each);
     }
 
     /// Frames of its table, for audits.

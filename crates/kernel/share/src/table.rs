@@ -4,7 +4,7 @@
 //! lock: it walks down until an entry has its ID or there is no node below.
 
 use corey_abi::Id;
-use corey_kernel_hal::Platform;
+use corey_kernel_hal::{Frame, Platform};
 use corey_kernel_mem::{FrameCell, Zeroed};
 use corey_kernel_object::{Ctx, Link, NODE_ENTRIES, Node, NodeEntry};
 
@@ -121,5 +121,15 @@ pub(crate) fn free<P: Platform>(ctx: &mut Ctx<P>, root: &mut FrameCell<Node>) ->
 
 /// Nodes of a table, for audits.
 pub(crate) fn nodes<P: Platform>(platform: &P, root: &FrameCell<Node>) -> u64 {
-    root.get(platform).map_or(0, |node| 1 + node.0.iter().map(|e| nodes(platform, &e.child)).sum::<u64>())
+    let mut nodes = 0;
+    each_frame(platform, root, &mut |_| nodes += 1);
+    nodes
+}
+
+/// Calls `each` with the frame of every node.
+pub(crate) fn each_frame<P: Platform>(platform: &P, root: &FrameCell<Node>, each: &mut dyn FnMut(Frame)) {
+    if let Some((frame, node)) = root.get_with_frame(platform) {
+        each(frame);
+        node.0.iter().for_each(|entry| each_frame(platform, &entry.child, each));
+    }
 }
