@@ -64,10 +64,13 @@ pub struct Stock {
 }
 
 impl Stock {
+    #[inline(always)]
     fn pop(&mut self, memory: &Memory) -> Option<Owned> {
-        if let Some(frame) = self.used.pop(memory) {
-            return Some(frame);
-        }
+        self.used.pop(memory).or_else(|| self.pop_fresh(memory))
+    }
+
+    #[inline(never)]
+    fn pop_fresh(&mut self, memory: &Memory) -> Option<Owned> {
         if self.fresh.is_empty()
             && let Some(large) = self.large.pop(memory)
         {

@@ -20,7 +20,15 @@ const COPYING: u64 = 1 << 13;
 const SHARED: u64 = 1 << 14;
 /// While `SHARED`: copied on any reference.
 const REFERENCE: u64 = 1 << 15;
-const FRAME_SHIFT: u32 = 16;
+/// Frame and flags are half a word each: neither is cut to size.
+const FRAME_SHIFT: u32 = 32;
+/// All but the frame.
+const FLAGS: u64 = (1 << FRAME_SHIFT) - 1;
+/// [`FLAGS`] of a page that is shared and not pinned: one that is copied on write, and one on reference.
+const COPIED: u64 = COW | SHARED;
+const SNAPSHOT: u64 = COPIED | REFERENCE;
+/// Frame 0 is never handed out.
+const NO_FRAME: Frame = Frame(0);
 
 /// A frame with a program's data. It stays allocated while its slot's segment lives and the slot is not
 /// revoked; holders obey the order of PROTOCOLS §3 (revoke, acknowledge, wait for quiescence, free).
@@ -103,8 +111,12 @@ pub enum Refused {
 /// Why [`PageSlot::begin_copy`] did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NotOwn {
-    /// There is no page, or a shared one: [`PageSlot::copy_shared`] copies it.
+    /// There is no page.
+    Absent,
+    /// A shared one: [`PageSlot::copy_shared`] copies it.
     Shared,
+    /// One that is copied on reference: [`PageSlot::copy_snapshot`] copies it.
+    Snapshot,
     /// It is pinned by a device or a status word: it is copied now.
     Pinned,
     /// Another core is at it: wait, serving the mailbox.
@@ -219,34 +231,55 @@ impl PageSlot {
         }
     }
 
-    /// Copies pages that are absent or shared already from `from`, slots of a segment that nobody else copies or cuts
-    /// meanwhile, to `to`, slots that no other core can reach yet: a shared page gets one more slot, and that is all; the
-    /// slot copied from is not written ([`crate::shared`]). Stops before the first page that needs more, and says where;
-    /// what it gives back besides is to be released.
+    /// Copies pages that are shared already, and copied on write, from `from`, slots of a segment that nobody else copies
+    /// or cuts meanwhile, to `to`, slots that no other core can reach yet: such a page gets one more slot, and that is
+    /// all; the slot copied from is not written ([`crate::shared`]). Stops before the first slot that holds something
+    /// else, and says where; what it gives back besides is to be released.
+    #[inline(always)]
     pub fn copy_shared(
         memory: &Memory,
         from: &[Self],
         to: &[Self],
         on_reference: bool,
     ) -> (usize, Option<Part>) {
-        let mut done = 0;
-        let reference = if on_reference { REFERENCE } else { 0 };
-        for (source, target) in from.iter().zip(to) {
+        let (done, back) = if on_reference {
+            Self::copy_shared_as::<REFERENCE>(memory, from, to)
+        } else {
+            Self::copy_shared_as::<0>(memory, from, to)
+        };
+        (done, (back != NO_FRAME).then_some(Part(back)))
+    }
+
+    /// As [`PageSlot::copy_shared`], with `REFERENCE` or 0 in the copy; what it gives back is [`NO_FRAME`] or a part.
+    /// Apart, so that the loop has all it needs in registers.
+    #[inline(never)]
+    fn copy_shared_as<const KIND: u64>(memory: &Memory, from: &[Self], to: &[Self]) -> (usize, Frame) {
+        for (done, (source, target)) in from.iter().zip(to).enumerate() {
             let word = source.0.load(Ordering::SeqCst);
-            if word != ABSENT {
-                if word & (STATE | PINS) != COW {
-                    break;
-                }
-                let page = Self::data(word);
-                memory.share_more(page);
-                if source.0.load(Ordering::SeqCst) != word {
-                    return (done, Some(Part(page.0)));
-                }
-                target.0.store(word & !REFERENCE | reference, Ordering::Relaxed);
+            if word & FLAGS != COPIED {
+                return (done, NO_FRAME);
             }
-            done += 1;
+            memory.share_more(Self::data(word));
+            if source.0.load(Ordering::SeqCst) != word {
+                return (done, Self::data(word).0);
+            }
+            target.0.store(word | KIND, Ordering::Relaxed);
         }
-        (done, None)
+        (from.len().min(to.len()), NO_FRAME)
+    }
+
+    /// As [`PageSlot::copy_shared`], of one page that is copied on reference. False when the slot holds something else.
+    pub fn copy_snapshot(&self, memory: &Memory, copy: &Self, on_reference: bool) -> (bool, Option<Part>) {
+        let word = self.0.load(Ordering::SeqCst);
+        if word & FLAGS != SNAPSHOT {
+            return (false, None);
+        }
+        memory.share_more(Self::data(word));
+        if self.0.load(Ordering::SeqCst) != word {
+            return (false, Some(Part(Self::data(word).0)));
+        }
+        copy.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
+        (true, None)
     }
 
     /// Starts a copy of a page of its own: nobody else changes the slot until [`PageSlot::share`] or
@@ -259,8 +292,10 @@ impl PageSlot {
         let free = |w: u64| w & (STATE | PINS) == PRESENT;
         match self.change(|w| free(w).then_some(w & !STATE | REVOKING | COPYING)) {
             Ok(_) => Ok(()),
+            Err(ABSENT) => Err(NotOwn::Absent),
             Err(word) if word & PINS != 0 => Err(NotOwn::Pinned),
             Err(word) if word & STATE == REVOKING => Err(NotOwn::Revoking),
+            Err(word) if word & REFERENCE != 0 => Err(NotOwn::Snapshot),
             Err(_) => Err(NotOwn::Shared),
         }
     }

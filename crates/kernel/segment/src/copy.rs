@@ -109,6 +109,12 @@ fn copy_page<P: Platform>(
 /// Slots at a time between two looks at the mailbox.
 const RUN: usize = 64;
 
+/// Slots whose copies were begun: first, and first above the last.
+struct Begun {
+    first: u64,
+    end: u64,
+}
+
 fn copy_later<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -116,71 +122,65 @@ fn copy_later<P: Platform>(
     to: Handle<'_, Segment>,
     on_reference: bool,
 ) -> Result<(), Error> {
-    let platform = ctx.local.platform.clone();
-    let size = from.page_size();
-    let unit = size.pages();
-    // Slots of both from the `at`-th on and before `end` that lie side by side. `from` is not cut meanwhile: its change
-    // was begun.
-    let side_by_side = |at: u64, end: u64| {
-        let source = from.body().slots_from(&platform, at);
-        let count = ((end - at) as usize).min(source.len()).min(RUN);
-        (source.get(..count).unwrap_or(&[]), to.body().slots_from(&platform, at))
-    };
-    // Slots of pages to be write-protected: first, and first above the last.
-    let (mut first, mut end) = (u64::MAX, 0);
-    let mut result = Ok(());
-    let mut at = 0;
+    let unit = from.page_size().pages();
     let slots = to.npages() / unit;
+    // Those of pages to be write-protected.
+    let mut begun = Begun { first: u64::MAX, end: 0 };
+    let mut at = 0;
+    let mut result = Ok(());
     while at < slots && result.is_ok() {
-        let (mut sources, mut targets) = side_by_side(at, slots);
-        if sources.is_empty() || targets.is_empty() {
+        let (sources, targets) = side_by_side(ctx, from, to, at, slots);
+        let (done, back) = PageSlot::copy_shared(&ctx.world.memory, sources, targets, on_reference);
+        at += done as u64;
+        if let Some(part) = back {
+            // It was nowhere to be seen.
+            ctx.release(part, CoreSet::EMPTY);
+        } else if sources.is_empty() {
             break;
-        }
-        loop {
-            let (done, back) = PageSlot::copy_shared(&ctx.world.memory, sources, targets, on_reference);
-            if let Some(part) = back {
-                // It was nowhere to be seen.
-                ctx.release(part, CoreSet::EMPTY);
-            }
-            at += done as u64;
-            let rest = sources.get(done..).and_then(<[_]>::split_first);
-            let Some(((source, later), (target, behind))) =
-                rest.zip(targets.get(done..).and_then(<[_]>::split_first))
-            else {
-                break;
-            };
-            match source.begin_copy() {
-                Ok(()) => {
-                    first = first.min(at);
-                    end = at + 1;
-                }
-                Err(NotOwn::Pinned) => result = copy_page(ctx, size, source, target),
-                Err(other) => {
-                    if other == NotOwn::Revoking {
-                        ctx.relax();
-                    }
-                    (sources, targets) =
-                        (sources.get(done..).unwrap_or(&[]), targets.get(done..).unwrap_or(&[]));
-                    continue;
-                }
-            }
-            if result.is_err() {
-                break;
-            }
-            at += 1;
-            (sources, targets) = (later, behind);
+        } else if let Some(sources) = sources.get(done..).filter(|rest| !rest.is_empty()) {
+            let targets = targets.get(done..).unwrap_or(&[]);
+            let count = (&mut at, &mut begun);
+            result = copy_others(ctx, from.page_size(), (sources, targets), count, on_reference);
         }
         ctx.local.serve_mailbox();
     }
-    if first < end && result.is_ok() {
-        let (page, count) = (first * unit, (end - first) * unit);
-        (ctx.hooks.revoke)(ctx, inside, from.header(), page, count, Take::Write);
+    if begun.first < begun.end {
+        let ready = result.is_ok();
+        if ready {
+            let (page, count) = (begun.first * unit, (begun.end - begun.first) * unit);
+            (ctx.hooks.revoke)(ctx, inside, from.header(), page, count, Take::Write);
+        }
+        end_copies(ctx, from, to, begun, (on_reference, ready));
     }
+    result
+}
+
+/// Slots of `from` and `to` from the `at`-th on and before `end`, as many of both: those that lie side by side. `from` is
+/// not cut meanwhile: its change was begun.
+#[inline(always)]
+fn side_by_side<'k, P: Platform>(
+    ctx: &Ctx<P>,
+    from: Handle<'k, Segment>,
+    to: Handle<'k, Segment>,
+    at: u64,
+    end: u64,
+) -> (&'k [PageSlot], &'k [PageSlot]) {
+    from.body().slots_beside(to.body(), &ctx.local.platform, at, RUN.min((end - at) as usize))
+}
+
+/// Ends the copies that were begun; without making them if not `ready`.
+fn end_copies<P: Platform>(
+    ctx: &mut Ctx<P>,
+    from: Handle<'_, Segment>,
+    to: Handle<'_, Segment>,
+    Begun { mut first, end }: Begun,
+    (on_reference, ready): (bool, bool),
+) {
     while first < end {
-        let (sources, targets) = side_by_side(first, end);
+        let (sources, targets) = side_by_side(ctx, from, to, first, end);
         for (source, target) in sources.iter().zip(targets) {
             // Only what was begun above; a page that another core is breaking is not.
-            if result.is_ok() {
+            if ready {
                 source.share(&ctx.world.memory, target, on_reference);
             } else {
                 source.abort_copy();
@@ -192,5 +192,43 @@ fn copy_later<P: Platform>(
         first += sources.len() as u64;
         ctx.local.serve_mailbox();
     }
-    result
+}
+
+/// Copies what is not shared, from the `at`-th slot on, up to what is: begins the copies of pages that are the segment's
+/// own; what is pinned is copied now.
+#[inline(never)]
+fn copy_others<P: Platform>(
+    ctx: &mut Ctx<P>,
+    size: PageSize,
+    (sources, targets): (&[PageSlot], &[PageSlot]),
+    (at, begun): (&mut u64, &mut Begun),
+    on_reference: bool,
+) -> Result<(), Error> {
+    for (source, target) in sources.iter().zip(targets) {
+        match source.begin_copy() {
+            Ok(()) => {
+                begun.first = begun.first.min(*at);
+                begun.end = *at + 1;
+            }
+            Err(NotOwn::Absent) => {}
+            Err(NotOwn::Pinned) => copy_page(ctx, size, source, target)?,
+            Err(NotOwn::Snapshot) => {
+                let (done, back) = source.copy_snapshot(&ctx.world.memory, target, on_reference);
+                if let Some(part) = back {
+                    // It was nowhere to be seen.
+                    ctx.release(part, CoreSet::EMPTY);
+                }
+                if !done {
+                    break;
+                }
+            }
+            Err(NotOwn::Shared) => break,
+            Err(NotOwn::Revoking) => {
+                ctx.relax();
+                break;
+            }
+        }
+        *at += 1;
+    }
+    Ok(())
 }

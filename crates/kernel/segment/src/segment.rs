@@ -377,10 +377,17 @@ impl Segment {
         self.slots.get(platform, number)
     }
 
-    /// Slots from the `at`-th on, of pages inside or cut off, as many as lie side by side.
+    /// Slots of this segment and of `other` from the `at`-th on, of pages inside or cut off, as many of both, `most` at
+    /// most: those that lie side by side.
     #[inline(always)]
-    pub(crate) fn slots_from<P: Platform>(&self, platform: &P, at: u64) -> &[PageSlot] {
-        self.slots.from(platform, at)
+    pub(crate) fn slots_beside<'s, P: Platform>(
+        &'s self,
+        other: &'s Self,
+        platform: &P,
+        at: u64,
+        most: usize,
+    ) -> (&'s [PageSlot], &'s [PageSlot]) {
+        self.slots.beside(&other.slots, platform, at, most)
     }
 
     /// For audits, while all other cores stand still: frames of slots, and frames of pages. A page that several

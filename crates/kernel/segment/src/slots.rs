@@ -2,7 +2,7 @@
 
 use corey_abi::Error;
 use corey_kernel_hal::{Frame, Platform};
-use corey_kernel_mem::{Content, FrameCell, FrameList, Gone, Memory, PageSlot, PageState, Source};
+use corey_kernel_mem::{Content, FrameCell, FrameList, Gone, Memory, PageSlot, PageState, Source, Zeroed};
 use corey_kernel_object::Ctx;
 use corey_kernel_percore::CoreSet;
 
@@ -72,15 +72,27 @@ impl Slots {
         leaf.get(platform)
     }
 
-    /// The slots from page `page` to the end of the first few, or of its leaf; none if that is not there.
+    /// Slots of these and of `other` from page `page` on, as many of both, `most` at most: those that lie side by side,
+    /// none where a frame is not there.
     #[inline(always)]
-    pub(crate) fn from<P: Platform>(&self, platform: &P, page: u64) -> &[PageSlot] {
-        let (slots, first): (&[PageSlot], _) = if page < FEW {
-            (&self.few.0, page)
+    pub(crate) fn beside<'s, P: Platform>(
+        &'s self,
+        other: &'s Self,
+        platform: &P,
+        page: u64,
+        most: usize,
+    ) -> (&'s [PageSlot], &'s [PageSlot]) {
+        let (these, others, first): (&[PageSlot], &[PageSlot], _) = if page < FEW {
+            (&self.few.0, &other.few.0, page)
         } else {
-            (self.leaf(platform, page).map_or(&[], |leaf| leaf), page % LEAF)
+            match (self.leaf(platform, page), other.leaf(platform, page)) {
+                (Some(these), Some(others)) => (these, others, page % LEAF),
+                _ => (&[], &[], 0),
+            }
         };
-        slots.get(first as usize..).unwrap_or(&[])
+        let first = first as usize;
+        let range = first..these.len().min(first + most);
+        (these.get(range.clone()).unwrap_or(&[]), others.get(range).unwrap_or(&[]))
     }
 
     /// Makes sure that the pages below `npages` have slots.
@@ -106,6 +118,14 @@ impl Slots {
         npages: u64,
         source: Source,
     ) -> Result<(), Error> {
+        if npages <= LEAF {
+            // One frame at most: what most segments need.
+            if self.small.frame().is_none() {
+                let frame = ctx.alloc_zeroed(source)?;
+                put(ctx, &self.small, frame);
+            }
+            return Ok(());
+        }
         let platform = ctx.local.platform.clone();
         // All or none: a frame that is in its place stays there until the segment ends.
         let mut frames = ctx.alloc_all(source, self.lacking(&platform, npages))?;
@@ -260,11 +280,15 @@ fn fill<P: Platform, T: Content>(
 ) -> Result<(), Error> {
     if cell.frame().is_none() {
         let frame = frames.pop(&ctx.world.memory).ok_or(Error::NoMemory)?;
-        if let Err(frame) = cell.publish(frame.zero(&ctx.local.platform)) {
-            ctx.free(frame.into_owned());
-        }
+        put(ctx, cell, frame.zero(&ctx.local.platform));
     }
     Ok(())
+}
+
+fn put<P: Platform, T: Content>(ctx: &mut Ctx<P>, cell: &FrameCell<T>, frame: Zeroed) {
+    if let Err(frame) = cell.publish(frame) {
+        ctx.free(frame.into_owned());
+    }
 }
 
 /// Gives up a page of a segment that is dead and quiescent: nobody uses its pages through it.
