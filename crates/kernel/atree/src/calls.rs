@@ -27,31 +27,13 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
     /// Checks a mapping against the caller's shares and the tree's shape.
     #[inline(always)]
     fn check(&self, tree: &Tree, from: &Mapping) -> Result<New<'a>, Error> {
-        let flags = MapFlags::from_bits(from.flags).ok_or(Error::BadArgument)?;
-        if flags.contains(MapFlags::WRITE | MapFlags::EXECUTE) {
-            return Err(Error::NotPermitted);
-        }
         match from.kind {
-            mapping_kind::NONE => Ok(New::EMPTY),
+            mapping_kind::NONE => check_flags(from).map(|_| New::EMPTY),
             mapping_kind::SEGMENT => {
-                let segment = self.0.object::<Segment>(from.object)?;
-                let end = from.start_page.checked_add(from.npages).ok_or(Error::OutOfRange)?;
-                // Mapping beyond the end is allowed up to the largest segment: it may grow.
-                if from.npages == 0 || end > 1 << 27 {
-                    return Err(Error::OutOfRange);
-                }
-                let unit = segment.page_size().pages();
-                if unit > 1 && tree.kind() == TreeKind::Interior(Grain::Mib2) {
-                    return Err(Error::NotPermitted);
-                }
-                if !from.start_page.is_multiple_of(unit) || !from.npages.is_multiple_of(unit) {
-                    return Err(Error::Misaligned);
-                }
-                let (bytes, align) = (from.npages * PAGE_SIZE, unit * PAGE_SIZE);
-                let map = placed(tree, from, (MapKind::Segment, segment.link()), flags, bytes, align)?;
-                Ok(New::segment(map, segment))
+                self.check_segment(tree, from).map(|(map, segment)| New::segment(map, segment))
             }
             mapping_kind::INTERIOR => {
+                let flags = check_flags(from)?;
                 let interior = self.0.object::<Tree>(from.object)?;
                 if tree.kind().is_interior() || !interior.kind().is_interior() {
                     return Err(Error::NotPermitted);
@@ -60,8 +42,30 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
                 let map = placed(tree, from, (MapKind::Interior, interior.link()), flags, grain, grain)?;
                 Ok(New::interior(map))
             }
-            _ => Err(Error::BadArgument),
+            _ => check_flags(from).and(Err(Error::BadArgument)),
         }
+    }
+
+    /// As [`AddressTreeApi::check`], for pages of a segment.
+    #[inline(always)]
+    fn check_segment(&self, tree: &Tree, from: &Mapping) -> Result<(Map, Handle<'a, Segment>), Error> {
+        let flags = check_flags(from)?;
+        let segment = self.0.object::<Segment>(from.object)?;
+        let end = from.start_page.checked_add(from.npages).ok_or(Error::OutOfRange)?;
+        // Mapping beyond the end is allowed up to the largest segment: it may grow.
+        if from.npages == 0 || end > 1 << 27 {
+            return Err(Error::OutOfRange);
+        }
+        let unit = segment.page_size().pages();
+        if unit > 1 && tree.kind() == TreeKind::Interior(Grain::Mib2) {
+            return Err(Error::NotPermitted);
+        }
+        if !from.start_page.is_multiple_of(unit) || !from.npages.is_multiple_of(unit) {
+            return Err(Error::Misaligned);
+        }
+        let (bytes, align) = (from.npages * PAGE_SIZE, unit * PAGE_SIZE);
+        let map = placed(tree, from, (MapKind::Segment, segment.link()), flags, bytes, align)?;
+        Ok((map, segment))
     }
 
     #[inline(always)]
@@ -79,6 +83,25 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         let new = self.check(&tree, mapping)?;
         let payer = Payer::Named(self.0.held, at.share);
         change::change(self.0.ctx, self.0.inside, tree, slot, &new, payer)
+    }
+
+    /// What slot `index` maps, when it is not being changed.
+    #[inline(always)]
+    fn mapping_of(&mut self, tree: &Tree, index: usize) -> Option<Mapping> {
+        let slot = tree.slot(&self.0.ctx.local.platform, index)?;
+        let map = loop {
+            match slot.read() {
+                Some((map, _)) => break map,
+                None => self.0.ctx.relax(),
+            }
+        };
+        match map.kind {
+            MapKind::Segment | MapKind::Interior => {
+                let object = map.object.header(self.0.inside)?;
+                Some(to_mapping(&map, object.pages()))
+            }
+            MapKind::Empty | MapKind::Changing => None,
+        }
     }
 
     #[inline(always)]
@@ -106,6 +129,27 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         Err(Error::BadAddress)
     }
 
+    /// Calls `set` for the slots that a table has, from 0 on; says for which it failed, and why.
+    #[inline(never)]
+    fn set_all(
+        &mut self,
+        header: &TreeTable,
+        mut set: impl FnMut(&mut Self, usize, &Mapping) -> Result<(), Error>,
+    ) -> Result<(), (u64, Error)> {
+        let mut window = [0; WINDOW * Mapping::BYTES];
+        let mut index = 0;
+        while index < header.count {
+            let window = self.read_mappings(header, index, &mut window).map_err(|error| (index, error))?;
+            for bytes in window.chunks_exact(Mapping::BYTES) {
+                let mapping = Mapping::from_bytes(bytes).ok_or(Error::BadAddress);
+                let set = mapping.and_then(|mapping| set(self, index as usize, &mapping));
+                set.map_err(|error| (index, error))?;
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
     fn read_table(&mut self, table: UserPtr) -> Result<TreeTable, Error> {
         let mut bytes = [0; TreeTable::BYTES];
         self.0.ctx.copy_in(self.0.inside, table, &mut bytes)?;
@@ -117,6 +161,13 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         value.to_bytes(&mut bytes);
         self.0.ctx.copy_out(self.0.inside, &bytes, table)
     }
+}
+
+/// What `from` allows.
+#[inline(always)]
+fn check_flags(from: &Mapping) -> Result<MapFlags, Error> {
+    let flags = MapFlags::from_bits(from.flags).ok_or(Error::BadArgument)?;
+    if flags.contains(MapFlags::WRITE | MapFlags::EXECUTE) { Err(Error::NotPermitted) } else { Ok(flags) }
 }
 
 /// The mapping at the address that `from` says, if `bytes` fit there.
@@ -132,14 +183,15 @@ fn placed(
     if !from.va.is_multiple_of(align) {
         return Err(Error::Misaligned);
     }
-    // The last page of the user half stays unmapped: behind an instruction at its end lies no address of user code,
-    // and an interrupt there could not be returned from.
-    let last = if tree.kind() == TreeKind::Root { USER_END - PAGE_SIZE } else { tree.kind().span() };
-    let end = from.va.checked_add(bytes).filter(|end| *end <= last).ok_or(Error::OutOfRange)?;
-    // Page 0 stays unmapped: a null pointer faults.
-    if tree.kind() == TreeKind::Root && from.va == 0 {
-        return Err(Error::OutOfRange);
-    }
+    let (first, last) = if tree.kind().is_interior() {
+        (0, tree.kind().span())
+    } else {
+        // Page 0 stays unmapped: a null pointer faults. So does the last page of the user half: behind an instruction at
+        // its end lies no address of user code, and an interrupt there could not be returned from.
+        (PAGE_SIZE, USER_END - PAGE_SIZE)
+    };
+    let end = from.va.checked_add(bytes).filter(|end| first <= from.va && *end <= last);
+    let end = end.ok_or(Error::OutOfRange)?;
     Ok(Map { kind, flags, object, share: from.object.share, start: from.va, end, page: from.start_page })
 }
 
@@ -184,41 +236,25 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
     fn at_get(&mut self, at: ObjRef, table: UserPtr) -> Result<(), Error> {
         let tree = self.0.object::<Tree>(at)?;
         let mut header = self.read_table(table)?;
-        let platform = self.0.ctx.local.platform.clone();
-        let inside = self.0.inside;
         let slots = tree.used.load(Ordering::SeqCst);
         let mut used = 0;
         let mut window = [0; WINDOW * Mapping::BYTES];
         for first in (0..slots).step_by(WINDOW) {
-            let mut to = window.as_mut_slice();
-            for index in first..slots.min(first + WINDOW as u64) {
-                let map = match tree.slot(&platform, index as usize) {
-                    Some(slot) => loop {
-                        match slot.read() {
-                            Some((map, _)) => break map,
-                            None => self.0.ctx.relax(),
-                        }
-                    },
-                    None => Map::EMPTY,
-                };
-                let object = match map.kind {
-                    MapKind::Segment | MapKind::Interior => map.object.header(inside),
-                    MapKind::Empty | MapKind::Changing => None,
-                };
-                let mapping = object.map(|object| to_mapping(&map, object.pages()));
-                if mapping.is_some() {
-                    used = index + 1;
-                    if used > header.count {
-                        return Err(Error::OutOfRange);
+            for (index, mut to) in (first..slots).zip(window.chunks_exact_mut(Mapping::BYTES)) {
+                match self.mapping_of(&tree, index as usize) {
+                    Some(_) if index >= header.count => return Err(Error::OutOfRange),
+                    Some(mapping) => {
+                        used = index + 1;
+                        mapping.put(&mut to);
                     }
+                    None => to.fill(0),
                 }
-                mapping.unwrap_or_default().put(&mut to);
             }
             let filled = slots.min(header.count).saturating_sub(first).min(WINDOW as u64);
             if filled > 0 {
                 let to = element(header.mappings, first)?;
                 let bytes = window.get(..filled as usize * Mapping::BYTES).unwrap_or(&window);
-                self.0.ctx.copy_out(inside, bytes, to)?;
+                self.0.ctx.copy_out(self.0.inside, bytes, to)?;
             }
         }
         header.count = used;
@@ -237,32 +273,31 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
             return Err(Error::Full);
         }
         tree.set_handler(&mut self.0.ctx.local, handler);
-        let slots = header.count.max(tree.used.load(Ordering::SeqCst));
         let payer = self.0.held.share(self.0.inside, at.share)?;
-        let mut whole = NewRoot::take(tree, self.0.ctx.core());
-        let mut window = [0; WINDOW * Mapping::BYTES];
-        let mut rest: &[u8] = &[];
-        for index in 0..slots {
-            if rest.is_empty() && index < header.count {
-                rest = self.read_mappings(&header, index, &mut window).unwrap_or_default();
-            }
-            let mapping = if index < header.count {
-                Mapping::get(&mut rest).ok_or(Error::BadAddress)
-            } else {
-                Ok(Mapping::default())
-            };
-            let set = mapping.and_then(|mapping| match &mut whole {
-                Some(whole) => {
-                    let new = self.check(&tree, &mapping)?;
-                    whole.set(self.0.ctx, self.0.inside, index as usize, &new, Payer::Share(&payer))
+        let set = match NewRoot::take(tree, self.0.ctx.core()) {
+            Some(mut whole) => self.set_all(&header, |api, index, mapping| {
+                if mapping.kind == mapping_kind::SEGMENT {
+                    let (map, segment) = api.check_segment(&tree, mapping)?;
+                    whole.set_pages(api.0.ctx, api.0.inside, index, map, segment, Payer::Share(&payer))
+                } else {
+                    let new = api.check(&tree, mapping)?;
+                    whole.set(api.0.ctx, api.0.inside, index, &new, Payer::Share(&payer))
                 }
-                None => self.set(at, tree, index as usize, &mapping),
-            });
-            if let Err(error) = set {
-                header.count = index;
-                self.write_table(table, &header)?;
-                return Err(error);
+            }),
+            None => {
+                let used = tree.used.load(Ordering::SeqCst);
+                let set = |api: &mut Self, index, mapping: &Mapping| api.set(at, tree, index, mapping);
+                self.set_all(&header, set).and_then(|()| {
+                    (header.count..used).try_for_each(|index| {
+                        set(self, index as usize, &Mapping::default()).map_err(|error| (index, error))
+                    })
+                })
             }
+        };
+        if let Err((index, error)) = set {
+            header.count = index;
+            self.write_table(table, &header)?;
+            return Err(error);
         }
         Ok(())
     }

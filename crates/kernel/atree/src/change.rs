@@ -470,14 +470,13 @@ pub(crate) fn clear_all<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, tre
 /// Clears what this core's root mapped through share `share`.
 pub fn unmap_share<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, share: Id) {
     let Some(root) = Link::from(ctx.local.paging.root).resolve::<Tree>(inside) else { return };
-    let used = root.used.load(Ordering::SeqCst) as usize;
-    for index in 0..used {
-        let platform = ctx.local.platform.clone();
-        let through = root.slot(&platform, index).map(|slot| slot.peek());
-        if through.is_some_and(|map| map.kind != MapKind::Empty && map.share == share) {
-            // One's own running root: nobody else changes it, so this cannot be Busy.
-            let _ = change(ctx, inside, root, index, &New::EMPTY, Payer::Nobody);
-        }
+    let platform = ctx.local.platform.clone();
+    if !root.any(&platform, |_, slot| slot.is_through(share)) {
+        return;
+    }
+    for (index, _) in root.each(&platform).filter(|(_, slot)| slot.is_through(share)) {
+        // One's own running root: nobody else changes it, so this cannot be Busy.
+        let _ = change(ctx, inside, root, index, &New::EMPTY, Payer::Nobody);
     }
 }
 

@@ -32,23 +32,25 @@ pub fn revoke<P: Platform>(
     what: Take,
 ) -> CoreSet {
     let Some(segment) = header.handle::<Segment>() else { return CoreSet::EMPTY };
-    if what == Take::Page
-        && let Some(users) = revoke_own(ctx, inside, segment, first, count)
+    // Slots were marked before `seen` is read: a core that writes through the direct map is in it, or finds the mark.
+    if (what == Take::Page || header.seen().load().is_subset(&ctx.local.only))
+        && let Some(users) = revoke_own(ctx, inside, segment, (first, count), what)
     {
         return users;
     }
     revoke_as(ctx, inside, segment, Pages { segment: header.link().words(), first, count, what })
 }
 
-/// As [`revoke`] of pages, for a segment that is mapped nowhere, or once and that by the root this core runs: as most
-/// are whose pages are copied when they are written. Nothing for others.
+/// As [`revoke`], for a segment that no other core writes through the direct map, and that is mapped nowhere, or once
+/// and that by the root this core runs: as most are that are copied or whose pages are copied when they are written.
+/// Nothing for others.
 #[inline(always)]
 fn revoke_own<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     segment: Handle<'_, Segment>,
-    first: u64,
-    count: u64,
+    (first, count): (u64, u64),
+    what: Take,
 ) -> Option<CoreSet> {
     let list = segment.mappings(&mut ctx.local);
     let MapRef { tree, slot } = list.first;
@@ -65,7 +67,7 @@ fn revoke_own<P: Platform>(
     }
     // While another core changes it, it has no entries, nor has the range that was taken for it.
     let (start, end) = slot.peek().range_of(first, count);
-    if start == end || !walk::take(ctx, &root, start, end, Take::Page, false) {
+    if start == end || !walk::take(ctx, &root, start, end, what, false) {
         return Some(CoreSet::EMPTY);
     }
     flush(&ctx.local.platform, start, end);

@@ -239,6 +239,12 @@ impl<'a> Slot<'a> {
         }
     }
 
+    /// Whether what it maps was named through share `share`, for a reader that keeps writers out.
+    #[inline(always)]
+    pub(crate) fn is_through(self, share: Id) -> bool {
+        self.word(SHARE).load(Ordering::Relaxed) == share.0 && self.kind() != MapKind::Empty
+    }
+
     /// The interior tree it maps, and where: what a fault needs, and no more.
     #[inline(always)]
     pub(crate) fn interior(self) -> (Link, u64) {

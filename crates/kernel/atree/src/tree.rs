@@ -383,12 +383,18 @@ impl Tree {
     /// Whether a slot other than `index` has part of `start .. end`. By whoever may write slots now.
     #[inline(never)]
     pub(crate) fn clashes<P: Platform>(&self, platform: &P, index: usize, start: u64, end: u64) -> bool {
+        self.any(platform, |at, slot| slot.overlaps(start, end) && at != index)
+    }
+
+    /// Whether `is` holds for one of the slots that may be in use.
+    #[inline(always)]
+    pub(crate) fn any<P: Platform>(&self, platform: &P, mut is: impl FnMut(usize, Slot<'_>) -> bool) -> bool {
         let used = self.used.load(Ordering::Acquire) as usize;
         self.slots.iter().take(used.div_ceil(RECORDS)).enumerate().any(|(frame, cell)| {
             let first = frame * RECORDS;
             let records = cell.get(platform).map_or(&[] as &[_], |records| &records.0);
             let mut records = records.iter().take(used - first).enumerate();
-            records.any(|(at, record)| Slot(record).overlaps(start, end) && first + at != index)
+            records.any(|(at, record)| is(first + at, Slot(record)))
         })
     }
 

@@ -65,18 +65,32 @@ pub(crate) fn grain_entry<'t, P: Platform>(
     Some((table_at(platform, root, address, levels)?, index(address, levels)))
 }
 
-/// Whether one table holds all entries of `start .. end`, and is there: most mappings are small.
+/// Whether one table holds all entries of `start .. end`: most mappings are small.
+#[inline(always)]
+fn is_one_table(start: u64, end: u64, level: u32) -> bool {
+    let span = 12 + 9 * (level + 1);
+    start >> span == (end - 1) >> span
+}
+
+/// Whether one table holds all entries of `start .. end`, and is there.
 #[inline(always)]
 pub(crate) fn has_tables<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, level: u32) -> bool {
-    let span = 12 + 9 * (level + 1);
-    start >> span == (end - 1) >> span && table_at(platform, tree, start, level).is_some()
+    is_one_table(start, end, level) && table_at(platform, tree, start, level).is_some()
 }
 
 /// Tables that a mapping of `start .. end` still lacks, down to those whose entries map
 /// `1 << (12 + 9 * level)` bytes.
 pub(crate) fn lacking<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, level: u32) -> u64 {
-    if has_tables(platform, tree, start, end, level) {
-        return 0;
+    if is_one_table(start, end, level) {
+        // What is above that table has one way down.
+        let (mut table, mut above) = (tree.table(platform), tree.levels - 1);
+        while above > level
+            && let Some(below) = table.child(platform, index(start, above))
+        {
+            table = below;
+            above -= 1;
+        }
+        return u64::from(above.saturating_sub(level));
     }
     let mut lacking = 0;
     for above in level + 1..tree.levels {
@@ -106,7 +120,15 @@ pub(crate) fn make<P: Platform>(
     frames: &mut FrameList,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
-    if has_tables(&platform, tree, start, end, level) {
+    if is_one_table(start, end, level) {
+        let mut table = tree.table(&platform);
+        for above in (level + 1..tree.levels).rev() {
+            let at = index(start, above);
+            if table.child(&platform, at).is_none() {
+                add(ctx, tree, table, at, frames)?;
+            }
+            table = table.child(&platform, at).ok_or(Error::Busy)?;
+        }
         return Ok(());
     }
     for above in (level + 1..tree.levels).rev() {
@@ -115,15 +137,28 @@ pub(crate) fn make<P: Platform>(
         while at < end {
             let table = table_at(&platform, tree, at, above).ok_or(Error::Busy)?;
             if table.child(&platform, index(at, above)).is_none() {
-                let frame = frames.pop(&ctx.world.memory).ok_or(Error::Busy)?.zero(&platform);
-                match table.add_child::<P>(index(at, above), frame) {
-                    Ok(table) => tree.keep(ctx, table),
-                    Err(frame) => frames.push(&ctx.world.memory, frame.into_owned()),
-                }
+                add(ctx, tree, table, index(at, above), frames)?;
             }
             at += span;
             ctx.serve_every((at - start) / span);
         }
+    }
+    Ok(())
+}
+
+/// Links one of `frames` at `index` of `table`, unless another core is first.
+#[inline(always)]
+fn add<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: &Tree,
+    table: TableRef<'_>,
+    index: usize,
+    frames: &mut FrameList,
+) -> Result<(), Error> {
+    let frame = frames.pop(&ctx.world.memory).ok_or(Error::Busy)?.zero(&ctx.local.platform);
+    match table.add_child::<P>(index, frame) {
+        Ok(table) => tree.keep(ctx, table),
+        Err(frame) => frames.push(&ctx.world.memory, frame.into_owned()),
     }
     Ok(())
 }

@@ -6,13 +6,17 @@
 
 use crate::change::{self, Payer, enlist, pay, repay};
 use crate::run;
-use crate::slot::{MapKind, New};
+use crate::slot::{Map, MapKind, New};
 use crate::tree::Tree;
 use crate::walk::{self, LEAF_SPAN};
 use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle};
+use corey_kernel_segment::{PageSize, Segment};
+
+/// No address of a leaf table.
+const NO_LEAF: u64 = u64::MAX;
 
 /// A root without slots, taken for a change: nobody runs it, and nobody else changes it.
 #[derive(Debug)]
@@ -20,8 +24,8 @@ pub(crate) struct NewRoot<'t> {
     tree: Handle<'t, Tree>,
     /// End of the highest range that a slot has.
     top: u64,
-    /// First address of the leaf table that the latest slot needed: it is there.
-    leaf: Option<u64>,
+    /// First address of the leaf table that the latest slot needed: it is there. Or [`NO_LEAF`].
+    leaf: u64,
 }
 
 impl<'t> NewRoot<'t> {
@@ -30,13 +34,14 @@ impl<'t> NewRoot<'t> {
         if tree.kind().is_interior() || run::take(&tree, own) != Ok(true) {
             return None;
         }
-        let new = Self { tree, top: 0, leaf: None };
+        let new = Self { tree, top: 0, leaf: NO_LEAF };
         // Looked at when it is taken: it stays so. If not, dropping `new` gives it back.
         let empty = tree.used.load(Ordering::SeqCst) == 0 && !tree.is_dead();
         empty.then_some(new)
     }
 
     /// As [`change::change`] for slot `index`, above all that were set.
+    #[inline(never)]
     pub(crate) fn set<P: Platform>(
         &mut self,
         ctx: &mut Ctx<P>,
@@ -45,31 +50,58 @@ impl<'t> NewRoot<'t> {
         new: &New<'_>,
         payer: Payer<'_>,
     ) -> Result<(), Error> {
-        let (tree, map) = (self.tree, &new.map);
-        let platform = ctx.local.platform.clone();
-        if map.kind == MapKind::Empty {
+        if new.map.kind == MapKind::Empty {
             return Ok(());
         }
-        let Some(segment) = new.segment.filter(|_| new.level == 0 && map.start >= self.top) else {
-            // It finds the root taken by this core.
-            self.top = self.top.max(map.end);
-            return change::change(ctx, inside, tree, index, new, payer);
-        };
-        let first = map.start & !(LEAF_SPAN - 1);
-        if self.leaf != Some(first) || map.end > first + LEAF_SPAN || tree.lacks_slot(index) {
-            // Above all others it clashes with none.
-            let mut frames = pay(ctx, inside, tree, index, new, payer, |_| Ok(()))?;
-            let made = walk::make(ctx, &tree, map.start, map.end, 0, &mut frames);
-            repay(ctx, inside, tree, frames, payer);
-            made?;
+        // It finds the root taken by this core.
+        self.top = self.top.max(new.map.end);
+        change::change(ctx, inside, self.tree, index, new, payer)
+    }
+
+    /// As [`NewRoot::set`], for pages of `segment`: as `map` says.
+    #[inline(always)]
+    pub(crate) fn set_pages<P: Platform>(
+        &mut self,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        index: usize,
+        map: Map,
+        segment: Handle<'_, Segment>,
+        payer: Payer<'_>,
+    ) -> Result<(), Error> {
+        let tree = self.tree;
+        if map.start < self.top || segment.page_size() == PageSize::Large {
+            return self.set(ctx, inside, index, &New::segment(map, segment), payer);
         }
-        self.leaf = Some((map.end - 1) & !(LEAF_SPAN - 1));
+        let first = map.start & !(LEAF_SPAN - 1);
+        if self.leaf != first || map.end > first + LEAF_SPAN || tree.lacks_slot(index) {
+            self.make(ctx, inside, index, New::segment(map, segment), payer)?;
+        }
+        self.leaf = (map.end - 1) & !(LEAF_SPAN - 1);
         self.top = map.end;
-        let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
+        let Some(slot) = tree.slot(&ctx.local.platform, index) else { return Ok(()) };
         enlist(ctx, tree, (index, slot), segment);
-        slot.finish(map);
+        slot.finish(&map);
         tree.used.store(index as u64 + 1, Ordering::SeqCst);
         Ok(())
+    }
+
+    /// Makes slot `index` and the tables that `new` needs. Above all others it clashes with none.
+    #[cold]
+    #[inline(never)]
+    fn make<P: Platform>(
+        &self,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        index: usize,
+        new: New<'_>,
+        payer: Payer<'_>,
+    ) -> Result<(), Error> {
+        let (tree, map) = (self.tree, &new.map);
+        let mut frames = pay(ctx, inside, tree, index, &new, payer, |_| Ok(()))?;
+        let made = walk::make(ctx, &tree, map.start, map.end, 0, &mut frames);
+        repay(ctx, inside, tree, frames, payer);
+        made
     }
 }
 
