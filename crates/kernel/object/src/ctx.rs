@@ -174,6 +174,8 @@ pub struct Ctx<P: Platform> {
 
 /// Free slots that a core keeps to itself at most; the rest go to its slab.
 const SLOTS: u64 = 64;
+/// Free slots that a core takes from its slab at once.
+const SLOTS_AT_ONCE: u64 = 8;
 
 impl<P: Platform> Ctx<P> {
     /// The state of the core that `platform` belongs to.
@@ -533,13 +535,34 @@ impl<P: Platform> Ctx<P> {
     #[inline(never)]
     fn slot_of(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
         let slab = self.world.slabs.get(core.index()).ok_or(Error::NotFound)?;
-        loop {
-            if let Some(header) = slab.lock(&mut self.local).free.pop() {
-                return Ok(header);
+        let Some(mut free) = slab.try_lock() else { return self.new_slot(slab, source) };
+        let Some(header) = free.free.pop() else {
+            drop(free);
+            return self.new_slot(slab, source);
+        };
+        if core == self.local.id {
+            // Some more: to take them now is cheaper than to come back.
+            for _ in 1..SLOTS_AT_ONCE {
+                let Some(header) = free.free.pop() else { break };
+                self.slots.push(header);
             }
-            let frame = self.alloc_zeroed(source)?;
-            slab.lock(&mut self.local).add(&self.local.platform, &self.world.memory, frame);
         }
+        Ok(header)
+    }
+
+    /// As [`Ctx::slot_of`], when none is free, or another core is at it.
+    #[cold]
+    #[inline(never)]
+    fn new_slot(&mut self, slab: &Shared<Slab>, source: Source) -> Result<&'static Header, Error> {
+        let free = slab.lock(&mut self.local).free.pop();
+        if let Some(header) = free {
+            return Ok(header);
+        }
+        let frame = self.alloc_zeroed(source)?;
+        let mut slab = slab.lock(&mut self.local);
+        slab.add(&self.local.platform, &self.world.memory, frame);
+        // There is one now.
+        slab.free.pop().ok_or(Error::NoMemory)
     }
 
     /// Buries an object without references: unreachable from now on; its memory comes back when every
