@@ -10,9 +10,9 @@ use corey_kernel_object::{Ctx, Entered, Handle, Header, Link};
 #[derive(Clone, Debug, Default)]
 pub struct Authority {
     held: heapless::Vec<Link, RUN_SHARES>,
-    /// The two shares that were named last, of those that are held: tried first. Calls that name two objects go to and
-    /// fro between their shares.
-    last: [Cell<Link>; 2],
+    /// The shares that were looked for last, of those that are held: tried first. Calls that name two objects go to and
+    /// fro between their shares, now and then to another pair.
+    last: [Cell<Link>; 3],
 }
 
 impl Authority {
@@ -23,9 +23,9 @@ impl Authority {
     /// [`Error::NotFound`].
     #[inline(always)]
     pub fn share<'k>(&self, inside: &'k Entered<'_>, id: Id) -> Result<Handle<'k, Share>, Error> {
-        let [first, second] = &self.last;
-        let link = match (first.get(), second.get()) {
-            (link, _) | (_, link) if link.id() == id => link,
+        let [first, second, third] = &self.last;
+        let link = match (first.get(), second.get(), third.get()) {
+            (link, _, _) | (_, link, _) | (_, _, link) if link.id() == id => link,
             _ => self.search(id).ok_or(Error::NotFound)?,
         };
         link.resolve(inside).ok_or(Error::NotFound)
@@ -35,8 +35,8 @@ impl Authority {
     #[inline(never)]
     fn search(&self, id: Id) -> Option<Link> {
         let found = self.held.iter().copied().find(|link| link.id() == id)?;
-        let [first, second] = &self.last;
-        second.set(first.replace(found));
+        let [first, second, third] = &self.last;
+        third.set(second.replace(first.replace(found)));
         Some(found)
     }
 
