@@ -124,7 +124,7 @@ fn start(
         other => CforkError::Call("taking the core", other),
     })?;
     let tree = Space::root(share, 0, "cfork").map_err(call("the child's root tree"))?.tree;
-    plan.transfer(share, held, cfork.memory)?;
+    plan.transfer(share)?;
     plan.set(tree)?;
     let ([word, _], offset) = cfork.place.words(core);
     word.store(0, Ordering::Release);

@@ -22,11 +22,20 @@ pub(crate) struct Plan {
     table: TreeTable,
     /// Those below `table.count` are there: the kernel wrote them.
     mappings: [MaybeUninit<Mapping>; MAPPINGS],
+    /// What becomes of what each of them maps; [`Plan::cost`] says.
+    fates: [Fate; MAPPINGS],
+    /// Mappings whose fate is [`Fate::Again`]: bit 0 is the first.
+    again: u64,
 }
 
-/// What becomes of an object.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What becomes of an object. 0 is one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
 enum Fate {
+    /// Nothing is mapped.
+    None,
+    /// An earlier mapping maps it, too.
+    Again,
     /// The child has a copy.
     Copied,
     /// The child has a new one, all zeroes.
@@ -54,28 +63,35 @@ impl Plan {
         })
     }
 
-    fn used(&mut self) -> &mut [Mapping] {
+    /// The mappings, their fates, and which come again.
+    fn parts(&mut self) -> (&mut [Mapping], &mut [Fate; MAPPINGS], &mut u64) {
         let count = (self.table.count as usize).min(MAPPINGS);
         let first = self.mappings.as_mut_ptr().cast::<Mapping>();
         // SAFETY: `at_get` wrote that many, and every value of a `Mapping`'s words is one.
-        unsafe { core::slice::from_raw_parts_mut(first, count) }
+        let used = unsafe { core::slice::from_raw_parts_mut(first, count) };
+        (used, &mut self.fates, &mut self.again)
     }
 
     /// Checks that every interior tree can be shared with a child that holds `shares`.
     pub(crate) fn check(&mut self, shares: &[Id]) -> Result<(), CforkError> {
-        let private = self
-            .used()
-            .iter()
-            .find(|m| m.kind == mapping_kind::INTERIOR && !is_shared(m) && !shares.contains(&m.object.share));
+        let private =
+            self.parts().0.iter().find(|m| {
+                m.kind == mapping_kind::INTERIOR && !is_shared(m) && !shares.contains(&m.object.share)
+            });
         private.map_or(Ok(()), |m| Err(CforkError::PrivateInterior(m.va, m.object)))
     }
 
-    /// Pages and objects a child's share must have.
+    /// Pages and objects a child's share must have, when the child holds `held`. Of `children`, the memory that forking
+    /// needs itself, it has new one: it has no children yet.
     pub(crate) fn cost(&mut self, held: &[Id], children: ObjRef) -> (u64, u64) {
         let (mut pages, mut objects) = (8, 3);
-        let used = self.used();
-        for (at, mapping) in used.iter().enumerate() {
+        let (used, fates, again) = self.parts();
+        *again = 0;
+        // The low bits of the IDs so far: most that are new are seen to be.
+        let mut ids = 0_u64;
+        for (at, (mapping, to)) in used.iter().zip(fates).enumerate() {
             if mapping.kind == mapping_kind::NONE {
+                *to = Fate::None;
                 continue;
             }
             pages += TABLES;
@@ -83,8 +99,15 @@ impl Plan {
                 // The tables of an interior tree are its own.
                 pages += mapping.npages.div_ceil(512);
             }
-            let before = used.iter().take(at);
-            if fate(mapping, held, children) != Fate::Held && before.into_iter().all(|m| !same(m, mapping)) {
+            let id = 1 << (mapping.object.object.0 % 64);
+            if ids & id != 0 && used.iter().take(at).any(|earlier| same(earlier, mapping)) {
+                *to = Fate::Again;
+                *again |= 1 << at;
+                continue;
+            }
+            ids |= id;
+            *to = fate(mapping, held, children);
+            if *to != Fate::Held {
                 objects += 1;
                 pages += mapping.price;
             }
@@ -92,37 +115,34 @@ impl Plan {
         (pages, objects)
     }
 
-    /// Copies and shares the objects into `share`, so that the table names what the child maps. Of `children`, the
-    /// memory that forking needs itself, it has new one: it has no children yet.
-    pub(crate) fn transfer(&mut self, share: Id, held: &[Id], children: ObjRef) -> Result<(), CforkError> {
+    /// Copies and shares the objects into `share`, as [`Plan::cost`] said, so that the table names what the child maps.
+    pub(crate) fn transfer(&mut self, share: Id) -> Result<(), CforkError> {
         let name = Name::new("forked");
-        let mut rest = self.used();
-        // Mappings that name what the child has; bit 0 is the first of `rest`.
-        let mut done = 0_u64;
-        while let Some((mapping, later)) = rest.split_first_mut() {
-            if done & 1 == 0 && mapping.kind != mapping_kind::NONE {
-                let object = match fate(mapping, held, children) {
-                    Fate::New => segment(share, PAGES * PAGE_BYTES, "children")
-                        .map_err(|error| CforkError::Call("making memory for its children", error))?,
-                    Fate::Copied => copy(mapping.object, share, &name)?,
-                    Fate::Held => mapping.object,
-                    Fate::Named => {
-                        sys()
-                            .share_addobj(share, mapping.object)
-                            .map_err(|error| CforkError::Call("sharing an object", error))?;
-                        ObjRef { share, object: mapping.object.object }
-                    }
-                };
-                for (at, other) in later.iter_mut().enumerate() {
-                    if same(other, mapping) {
-                        other.object = object;
-                        done |= 2 << at;
-                    }
+        let (used, fates, again) = self.parts();
+        for (at, fate) in (0..used.len()).zip(fates) {
+            let mapping = &mut used[at];
+            let object = match fate {
+                Fate::None | Fate::Again | Fate::Held => continue,
+                Fate::Copied => copy(mapping.object, share, &name)?,
+                Fate::New => segment(share, PAGES * PAGE_BYTES, "children")
+                    .map_err(|error| CforkError::Call("making memory for its children", error))?,
+                Fate::Named => {
+                    sys()
+                        .share_addobj(share, mapping.object)
+                        .map_err(|error| CforkError::Call("sharing an object", error))?;
+                    ObjRef { share, object: mapping.object.object }
                 }
-                mapping.object = object;
+            };
+            let old = *mapping;
+            mapping.object = object;
+            let mut others = *again >> at;
+            while others != 0 {
+                let other = &mut used[at + others.trailing_zeros() as usize];
+                if same(other, &old) {
+                    other.object = object;
+                }
+                others &= others - 1;
             }
-            done >>= 1;
-            rest = later;
         }
         Ok(())
     }
@@ -149,9 +169,9 @@ fn fate(mapping: &Mapping, held: &[Id], children: ObjRef) -> Fate {
     }
 }
 
-/// Whether both map the same object.
+/// Whether both map the same object, if one of them maps any.
 fn same(a: &Mapping, b: &Mapping) -> bool {
-    a.kind == b.kind && a.object.object == b.object.object
+    a.object.object == b.object.object
 }
 
 /// A copy of `segment` in `share`, on write. Waits while another core copies it, as threads do that fork at once.
