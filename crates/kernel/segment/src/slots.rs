@@ -82,17 +82,13 @@ impl Slots {
         page: u64,
         most: usize,
     ) -> (&'s [PageSlot], &'s [PageSlot]) {
-        let (these, others, first): (&[PageSlot], &[PageSlot], _) = if page < FEW {
-            (&self.few.0, &other.few.0, page)
-        } else {
-            match (self.leaf(platform, page), other.leaf(platform, page)) {
-                (Some(these), Some(others)) => (these, others, page % LEAF),
-                _ => (&[], &[], 0),
-            }
-        };
-        let first = first as usize;
-        let range = first..these.len().min(first + most);
-        (these.get(range.clone()).unwrap_or(&[]), others.get(range).unwrap_or(&[]))
+        if page < FEW {
+            return cut(&self.few.0, &other.few.0, page as usize, most);
+        }
+        match (self.leaf(platform, page), other.leaf(platform, page)) {
+            (Some(these), Some(others)) => cut(these, others, (page % LEAF) as usize, most),
+            _ => (&[], &[]),
+        }
     }
 
     /// Makes sure that the pages below `npages` have slots.
@@ -271,6 +267,18 @@ impl Slots {
             top.iter().for_each(|cell| middle(platform, cell, each));
         }
     }
+}
+
+/// The same part of both: from `first` on, `most` at most.
+#[inline(always)]
+fn cut<'s, const N: usize>(
+    these: &'s [PageSlot; N],
+    others: &'s [PageSlot; N],
+    first: usize,
+    most: usize,
+) -> (&'s [PageSlot], &'s [PageSlot]) {
+    let part = first..N.min(first + most);
+    (these.get(part.clone()).unwrap_or(&[]), others.get(part).unwrap_or(&[]))
 }
 
 fn fill<P: Platform, T: Content>(
