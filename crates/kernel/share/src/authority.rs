@@ -12,7 +12,7 @@ pub struct Authority {
     held: heapless::Vec<Link, RUN_SHARES>,
     /// The shares that were looked for last, of those that are held: tried first. Calls that name two objects go to and
     /// fro between their shares, now and then to another pair.
-    last: [Cell<Link>; 3],
+    last: [Cell<Link>; 4],
 }
 
 impl Authority {
@@ -23,9 +23,9 @@ impl Authority {
     /// [`Error::NotFound`].
     #[inline(always)]
     pub fn share<'k>(&self, inside: &'k Entered<'_>, id: Id) -> Result<Handle<'k, Share>, Error> {
-        let [first, second, third] = &self.last;
-        let link = match (first.get(), second.get(), third.get()) {
-            (link, _, _) | (_, link, _) | (_, _, link) if link.id() == id => link,
+        let [first, second, third, fourth] = &self.last;
+        let link = match (first.get(), second.get(), third.get(), fourth.get()) {
+            (link, ..) | (_, link, ..) | (.., link, _) | (.., link) if link.id() == id => link,
             _ => self.search(id).ok_or(Error::NotFound)?,
         };
         link.resolve(inside).ok_or(Error::NotFound)
@@ -34,9 +34,9 @@ impl Authority {
     #[cold]
     #[inline(never)]
     fn search(&self, id: Id) -> Option<Link> {
+        let [first, second, third, fourth] = &self.last;
         let found = self.held.iter().copied().find(|link| link.id() == id)?;
-        let [first, second, third] = &self.last;
-        third.set(second.replace(first.replace(found)));
+        fourth.set(third.replace(second.replace(first.replace(found))));
         Some(found)
     }
 
@@ -143,13 +143,22 @@ impl Authority {
     /// Takes a share out.
     pub fn remove(&mut self, id: Id) -> Option<Link> {
         let at = self.held.iter().position(|link| link.id() == id)?;
-        self.last = Default::default();
-        Some(self.held.swap_remove(at))
+        let link = self.held.swap_remove(at);
+        self.forget(link);
+        Some(link)
     }
 
     /// Takes any share out; `None` when none is left.
     pub fn pop(&mut self) -> Option<Link> {
-        self.last = Default::default();
-        self.held.pop()
+        let link = self.held.pop()?;
+        self.forget(link);
+        Some(link)
+    }
+
+    /// Does not try `gone` first any more.
+    fn forget(&self, gone: Link) {
+        for last in self.last.iter().filter(|last| last.get() == gone) {
+            last.set(Link::NULL);
+        }
     }
 }
