@@ -27,13 +27,14 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
     /// Checks a mapping against the caller's shares and the tree's shape.
     #[inline(always)]
     fn check(&self, tree: &Tree, from: &Mapping) -> Result<New<'a>, Error> {
+        let flags = check_flags(from)?;
         match from.kind {
-            mapping_kind::NONE => check_flags(from).map(|_| New::EMPTY),
+            mapping_kind::NONE => Ok(New::EMPTY),
             mapping_kind::SEGMENT => {
-                self.check_segment(tree, from).map(|(map, segment)| New::segment(map, segment))
+                let (map, segment) = self.check_segment(tree, from, flags)?;
+                Ok(New::segment(map, segment))
             }
             mapping_kind::INTERIOR => {
-                let flags = check_flags(from)?;
                 let interior = self.0.object::<Tree>(from.object)?;
                 if tree.kind().is_interior() || !interior.kind().is_interior() {
                     return Err(Error::NotPermitted);
@@ -42,14 +43,18 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
                 let map = placed(tree, from, (MapKind::Interior, interior.link()), flags, grain, grain)?;
                 Ok(New::interior(map))
             }
-            _ => check_flags(from).and(Err(Error::BadArgument)),
+            _ => Err(Error::BadArgument),
         }
     }
 
     /// As [`AddressTreeApi::check`], for pages of a segment.
     #[inline(always)]
-    fn check_segment(&self, tree: &Tree, from: &Mapping) -> Result<(Map, Handle<'a, Segment>), Error> {
-        let flags = check_flags(from)?;
+    fn check_segment(
+        &self,
+        tree: &Tree,
+        from: &Mapping,
+        flags: MapFlags,
+    ) -> Result<(Map, Handle<'a, Segment>), Error> {
         let segment = self.0.object::<Segment>(from.object)?;
         let end = from.start_page.checked_add(from.npages).ok_or(Error::OutOfRange)?;
         // Mapping beyond the end is allowed up to the largest segment: it may grow.
@@ -277,7 +282,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let set = match NewRoot::take(tree, self.0.ctx.core()) {
             Some(mut whole) => self.set_all(&header, |api, index, mapping| {
                 if mapping.kind == mapping_kind::SEGMENT {
-                    let (map, segment) = api.check_segment(&tree, mapping)?;
+                    let (map, segment) = api.check_segment(&tree, mapping, check_flags(mapping)?)?;
                     whole.set_pages(api.0.ctx, api.0.inside, index, map, segment, Payer::Share(&payer))
                 } else {
                     let new = api.check(&tree, mapping)?;

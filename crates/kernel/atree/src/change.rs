@@ -80,20 +80,22 @@ pub(crate) fn change<P: Platform>(
     if run::runs(&tree, ctx.core()) {
         change_taken::<P, false>(ctx, inside, tree, index, new, payer)
     } else {
-        change_other(ctx, inside, tree, index, new, payer)
+        change_other(ctx, inside, tree, index, *new, payer)
     }
 }
 
-/// As [`change`], for an interior tree or a root that this core does not run.
+/// As [`change`], for an interior tree or a root that this core does not run. Like all that is apart, it takes the mapping
+/// by value: where it is not called, the mapping need not lie in memory.
 #[inline(never)]
 fn change_other<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     tree: Handle<'_, Tree>,
     index: usize,
-    new: &New<'_>,
+    new: New<'_>,
     payer: Payer<'_>,
 ) -> Result<(), Error> {
+    let new = &new;
     if tree.kind().is_interior() {
         return change_taken::<P, true>(ctx, inside, tree, index, new, payer);
     }
@@ -201,7 +203,7 @@ fn change_taken<P: Platform, const LOCKED: bool>(
             let mut none = FrameList::new();
             change_slot::<P, LOCKED>(ctx, inside, tree, (index, slot), new, payer, (there, again), &mut none)
         }
-        _ => change_paying::<P, LOCKED>(ctx, inside, tree, index, new, payer),
+        _ => change_paying::<P, LOCKED>(ctx, inside, tree, index, *new, payer),
     }
 }
 
@@ -213,9 +215,10 @@ fn change_paying<P: Platform, const LOCKED: bool>(
     inside: &Entered<'_>,
     tree: Handle<'_, Tree>,
     index: usize,
-    new: &New<'_>,
+    new: New<'_>,
     payer: Payer<'_>,
 ) -> Result<(), Error> {
+    let new = &new;
     let mut frames = pay(ctx, inside, tree, index, new, payer, |ctx| {
         let platform = ctx.local.platform.clone();
         let _edit = LOCKED.then(|| tree.edit.lock(&mut ctx.local));
@@ -284,7 +287,7 @@ fn change_slot<P: Platform, const LOCKED: bool>(
             Ok(())
         }
         _ if map.kind == MapKind::Empty => Ok(()),
-        _ => add(ctx, inside, tree, (index, slot), new, payer, frames),
+        _ => add(ctx, inside, tree, (index, slot), *new, payer, frames),
     };
     if added.is_err() {
         slot.finish(&Map::EMPTY);
@@ -331,7 +334,7 @@ fn remove<P: Platform, const LOCKED: bool>(
                 unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 }, slot);
             }
         }
-        MapKind::Interior if runs_here(ctx, tree) => unlink(&ctx.local, inside, &tree, index, old),
+        MapKind::Interior if runs_here(ctx, tree) => unlink(&ctx.local, inside, &tree, index, *old),
         MapKind::Interior | MapKind::Empty | MapKind::Changing => {}
     }
 }
@@ -343,7 +346,7 @@ pub(crate) fn unlink<P: Platform>(
     inside: &Entered<'_>,
     root: &Tree,
     index: usize,
-    old: &Map,
+    old: Map,
 ) {
     let platform = local.platform.clone();
     if let Some((table, at)) = walk::grain_entry(&platform, root, old.start, old.levels()) {
@@ -365,14 +368,14 @@ fn add<P: Platform>(
     inside: &Entered<'_>,
     tree: Handle<'_, Tree>,
     (index, slot): (usize, Slot<'_>),
-    new: &New<'_>,
+    new: New<'_>,
     payer: Payer<'_>,
     frames: &mut FrameList,
 ) -> Result<(), Error> {
-    let New { map, segment, level } = *new;
+    let New { map, segment, level } = new;
     walk::make(ctx, &tree, map.start, map.end, level, frames)?;
     if let Some(segment) = segment {
-        make_room(ctx, inside, tree, new, payer);
+        make_room(ctx, inside, tree, &new, payer);
         enlist(ctx, tree, (index, slot), segment);
         return Ok(());
     }

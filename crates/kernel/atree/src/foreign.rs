@@ -228,7 +228,7 @@ fn act<P: Platform>(
                         flush(&platform, old.start, old.end);
                     }
                 }
-                MapKind::Interior if running => unlink(local, inside, tree, index, &old),
+                MapKind::Interior if running => unlink(local, inside, tree, index, old),
                 MapKind::Interior | MapKind::Empty | MapKind::Changing => {}
             }
         }

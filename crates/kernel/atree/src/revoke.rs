@@ -66,7 +66,7 @@ fn revoke_own<P: Platform>(
         return None;
     }
     // While another core changes it, it has no entries, nor has the range that was taken for it.
-    let (start, end) = slot.peek().range_of(first, count);
+    let (start, end) = slot.range_at_rest(first, count);
     if start == end || !walk::take(ctx, &root, start, end, what, false) {
         return Some(CoreSet::EMPTY);
     }

@@ -110,7 +110,7 @@ impl Map {
 }
 
 /// A mapping that shall be set, and what it maps.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct New<'k> {
     pub(crate) map: Map,
     /// The segment, if it is one.
@@ -281,6 +281,15 @@ impl<'a> Slot<'a> {
             }
             waiter.relax();
         }
+    }
+
+    /// As [`Slot::range_of`], for a reader that keeps writers out.
+    #[inline(always)]
+    pub(crate) fn range_at_rest(self, first: u64, count: u64) -> (u64, u64) {
+        let start = self.word(START).load(Ordering::Relaxed);
+        let end = self.word(END).load(Ordering::Relaxed);
+        let page = self.word(PAGE).load(Ordering::Relaxed);
+        Map { start, end, page, ..Map::EMPTY }.range_of(first, count)
     }
 
     /// Starts a change: takes the range of the new mapping, maps nothing. What it mapped stays readable by
