@@ -92,8 +92,7 @@ fn make(request: &Request<'_>, stack: u64) -> Result<Child, CforkError> {
     }
     let mut plan = cfork.place.plan();
     plan.read(process.space.tree)?;
-    plan.check(&held)?;
-    let (pages, objects) = plan.cost(&held, cfork.memory);
+    let (pages, objects) = plan.decide(&held, cfork.memory)?;
     let name = Name::new("cfork");
     let at = address(&name);
     let (pages, objects) = (pages + cfork.spare.0, objects + cfork.spare.1);

@@ -22,7 +22,7 @@ pub(crate) struct Plan {
     table: TreeTable,
     /// Those below `table.count` are there: the kernel wrote them.
     mappings: [MaybeUninit<Mapping>; MAPPINGS],
-    /// What becomes of what each of them maps; [`Plan::cost`] says.
+    /// What becomes of what each of them maps; [`Plan::decide`] says.
     fates: [Fate; MAPPINGS],
     /// Mappings whose fate is [`Fate::Again`]: bit 0 is the first.
     again: u64,
@@ -72,18 +72,13 @@ impl Plan {
         (used, &mut self.fates, &mut self.again)
     }
 
-    /// Checks that every interior tree can be shared with a child that holds `shares`.
-    pub(crate) fn check(&mut self, shares: &[Id]) -> Result<(), CforkError> {
-        let private =
-            self.parts().0.iter().find(|m| {
-                m.kind == mapping_kind::INTERIOR && !is_shared(m) && !shares.contains(&m.object.share)
-            });
-        private.map_or(Ok(()), |m| Err(CforkError::PrivateInterior(m.va, m.object)))
-    }
-
-    /// Pages and objects a child's share must have, when the child holds `held`. Of `children`, the memory that forking
-    /// needs itself, it has new one: it has no children yet.
-    pub(crate) fn cost(&mut self, held: &[Id], children: ObjRef) -> (u64, u64) {
+    /// Decides what becomes of each object when the child holds `held`, and says how many pages and objects its share must
+    /// have. Of `children`, the memory that forking needs itself, it has new one: it has no children yet.
+    ///
+    /// # Errors
+    ///
+    /// [`CforkError::PrivateInterior`]: an interior tree can only be shared.
+    pub(crate) fn decide(&mut self, held: &[Id], children: ObjRef) -> Result<(u64, u64), CforkError> {
         let (mut pages, mut objects) = (8, 3);
         let (used, fates, again) = self.parts();
         *again = 0;
@@ -98,9 +93,13 @@ impl Plan {
             if mapping.kind == mapping_kind::SEGMENT {
                 // The tables of an interior tree are its own.
                 pages += mapping.npages.div_ceil(512);
+            } else if !is_shared(mapping) && !held.contains(&mapping.object.share) {
+                return Err(CforkError::PrivateInterior(mapping.va, mapping.object));
             }
             let id = 1 << (mapping.object.object.0 % 64);
-            if ids & id != 0 && used.iter().take(at).any(|earlier| same(earlier, mapping)) {
+            if ids & id != 0
+                && used.iter().take(at).any(|earlier| earlier.object.object == mapping.object.object)
+            {
                 *to = Fate::Again;
                 *again |= 1 << at;
                 continue;
@@ -112,10 +111,10 @@ impl Plan {
                 pages += mapping.price;
             }
         }
-        (pages, objects)
+        Ok((pages, objects))
     }
 
-    /// Copies and shares the objects into `share`, as [`Plan::cost`] said, so that the table names what the child maps.
+    /// Copies and shares the objects into `share`, as [`Plan::decide`] said, so that the table names what the child maps.
     pub(crate) fn transfer(&mut self, share: Id) -> Result<(), CforkError> {
         let name = Name::new("forked");
         let (used, fates, again) = self.parts();
@@ -133,13 +132,12 @@ impl Plan {
                     ObjRef { share, object: mapping.object.object }
                 }
             };
-            let old = *mapping;
-            mapping.object = object;
+            let old = core::mem::replace(&mut mapping.object, object);
             let mut others = *again >> at;
             while others != 0 {
-                let other = &mut used[at + others.trailing_zeros() as usize];
-                if same(other, &old) {
-                    other.object = object;
+                let other = &mut used[at + others.trailing_zeros() as usize].object;
+                if other.object == old.object {
+                    *other = object;
                 }
                 others &= others - 1;
             }
@@ -167,11 +165,6 @@ fn fate(mapping: &Mapping, held: &[Id], children: ObjRef) -> Fate {
     } else {
         Fate::Named
     }
-}
-
-/// Whether both map the same object, if one of them maps any.
-fn same(a: &Mapping, b: &Mapping) -> bool {
-    a.object.object == b.object.object
 }
 
 /// A copy of `segment` in `share`, on write. Waits while another core copies it, as threads do that fork at once.
