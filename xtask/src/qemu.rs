@@ -34,13 +34,28 @@ pub(crate) enum Execution {
     Counted,
 }
 
+/// A memory node.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Node {
+    /// Its memory, all of them together [`Machine::memory`]; `None` for none.
+    pub(crate) memory: Option<&'static str>,
+    /// Its processors by number, as `0-3`; `None` for none.
+    pub(crate) processors: Option<&'static str>,
+}
+
 /// The machine's hardware.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     /// Virtual processors.
     pub(crate) cores: u32,
+    /// How they make up packages, as `sockets=2,cores=2`; empty for one package.
+    pub(crate) shape: String,
     /// Memory as QEMU writes it: `512M`, `64G`.
     pub(crate) memory: String,
+    /// Its memory nodes; none for a machine that does not speak of nodes.
+    pub(crate) nodes: Vec<Node>,
+    /// Distances between nodes: from, to, how far. None for no table of them.
+    pub(crate) distances: Vec<(usize, usize, u8)>,
     /// Processor model and flags.
     pub(crate) cpu: String,
     /// Whether firmware and kernel find ACPI tables.
@@ -100,7 +115,10 @@ impl Machine {
     pub(crate) fn new(cores: u32, memory: &str, boot: Boot) -> Self {
         Self {
             cores,
+            shape: String::new(),
             memory: memory.to_owned(),
+            nodes: Vec::new(),
+            distances: Vec::new(),
             cpu: "max,-erms,-fsrm".to_owned(),
             acpi: true,
             boot,
@@ -116,10 +134,30 @@ impl Machine {
         let mut qemu = tied("qemu-system-x86_64");
         let acpi = if self.acpi { "on" } else { "off" };
         // A memory object reserves nothing: a machine may have more memory than this one.
-        let memory = format!("memory-backend-ram,id=ram,size={},reserve=off", self.memory);
-        qemu.args(["-object", &memory, "-m", &self.memory]);
-        qemu.args(["-machine", &format!("q35,acpi={acpi},memory-backend=ram")]);
-        qemu.args(["-cpu", &self.cpu, "-smp", &self.cores.to_string()]);
+        let object = |id: &str, size: &str| format!("memory-backend-ram,id={id},size={size},reserve=off");
+        qemu.args(["-m", &self.memory]);
+        let mut machine = format!("q35,acpi={acpi}");
+        if self.nodes.is_empty() {
+            qemu.args(["-object", &object("ram", &self.memory)]);
+            machine.push_str(",memory-backend=ram");
+        }
+        qemu.args(["-machine", &machine]);
+        for (number, node) in self.nodes.iter().enumerate() {
+            let mut words = format!("node,nodeid={number}");
+            if let Some(size) = node.memory {
+                qemu.args(["-object", &object(&format!("ram{number}"), size)]);
+                words.push_str(&format!(",memdev=ram{number}"));
+            }
+            if let Some(processors) = node.processors {
+                words.push_str(&format!(",cpus={processors}"));
+            }
+            qemu.args(["-numa", &words]);
+        }
+        for (from, to, distance) in &self.distances {
+            qemu.args(["-numa", &format!("dist,src={from},dst={to},val={distance}")]);
+        }
+        let comma = if self.shape.is_empty() { "" } else { "," };
+        qemu.args(["-cpu", &self.cpu, "-smp", &format!("{}{comma}{}", self.cores, self.shape)]);
         qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         qemu.args(self.execution.arguments());

@@ -16,6 +16,9 @@ pub(crate) struct Options {
     /// Virtual processors.
     #[arg(long, default_value_t = 2)]
     cores: u32,
+    /// How the processors make up packages, as in sockets=2,cores=2,threads=2; one package without.
+    #[arg(long, default_value = "")]
+    shape: String,
     /// Memory, as QEMU writes it.
     #[arg(long, default_value = "512M")]
     memory: String,
@@ -51,6 +54,7 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     };
     let mut machine = Machine::new(options.cores, &options.memory, boot);
     machine.cpu.clone_from(&options.cpu);
+    machine.shape.clone_from(&options.shape);
     eprintln!("{}", machine.line());
     let mut command = machine.command();
     command.stdin(Stdio::inherit());

@@ -300,28 +300,77 @@ pub struct CacheInfo {
     pub group: u64,
 }
 
-/// What `locality_get` writes, 408 bytes. Groups are named by the lowest core number in them.
-#[derive(Clone, Copy, Debug)]
+/// Bits of [`Locality::source`]: what is known. What is not known looks like a machine of one package and one
+/// memory node, each core with caches of its own.
+pub mod locality_source {
+    /// Package, thread group and the groups of caches: the processors' word (CPUID), and it agrees with their
+    /// APIC IDs and with the list of processors (MADT).
+    pub const PROCESSORS: u64 = 1;
+    /// Nodes: the firmware's word (SRAT).
+    pub const NODES: u64 = 2;
+    /// Distances between nodes: the firmware's word (SLIT). Without it they are 20.
+    pub const DISTANCES: u64 = 4;
+}
+
+/// The distance of memory in one's own node.
+pub const LOCAL_DISTANCE: u8 = 10;
+
+/// Where a core is. Groups of cores are named by the lowest core number in them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
-pub struct Locality {
-    /// The core's APIC ID.
-    pub apic_id: u64,
+pub struct Position {
     /// Cores in the same package.
     pub package: u64,
     /// Hardware threads of the same physical core.
     pub thread_group: u64,
-    /// Its memory node.
+    /// Cores of the same memory node.
     pub node: u64,
-    /// Data caches, nearest first.
+    /// Data caches, nearest first; level 0 for none.
     pub caches: [CacheInfo; 4],
+}
+
+impl Position {
+    /// A core of which nothing is known: the only thread of a physical core, in the one package and node there are.
+    #[must_use]
+    pub fn unknown(core: u64) -> Self {
+        Self { thread_group: core, ..Self::default() }
+    }
+
+    /// How much a core has in common with another; less is nearer: 0 the physical core, 1 … 4 a cache of that level, 5
+    /// the package, 6 nothing.
+    #[must_use]
+    pub fn apart(&self, other: &Self) -> u8 {
+        if self.thread_group == other.thread_group {
+            return 0;
+        }
+        let group = |of: &Self, level| of.caches.iter().find(|c| c.level == level).map(|c| c.group);
+        let common = |level: &u8| {
+            let group = |of| group(of, u32::from(*level));
+            group(self).is_some() && group(self) == group(other)
+        };
+        let package = if self.package == other.package { 5 } else { 6 };
+        (1..=4).find(common).unwrap_or(package)
+    }
+}
+
+/// What `locality_get` writes, 408 bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+pub struct Locality {
+    /// The core's APIC ID.
+    pub apic_id: u64,
+    /// Where it is.
+    pub position: Position,
     /// Cores of the machine.
     pub cores: u64,
-    /// What the distances come from: 0 nothing (all 10), 1 CPUID, 2 SRAT and SLIT.
+    /// What is known: bits of [`locality_source`].
     pub source: u64,
-    /// Relative distance of each core's memory: 10 is one's own node (ACPI SLIT), 255 unreachable.
+    /// Relative distance from the core to each core's memory: 10 is the same node's, 20 costs about twice as much, 255
+    /// is out of reach (ACPI SLIT). A core of a node without memory has memory of the nearest node, and so may be
+    /// further than 10 from its own. 0 beyond the last core.
     pub distance: [u8; MACHINE_CORES],
-    /// Zero.
-    pub reserved: u64,
+    /// 4 KiB pages of RAM that are the core's own.
+    pub pages: u64,
 }
 
 /// A share that a core holds, as `core_stat` tells it.

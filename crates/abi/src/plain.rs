@@ -2,7 +2,7 @@
 
 use crate::{
     AuditReport, BootHeader, BootModule, BufferHeader, CacheInfo, CoreStat, DeviceEntry, HeldShare, Id,
-    Locality, MachineInfo, Mapping, ObjRef, RunContext, ShareEntry, TreeTable, UpcallFrame,
+    Locality, MachineInfo, Mapping, ObjRef, Position, RunContext, ShareEntry, TreeTable, UpcallFrame,
 };
 
 /// A layout of fixed size, little endian, without padding.
@@ -114,9 +114,9 @@ plain! {
         vector: u64, error: u64, address: u64, rip: u64, cs: u64, rflags: u64, rsp: u64, ss: u64,
     }
     CacheInfo { level: u32, line: u32, bytes: u64, group: u64 }
+    Position { package: u64, thread_group: u64, node: u64, caches: [CacheInfo; 4] }
     Locality {
-        apic_id: u64, package: u64, thread_group: u64, node: u64, caches: [CacheInfo; 4], cores: u64,
-        source: u64, distance: [u8; 256], reserved: u64,
+        apic_id: u64, position: Position, cores: u64, source: u64, distance: [u8; 256], pages: u64,
     }
     HeldShare { id: Id, name: [u8; 32], holders: [u64; 4] }
     CoreStat {

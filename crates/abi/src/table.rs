@@ -227,8 +227,12 @@ syscalls! {
     }
     /// The machine.
     interface machine: MachineCalls {
-        /// Writes the `Locality` of core `core` to `information`: package, caches, hardware threads, memory
-        /// node, and the distance of every core's memory (`Unsupported` yet).
+        /// Writes the 408-byte `Locality` of core `core` to `information`: package, hardware threads, caches and
+        /// who shares them, memory node, own memory, the distance of every core's memory, and how much of that is
+        /// known (`source`).
+        ///
+        /// # Errors
+        /// `NotFound` when there is no such core.
         ///
         /// # Cost
         /// No lock; data written once at boot.
@@ -262,11 +266,17 @@ syscalls! {
         /// Controls the machine: `operation` 0 exit with status `value`, 1 reboot, 2 set log level, 3
         /// print the kernel's object map. `share` must be the boot share, and held.
         ///
+        /// # Errors
+        /// `NotPermitted` for another share; `BadArgument` for an operation or a value that does not exist.
+        ///
         /// # Cost
         /// Touches every core.
         0x104 => fn machine_control(share: Id, operation: u64, value: u64) -> ();
         /// Stops all cores, checks the kernel's invariants and writes an `AuditReport` to `report`.
         /// `share` must be the boot share, and held.
+        ///
+        /// # Errors
+        /// `NotPermitted` for another share; `Busy` while another core's audit goes on.
         ///
         /// # Cost
         /// Touches every core and every frame descriptor.
@@ -284,6 +294,9 @@ syscalls! {
         0x107 => fn core_fence(share: Id) -> ();
         /// The calling core's event counter `counter`: 0 faults, 1 interrupts sent, 2 shootdowns, 3
         /// system calls.
+        ///
+        /// # Errors
+        /// `BadArgument` for another counter.
         ///
         /// # Cost
         /// Private memory only.

@@ -3,10 +3,9 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
-use corey_abi::CORE_BY_NUMBER;
 use corey_abi::{
-    AddressTreeCalls, CoreStat, DeviceCalls, Error, Home, Id, Kinds, MachineCalls, MachineInfo, Name, ObjRef,
-    ObjectCalls, PcoreCalls, SYSCALLS, SegmentCalls, ShareCalls, ShareEntry, UserPtr, core_mode,
+    AddressTreeCalls, DeviceCalls, Error, Home, Id, Kinds, MachineCalls, Name, ObjRef, ObjectCalls,
+    PcoreCalls, SYSCALLS, SegmentCalls, ShareCalls, UserPtr,
 };
 use corey_libos_rt::sys::{address, address_mut, raw, segment, sys};
 use corey_libos_rt::{Process, Status, entry};
@@ -35,8 +34,6 @@ fn main(process: Process) -> Status {
     pointers(&mut suite, &process);
     quotas(&mut suite, &process);
     names(&mut suite, &process);
-    machine(&mut suite, &process);
-    extensions(&mut suite, &process);
     unsupported(&mut suite, &process);
     suite.finish()
 }
@@ -88,6 +85,8 @@ fn pointers(suite: &mut Suite, process: &Process) {
             sys().share_list(Id::NULL, 0, at, 1).err(),
             sys().machine_info(at).err(),
             sys().audit(boot, at).err(),
+            sys().locality_get(0, at).err(),
+            sys().core_stat(process.pcore, at).err(),
         ];
         wrong += answers.iter().filter(|answer| **answer != Some(Error::BadAddress)).count();
     }
@@ -179,71 +178,9 @@ fn names(suite: &mut Suite, process: &Process) {
         name.as_str() == "a name of thirty-one characters",
         name.as_str(),
     );
-    let mut entries = [ShareEntry::default(); 20];
-    let count = sys().share_list(Id::NULL, 0, address_mut(&mut entries), 20);
-    let held = entries.iter().take(count.unwrap_or(0) as usize).any(|e| e.id == process.boot);
-    suite.check("share_list shows the shares held", held, format_args!("{count:?}"));
-}
-
-fn machine(suite: &mut Suite, process: &Process) {
-    let mut info = MachineInfo {
-        cores: 0,
-        tsc_hz: 0,
-        pages: 0,
-        hypervisor: 0,
-        cpu: [0; 64],
-        command_line_bytes: 0,
-        reserved: [0; 3],
-        command_line: [0; 1024],
-    };
-    suite.works("machine_info", sys().machine_info(address_mut(&mut info)));
-    suite.equal("it knows as many cores as the boot information", info.cores, process.info.header.cores);
-    suite.check("its clock is plausible", (10_000_000..100_000_000_000).contains(&info.tsc_hz), info.tsc_hz);
-    suite.refused("a counter that does not exist", sys().counter_read(99), Error::BadArgument);
-    let name = Name::new("x");
-    if let Ok(share) = sys().share_alloc(process.boot, Kinds::all(), 0, 0, Home::Any, address(&name)) {
-        suite.refused(
-            "only the boot share is the key to the machine",
-            sys().machine_control(share, 0, 0),
-            Error::NotPermitted,
-        );
-        suite.works("dropped", sys().self_drop(share));
-        suite.works("unnamed", sys().share_delobj(ObjRef { share: process.boot, object: share }));
-    }
-    suite.refused(
-        "a control that does not exist",
-        sys().machine_control(process.boot, 77, 0),
-        Error::BadArgument,
-    );
-    suite.refused(
-        "an exit status that does not exist",
-        sys().machine_control(process.boot, 0, 9),
-        Error::BadArgument,
-    );
-}
-
-fn extensions(suite: &mut Suite, process: &Process) {
-    let mut stat = core::mem::MaybeUninit::<CoreStat>::zeroed();
-    let at = UserPtr(stat.as_mut_ptr() as u64);
-    suite.works("core_stat of oneself", sys().core_stat(process.pcore, at));
-    // SAFETY: all numbers: any bytes are valid, and the kernel wrote them.
-    let stat = unsafe { stat.assume_init() };
-    suite.equal("runs user code on core 0", (stat.core, stat.mode), (0, core_mode::USER));
-    suite.check("holds the boot share", stat.shares.iter().any(|s| s.id == process.boot), stat.nshares);
-    suite.check("counts system calls", stat.syscalls > 0, stat.syscalls);
-    suite.refused("no pcore", sys().core_stat(ObjRef::default(), at), Error::NotFound);
-    suite.refused("nowhere to write", sys().core_stat(process.pcore, UserPtr(8)), Error::BadAddress);
-    suite.works("a fence on all holders", sys().core_fence(process.boot));
-    let by_number = |core| ObjRef { share: process.boot, object: Id(CORE_BY_NUMBER | core) };
-    suite.works("a core by its number", sys().core_stat(by_number(0), at));
-    suite.refused("that does not exist", sys().core_stat(by_number(0xffff), at), Error::NotFound);
-    suite.refused("nor can", sys().core_stat(by_number(1 << 40), at), Error::NotFound);
-    suite.refused("of no share", sys().core_fence(Id(77)), Error::NotFound);
 }
 
 fn unsupported(suite: &mut Suite, process: &Process) {
     let answer = sys().pcore_add_device(process.pcore, process.pcore);
     suite.refused("pcore_add_device is not there yet, and says so", answer, Error::Unsupported);
-    let answer = sys().locality_get(0, UserPtr(0));
-    suite.refused("nor is locality_get", answer, Error::Unsupported);
 }

@@ -2,6 +2,7 @@
 
 mod boot;
 mod host;
+mod locality;
 mod vm;
 
 use std::process::ExitCode;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::Result;
 use crate::qemu::{Boot, End, Execution, Machine, Outcome};
 
-use super::{Built, Case, Verdict, show};
+use super::{Built, Case, Verdict, locality, show};
 
 /// Processor models: an AMD one, an Intel one.
 const MODELS: [&str; 2] = ["EPYC", "Haswell"];
@@ -26,7 +26,8 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
     if full {
         models.extend(MORE_MODELS);
     }
-    let programs = built.images.programs.iter().filter(|p| p.name.starts_with("test-"));
+    let programs = built.images.programs.iter();
+    let programs = programs.filter(|p| p.name.starts_with("test-") && p.name != locality::PROGRAM);
     let mut cases = Vec::new();
     for program in programs {
         for model in &models {
@@ -40,16 +41,18 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
     if cases.is_empty() {
         return Err("there is no program images/test-*".into());
     }
-    for (program, cores, lines) in EXAMPLES.iter().chain(SHOWN) {
-        cases.push(example(built, program, *cores, lines)?);
+    cases.extend(locality::cases(built)?);
+    for (program, cores, shape, lines) in EXAMPLES.iter().chain(SHOWN) {
+        cases.push(example(built, program, *cores, shape, lines)?);
     }
     Ok(cases)
 }
 
 /// Programs for people, and rows they show.
-const SHOWN: &[(&str, u32, &[&str])] = &[(
+const SHOWN: &[(&str, u32, &str, &[&str])] = &[(
     "cores frames=2",
     3,
+    "",
     &[
         "\u{1b}[Hcore mode   faults/s   IPIs/s  calls/s  shares held (who else holds them)\u{1b}[K",
         "\u{1b}[Hcore mode   faults/s   IPIs/s  calls/s  shares held (who else holds them)\u{1b}[K",
@@ -57,24 +60,33 @@ const SHOWN: &[(&str, u32, &[&str])] = &[(
     ],
 )];
 
-/// The programs of docs/parallel.md, and lines they print on a machine with so many cores.
-const EXAMPLES: &[(&str, u32, &[&str])] = &[
-    ("example-sum", 1, &["the sum is 49995000"]),
-    ("example-sum", 4, &["the sum is 49995000"]),
+/// The programs of docs/parallel.md in the order of the page, and lines they print on a machine with so many cores of
+/// this shape.
+const EXAMPLES: &[(&str, u32, &str, &[&str])] = &[
+    ("example-sum", 1, "", &["the sum is 49995000"]),
+    ("example-sum", 4, "", &["the sum is 49995000"]),
+    (
+        "example-places",
+        8,
+        "sockets=2,cores=2,threads=2",
+        &["Nearest: [1, 2, 3, 4, 5, 6, 7]", "PhysicalCores: [2, 4, 6]", "Spread: [4, 2, 6, 1, 5, 3, 7]"],
+    ),
     (
         "example-failure",
         2,
+        "",
         &["the thread returned 100", "core 1: the thread panicked", "core 1: the thread halted with 7"],
     ),
 ];
 
 /// Runs an example: it must print its lines in their order, and end well.
-fn example(built: &Built, program: &str, cores: u32, lines: &[&str]) -> Result<Case> {
+fn example(built: &Built, program: &str, cores: u32, shape: &str, lines: &[&str]) -> Result<Case> {
     let start = Instant::now();
     let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
     let mut machine =
         Machine::new(cores, "512M", Boot::Direct(kernel, Some(archive), format!("init={program}")));
     machine.execution = execution(cores);
+    shape.clone_into(&mut machine.shape);
     let outcome = machine.run(Duration::from_secs(60), |_| ())?;
     let mut printed = outcome.lines.iter();
     let missing = lines.iter().find(|wanted| !printed.any(|line| line.trim() == wanted.trim()));
@@ -90,21 +102,25 @@ fn example(built: &Built, program: &str, cores: u32, lines: &[&str]) -> Result<C
 }
 
 /// Threads of their own while this machine has a core for each.
-fn execution(cores: u32) -> Execution {
+pub(super) fn execution(cores: u32) -> Execution {
     let host = available_parallelism().map_or(1, std::num::NonZero::get);
     if cores as usize <= host { Execution::Multi } else { Execution::Single }
 }
 
 fn one(built: &Built, program: &str, model: &str, cores: u32, execution: Execution) -> Result<Vec<Case>> {
-    let start = Instant::now();
     let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
     let boot = Boot::Direct(kernel, Some(archive), format!("init={program}"));
     let mut machine = Machine::new(cores, "512M", boot);
     model.clone_into(&mut machine.cpu);
     machine.execution = execution;
+    run(&machine, &format!("{program} on {model}, {cores} cores"))
+}
+
+/// Runs a test program; `prefix` names its tests.
+pub(super) fn run(machine: &Machine, prefix: &str) -> Result<Vec<Case>> {
+    let start = Instant::now();
     let outcome = machine.run(Duration::from_secs(180), |_| ())?;
-    let prefix = format!("{program} on {model}, {cores} cores");
-    let cases = verdicts(&prefix, &outcome);
+    let cases = verdicts(prefix, &outcome);
     let [passed, failed, skipped] = super::count(&cases);
     println!(
         "  {prefix}: {passed} passed, {failed} failed, {skipped} skipped ({:.1} s)",

@@ -146,6 +146,13 @@ pub fn rdtsc() -> u64 {
     unsafe { core::arch::x86_64::_rdtsc() }
 }
 
+/// What this processor says about itself: registers eax, ebx, ecx, edx of `leaf` and `subleaf`.
+#[must_use]
+pub fn cpuid(leaf: u32, subleaf: u32) -> [u32; 4] {
+    let result = core::arch::x86_64::__cpuid_count(leaf, subleaf);
+    [result.eax, result.ebx, result.ecx, result.edx]
+}
+
 /// Reads the word at `OFFSET` of this core's block.
 ///
 /// # Safety

@@ -8,20 +8,24 @@
 //!
 //! **Sharing.** None: the boot processor only; others wait in [`start::start`]'s entry.
 //!
-//! **Testing.** Unit tests of the memory arithmetic on the host; in QEMU the table of boot cases of
+//! **Testing.** Unit tests of the memory arithmetic, the firmware's tables and the topology on the host; in QEMU the table of boot cases of
 //! `cargo xtask test`.
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code, reason = "entry code, loader structures, page tables")]
 
 pub mod acpi;
+mod entries;
 #[cfg(not(test))]
 mod entry;
 pub mod facts;
 pub mod memory;
 mod multiboot;
+pub mod numa;
+pub mod processor;
 mod pvh;
 #[cfg(not(test))]
 pub mod start;
+pub mod topology;
 
 pub use facts::{Facts, Loader};
 pub use memory::BootMemory;

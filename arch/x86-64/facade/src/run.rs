@@ -9,9 +9,10 @@ use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
 use corey_arch_x86_64_apic::{Clock, LocalApic, calibrate};
-use corey_arch_x86_64_asm::{out8, wait_for_interrupt, write_cr3};
+use corey_arch_x86_64_asm::{cpuid, out8, wait_for_interrupt, write_cr3};
+use corey_arch_x86_64_boot::processor::Processor;
 use corey_arch_x86_64_boot::start::{Starting, arrived, low_page, start};
-use corey_arch_x86_64_boot::{BootMemory, Facts, acpi};
+use corey_arch_x86_64_boot::{BootMemory, Facts, acpi, topology};
 use corey_arch_x86_64_cpu::{
     Block, CoreTables, Features, IST_STACKS, enable_extensions, features, interrupt_table, load, name,
 };
@@ -41,6 +42,8 @@ struct PerCore<C> {
     tables: MaybeUninit<CoreTables>,
     /// Filled by the core itself.
     kernel: UnsafeCell<MaybeUninit<C>>,
+    /// What the core says about itself. Written by the core before it arrives.
+    processor: UnsafeCell<Processor>,
     interrupts: &'static [[u64; 2]; 256],
 }
 
@@ -122,8 +125,10 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
             core::array::from_fn::<_, IST_STACKS, _>(|ist| stack_top(core, ist + 1)),
         )),
         kernel: UnsafeCell::new(MaybeUninit::uninit()),
+        processor: UnsafeCell::new(Processor::default()),
         interrupts,
     });
+    let processors = memory.slice(cores.len(), |_| (u32::from(own), Processor::read(cpuid)));
     for core in 0..cores.len() {
         map_stacks(&mut memory, &space, core);
     }
@@ -147,6 +152,10 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
                 if came == Some(true) {
                     count += 1;
                     set_apic_id(count, id);
+                    if let Some((core, processor)) = current.as_deref().zip(processors.get_mut(count)) {
+                        // SAFETY: the core wrote it before it arrived, and nobody writes it afterwards.
+                        *processor = (id.into(), unsafe { *core.processor.get() });
+                    }
                     current = rest.next();
                 } else if came == Some(false) {
                     log::warn!("the processor with APIC ID {id} does not start: left out");
@@ -168,17 +177,22 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
     };
     crate::pci::report(GIB4);
     stage(3);
+    let processors = processors.get(..=started).expect("the boot processor and those that started");
+    let topology = topology::build(processors, machine.affinity.as_ref(), machine.distances, &mut memory);
     let texts = memory.slice(1, |_| (facts.command_line.clone(), name()));
     let place = memory.slice(1, |_| MaybeUninit::<K>::uninit());
     let info = BootInfo {
         command_line: texts[0].0.as_str(),
-        cores: started + 1,
+        topology,
         archive,
         tsc_hz: frequencies.tsc,
         hypervisor: features().hypervisor.load(Ordering::Relaxed),
         cpu: texts[0].1.as_str(),
     };
-    log::info!("{} cores, {}, {} MHz", info.cores, info.cpu, info.tsc_hz / 1_000_000);
+    log::info!("{} cores, {}, {} MHz", started + 1, info.cpu, info.tsc_hz / 1_000_000);
+    if topology.nodes > 0 {
+        log::info!("{} memory nodes", topology.nodes);
+    }
     let kernel = place[0].write(K::prepare(info, &X86Machine, X86::here(), &mut memory));
     KERNEL.store(core::ptr::from_mut(kernel).cast(), Ordering::Release);
     RELEASED.store(true, Ordering::SeqCst);
@@ -295,6 +309,7 @@ extern "C" fn other_core<K: Boot<X86>>(argument: u64) -> ! {
     unsafe { write_cr3(kernel_root()) };
     // SAFETY: `start` got it from `run`, for this processor alone.
     let core = unsafe { &mut *(argument as *mut PerCore<K::Core>) };
+    *core.processor.get_mut() = Processor::read(cpuid);
     // SAFETY: on the core itself, once.
     unsafe { load_core::<K>(core) };
     if let Some(apic) = apic() {

@@ -40,7 +40,7 @@ pub(crate) fn audit<P: Platform>(
     call.ctx.drain_all();
     let mut cached = call.ctx.mem.cached();
     let mut others = CoreSet::EMPTY;
-    for core in 0..system.info.cores {
+    for core in 0..system.info.topology.places.len() {
         others.insert(CoreId(core as u16));
     }
     let message = Message { kind: MessageKind::Stop, object: ObjectWords::NULL, words: [0; 2] };

@@ -211,7 +211,7 @@ impl<P: Platform> Core<P> {
         let free_slot = map(self, info, boot_va, info.npages(), MapFlags::empty())?;
         let header = BootHeader {
             magic: BOOT_MAGIC,
-            cores: self.system.info.cores as u64,
+            cores: self.system.info.topology.places.len() as u64,
             tsc_hz: self.system.info.tsc_hz,
             share: share.id(),
             program: share.id(),

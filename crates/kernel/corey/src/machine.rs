@@ -6,8 +6,8 @@ use crate::waiting::{self, Waiting};
 use core::fmt::Write;
 use core::sync::atomic::{Ordering, fence};
 use corey_abi::{
-    AuditReport, CORE_BY_NUMBER, CoreStat, Error, HeldShare, Id, MachineCalls, MachineInfo, ObjRef,
-    PAGE_BYTES, Plain, RUN_SHARES, ShareEntry, UserPtr, control, counter,
+    AuditReport, CORE_BY_NUMBER, CoreStat, Error, HeldShare, Id, Locality, MACHINE_CORES, MachineCalls,
+    MachineInfo, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, ShareEntry, UserPtr, control, counter,
 };
 use corey_kernel_hal::{Boot, CoreId, Exit, Platform};
 use corey_kernel_object::{Handle, Link};
@@ -76,8 +76,24 @@ impl<'a, P: Platform> MachineApi<'a, P> {
 }
 
 impl<P: Platform> MachineCalls for MachineApi<'_, P> {
-    fn locality_get(&mut self, _: u64, _: UserPtr) -> Result<(), Error> {
-        Err(Error::Unsupported)
+    fn locality_get(&mut self, core: u64, information: UserPtr) -> Result<(), Error> {
+        let (topology, memory) = (&self.system.info.topology, &self.system.world.memory);
+        let own = u16::try_from(core).map(CoreId).map_err(|_| Error::NotFound)?;
+        let place = topology.places.get(own.index()).ok_or(Error::NotFound)?;
+        let mut out = Locality {
+            apic_id: place.hardware_id.into(),
+            position: place.position,
+            cores: topology.places.len() as u64,
+            source: topology.source,
+            distance: [0; MACHINE_CORES],
+            pages: memory.frames_of(own),
+        };
+        for (to, other) in out.distance.iter_mut().zip(0..).take(topology.places.len()) {
+            *to = memory.distance(own, CoreId(other));
+        }
+        let mut bytes = [0; Locality::BYTES];
+        out.to_bytes(&mut bytes);
+        self.call.ctx.copy_out(self.call.inside, &bytes, information)
     }
 
     fn share_list(&mut self, share: Id, start: u64, list: UserPtr, count: u64) -> Result<u64, Error> {
@@ -152,7 +168,7 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
     fn machine_info(&mut self, information: UserPtr) -> Result<(), Error> {
         let info = &self.system.info;
         let mut out = MachineInfo {
-            cores: info.cores as u64,
+            cores: info.topology.places.len() as u64,
             tsc_hz: info.tsc_hz,
             pages: self.system.world.memory.frames(),
             hypervisor: u64::from(info.hypervisor),

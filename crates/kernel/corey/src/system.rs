@@ -45,8 +45,8 @@ impl<P: Platform> Boot<P> for System<P> {
         alloc: &mut impl BootAlloc,
     ) -> Self {
         let _ = platform;
-        let requests = Requests::new(info.cores, alloc);
-        let world = World::new(info.cores, alloc);
+        let requests = Requests::new(info.topology.places.len(), alloc);
+        let world = World::new(&info.topology, alloc);
         if world.memory.unused() > 0 {
             log::warn!("{} pages of RAM lie in too many pieces and stay unused", world.memory.unused());
         }

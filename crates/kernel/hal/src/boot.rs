@@ -1,5 +1,7 @@
 //! What the boot path hands to the kernel.
 
+use crate::Topology;
+
 /// Half-open range of physical addresses, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
@@ -17,8 +19,8 @@ pub type Module = &'static [u8];
 pub struct BootInfo {
     /// Command line, without the kernel's path.
     pub command_line: &'static str,
-    /// Number of cores that started.
-    pub cores: usize,
+    /// The cores that started, and where they and memory lie.
+    pub topology: Topology,
     /// The archive of user programs, if one was found.
     pub archive: Option<Module>,
     /// Time-stamp counter ticks per second, calibrated against a second clock.

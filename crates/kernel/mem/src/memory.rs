@@ -1,8 +1,11 @@
 //! Stocks, caches and descriptors.
 
+use crate::division::Division;
 use crate::frames::{FrameList, Owned, Zeroed};
+use crate::nearest::order;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
-use corey_kernel_hal::{BootAlloc, CoreId, Frame, PAGE_SIZE, Platform, Range};
+use corey_abi::LOCAL_DISTANCE;
+use corey_kernel_hal::{BootAlloc, CoreId, Frame, PAGE_SIZE, Platform, Topology};
 use corey_kernel_percore::Local;
 use corey_lib_sync::{Relax, Shared};
 
@@ -123,13 +126,25 @@ impl Stock {
 pub struct Memory {
     infos: &'static [FrameInfo],
     stocks: &'static [Shared<Stock>],
-    frames: u64,
+    homes: &'static [Home],
+    /// For each core a row: all cores, nearest memory first.
+    orders: &'static [CoreId],
+    topology: Topology,
     unused: u64,
 }
 
+/// One core's own memory.
+#[derive(Clone, Copy, Debug)]
+struct Home {
+    /// Where it lies, or most of it.
+    node: Option<u8>,
+    frames: u64,
+}
+
 impl Memory {
-    /// Divides what is left of boot memory among `cores` cores, each its own contiguous part.
-    pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
+    /// Divides what is left of boot memory among the cores, each near to its own ([`crate::division`]).
+    pub fn new(topology: &Topology, alloc: &mut impl BootAlloc) -> Self {
+        let cores = topology.places.len();
         let infos: &'static [FrameInfo] =
             alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| FrameInfo {
                 next: AtomicU32::new(0),
@@ -139,41 +154,58 @@ impl Memory {
             });
         let stocks: &'static mut [Shared<Stock>] =
             alloc.slice(cores, |core| Shared::new(core as u16, "stock", Stock::default()));
-        let rest = alloc.rest();
-        let frames = rest.iter().map(frames_of).sum::<u64>();
-        // Parts begin at multiples of 16 frames: their descriptors share no 128-byte line.
-        let part = (frames / cores as u64) & !15;
+        let homes = alloc.slice(cores, |_| Home { node: None, frames: 0 });
+        let orders = alloc.slice(cores * cores, |_| CoreId(0));
+        let division = Division::new(topology, alloc.rest());
         let mut unused = 0;
-        let mut core = 0;
-        let mut room = part;
-        for range in rest {
-            let mut first = (range.start / PAGE_SIZE) as u32;
-            let end = first + frames_of(range) as u32;
-            while first < end {
-                if room == 0 && core + 1 < cores {
-                    core += 1;
-                    room = part;
-                }
-                let last = core + 1 == cores;
-                let take = if last { end - first } else { u64::from(end - first).min(room) as u32 };
-                let stock = stocks.get_mut(core).expect("one stock per core").get_mut();
-                if stock.fresh.push((first, first + take)).is_err() {
-                    unused += u64::from(take);
-                }
-                for info in infos.iter().skip(first as usize).take(take as usize) {
-                    info.home.store(core as u16, Ordering::Relaxed);
-                }
-                room = room.saturating_sub(u64::from(take));
-                first += take;
+        division.parts(&mut |core, first, end| {
+            let frames = u64::from(end - first);
+            let stock = stocks.get_mut(core).expect("one stock per core").get_mut();
+            if stock.fresh.push((first, end)).is_err() {
+                unused += frames;
+            } else if let Some(home) = homes.get_mut(core) {
+                home.frames += frames;
             }
+            for info in infos.iter().skip(first as usize).take(frames as usize) {
+                info.home.store(core as u16, Ordering::Relaxed);
+            }
+        });
+        for (core, home) in homes.iter_mut().enumerate() {
+            home.node = division.home(core);
         }
-        Self { infos, stocks, frames: frames - unused, unused }
+        let all = Self { infos, stocks, homes, orders: &[], topology: *topology, unused };
+        for (own, row) in orders.chunks_exact_mut(cores).enumerate() {
+            let distance = |core: usize| all.distance(CoreId(own as u16), CoreId(core as u16));
+            order(own, topology.places, distance, row);
+        }
+        Self { orders, ..all }
+    }
+
+    /// The distance from core `from` to the memory of core `to` (ACPI SLIT: 10 is the same node).
+    #[must_use]
+    pub fn distance(&self, from: CoreId, to: CoreId) -> u8 {
+        let from = self.topology.places.get(from.index()).map(|place| place.node);
+        let to = self.homes.get(to.index()).and_then(|home| home.node);
+        from.zip(to).map_or(LOCAL_DISTANCE, |(from, to)| self.topology.distance(from, to))
+    }
+
+    /// All cores, that with the nearest memory first: `core` itself.
+    #[must_use]
+    pub fn nearest(&self, core: CoreId) -> &'static [CoreId] {
+        let cores = self.stocks.len();
+        self.orders.chunks_exact(cores).nth(core.index()).unwrap_or(&[])
+    }
+
+    /// Frames that are `core`'s.
+    #[must_use]
+    pub fn frames_of(&self, core: CoreId) -> u64 {
+        self.homes.get(core.index()).map_or(0, |home| home.frames)
     }
 
     /// Frames under management.
     #[must_use]
     pub fn frames(&self) -> u64 {
-        self.frames
+        self.homes.iter().map(|home| home.frames).sum()
     }
 
     /// Frames that stay unused because RAM comes in too many pieces.
@@ -217,10 +249,6 @@ impl Memory {
     }
 }
 
-fn frames_of(range: &Range) -> u64 {
-    range.end.saturating_sub(range.start) / PAGE_SIZE
-}
-
 /// A locked leaf table.
 #[derive(Debug)]
 pub struct LeafGuard<'a>(&'a AtomicBool);
@@ -241,7 +269,7 @@ pub struct OutOfMemory;
 pub enum Source {
     /// This core's and no other's. Naming oneself uses the private cache.
     Core(CoreId),
-    /// One's own, then the nearest core's with memory.
+    /// One's own, then the nearest core's with memory ([`Memory::nearest`]).
     Nearest,
 }
 
@@ -301,11 +329,8 @@ impl Mem {
             }
             Source::Core(core) => self.refill(local, core).ok_or(OutOfMemory),
             Source::Nearest => {
-                let cores = self.memory.stocks.len();
-                let own = local.id.index();
-                (0..cores)
-                    .find_map(|d| self.refill(local, CoreId(((own + d) % cores) as u16)))
-                    .ok_or(OutOfMemory)
+                let mut cores = self.memory.nearest(local.id).iter();
+                cores.find_map(|core| self.refill(local, *core)).ok_or(OutOfMemory)
             }
         }
     }
@@ -341,16 +366,13 @@ impl Mem {
         local: &mut Local<P>,
         source: Source,
     ) -> Result<Owned, OutOfMemory> {
-        let memory = self.memory;
-        let own = local.id.index();
-        let cores = memory.stocks.len();
-        let (first, count) = match source {
-            Source::Core(core) => (core.index(), 1),
-            Source::Nearest => (own, cores),
+        let (memory, own) = (self.memory, local.id);
+        let mut pop = |core: &CoreId| memory.stocks.get(core.index())?.lock(local).pop_large(memory);
+        let page = match source {
+            Source::Core(core) => pop(&core),
+            Source::Nearest => memory.nearest(own).iter().find_map(pop),
         };
-        (0..count)
-            .find_map(|d| memory.stocks.get((first + d) % cores)?.lock(local).pop_large(memory))
-            .ok_or(OutOfMemory)
+        page.ok_or(OutOfMemory)
     }
 
     /// Takes a frame and fills it with zeroes.

@@ -7,7 +7,7 @@ use crate::slab::{Slab, SlotList, slots};
 use crate::wait::WaitList;
 use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
-use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform};
+use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform, Topology};
 use corey_kernel_mem::{Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
 use corey_kernel_percore::{CoreSet, Entered, Local, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
@@ -89,7 +89,8 @@ pub struct World {
 
 impl World {
     /// Everything, from boot memory; takes the rest of RAM as frames.
-    pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
+    pub fn new(topology: &Topology, alloc: &mut impl BootAlloc) -> Self {
+        let cores = topology.places.len();
         let per_core = PerCore::new_all(cores, alloc);
         let slabs = alloc.slice(cores, |i| Shared::new(i as u16, "slab", Slab::default()));
         let owners = alloc.slice(cores, |_| CoreSlot::default());
@@ -99,7 +100,7 @@ impl World {
             Shared::new(i as u16, "limbo", Limbo::new(rows.next().expect("one row per core")))
         });
         let waits = alloc.slice(cores, |i| Shared::new(i as u16, "waits", WaitList::default()));
-        let memory = Memory::new(cores, alloc);
+        let memory = Memory::new(topology, alloc);
         Self { cores: per_core, memory, owners, slabs, limbos, waits }
     }
 
@@ -185,7 +186,7 @@ impl<P: Platform> Ctx<P> {
         }
     }
 
-    /// Whether only the nearest core with memory will do, or this one and no other.
+    /// Whose memory `home` means for frames.
     #[must_use]
     pub fn source(&self, home: Home) -> Source {
         match home {

@@ -19,7 +19,7 @@
 //! A thread holds the shares of its parent and one of its own, which pays for its stack, its tables, and
 //! what it allocates.
 //!
-//! **Testing.** `images/test-cores`, `images/example-sum`.
+//! **Testing.** `images/test-cores`, `images/test-locality` on machines of many shapes, `images/example-*`.
 #![no_std]
 #![allow(unsafe_code, reason = "closures and results pass through mapped memory; a fence is promised")]
 
@@ -27,11 +27,13 @@ mod failure;
 mod fence;
 mod here;
 mod message;
+mod order;
 mod scope;
 
 pub use failure::{Failure, How};
 pub use fence::CoreFence;
 pub use here::Here;
+pub use order::{Order, locality};
 pub use scope::{Handle, Scope};
 
 /// Most cores a scope can use.

@@ -4,6 +4,7 @@ use crate::MAX_CORES;
 use crate::failure::{Failure, How};
 use crate::here::Here;
 use crate::message::Message;
+use crate::order::{Order, locality, seats};
 use core::cell::RefCell;
 use core::fmt;
 use core::marker::PhantomData;
@@ -80,20 +81,44 @@ fn messages_of(core: u16) -> u64 {
 }
 
 impl<'scope, 'env> Scope<'scope, 'env> {
-    /// The numbers of cores that are free, nearest first. A core is free when it is asked about: another
-    /// program may take it before a thread is spawned there.
-    ///
-    /// Until the kernel answers `locality_get`, "nearest" means the next higher number, round and round.
+    /// The numbers of cores that are free, the nearest first: [`Scope::free_by`] with [`Order::Nearest`].
     pub fn free(&self) -> impl Iterator<Item = u16> + '_ {
+        self.free_by(Order::Nearest)
+    }
+
+    /// The numbers of cores that are free, in `order`. A core is free when it is asked about: another program may take
+    /// it before a thread is spawned there.
+    ///
+    /// Costs one call for each core of the machine, and two more for each core that is asked about.
+    pub fn free_by(&self, order: Order) -> impl Iterator<Item = u16> + '_ {
         let own = self.here.borrow().core;
-        (1..self.cores)
-            .map(move |step| ((u32::from(own) + u32::from(step)) % u32::from(self.cores)) as u16)
-            .filter(|core| {
-                let share = self.here.borrow().process.program;
-                let name = Name::new("free?");
-                let taken = sys().pcore_alloc(share, u64::from(*core), address(&name));
-                taken.is_ok_and(|object| sys().share_delobj(ObjRef { share, object }).is_ok())
+        // Every core below `cores` has an answer.
+        let seats = seats(own, self.cores, order).unwrap_or_default();
+        let mut cores = [0_u64; MAX_CORES / 64];
+        let mut first_of_its_core = move |thread_group: u16| {
+            let bit = 1 << (thread_group % 64);
+            cores.get_mut(usize::from(thread_group) / 64).is_some_and(|word| {
+                let first = *word & bit == 0;
+                *word |= bit;
+                first
             })
+        };
+        if order == Order::PhysicalCores {
+            // This thread's own is in use.
+            first_of_its_core(locality(own).map_or(own, |here| here.position.thread_group as u16));
+        }
+        seats.into_iter().filter_map(move |seat| {
+            let wanted = self.is_free(seat.core)
+                && (order != Order::PhysicalCores || first_of_its_core(seat.thread_group));
+            wanted.then_some(seat.core)
+        })
+    }
+
+    fn is_free(&self, core: u16) -> bool {
+        let share = self.here.borrow().process.program;
+        let name = Name::new("free?");
+        let taken = sys().pcore_alloc(share, core.into(), address(&name));
+        taken.is_ok_and(|object| sys().share_delobj(ObjRef { share, object }).is_ok())
     }
 
     /// Runs `work` on core `core`, in a copy of this thread's address space and on a stack of its own.

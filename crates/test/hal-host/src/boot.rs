@@ -43,7 +43,7 @@ impl FakeMachine {
         let mut alloc = HostAlloc { free: machine.free().to_vec() };
         let info = BootInfo {
             command_line: command_line.to_owned().leak(),
-            cores: machine.cores(),
+            topology: machine.topology,
             archive: archive.map(|bytes| &*bytes.leak()),
             tsc_hz: crate::TSC_HZ,
             hypervisor: true,

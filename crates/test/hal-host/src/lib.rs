@@ -29,6 +29,7 @@ mod machine;
 mod mmu;
 mod platform;
 mod ram;
+pub mod topology;
 mod user;
 
 pub use boot::{Booted, HostAlloc};

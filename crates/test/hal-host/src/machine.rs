@@ -4,7 +4,8 @@ use crate::failure::Failure;
 use crate::mmu::Mmu;
 use crate::platform::FakePlatform;
 use crate::ram::Ram;
-use corey_kernel_hal::{CoreId, Exit, Frame, Machine, Range};
+use crate::topology;
+use corey_kernel_hal::{CoreId, Exit, Frame, Machine, Range, Topology};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -125,6 +126,7 @@ impl Hardware {
 #[derive(Clone)]
 pub struct FakeMachine {
     pub(crate) hardware: Arc<Hardware>,
+    pub(crate) topology: Topology,
 }
 
 impl FakeMachine {
@@ -141,7 +143,19 @@ impl FakeMachine {
                 console: Mutex::default(),
                 exit: Mutex::default(),
             }),
+            topology: topology::flat(cores),
         }
+    }
+
+    /// The same machine, whose cores and memory lie as `topology` says.
+    ///
+    /// # Panics
+    ///
+    /// When it has another number of cores.
+    #[must_use]
+    pub fn with_topology(self, topology: Topology) -> Self {
+        assert_eq!(topology.places.len(), self.cores());
+        Self { topology, ..self }
     }
 
     /// Number of cores.

@@ -216,7 +216,7 @@ impl Platform for FakePlatform {
     }
 
     fn copy_in(&self, from: u64, to: &mut [u8]) -> Result<(), UserFault> {
-        for (address, byte) in (from..).zip(to) {
+        for (address, byte) in (from..=u64::MAX).zip(to) {
             *byte = self.access(address, Cause::Read, |frame, offset| {
                 self.hardware.ram.byte(frame, offset).load(Ordering::Relaxed)
             })?;
@@ -225,7 +225,7 @@ impl Platform for FakePlatform {
     }
 
     fn copy_out(&self, from: &[u8], to: u64) -> Result<(), UserFault> {
-        for (address, byte) in (to..).zip(from) {
+        for (address, byte) in (to..=u64::MAX).zip(from) {
             self.access(address, Cause::Write, |frame, offset| {
                 let to = self.hardware.ram.byte(frame, offset);
                 to.store(*byte, Ordering::Relaxed);

@@ -90,10 +90,32 @@ pub fn map(
     va: u64,
     pages: u64,
 ) -> Result<(), Error> {
-    let flags = MapFlags::WRITE.bits();
+    map_as(user, tree, slot, segment, va, pages, MapFlags::WRITE)
+}
+
+/// Maps the first page of `segment`.
+pub fn read_only(
+    user: &mut User<'_>,
+    tree: ObjRef,
+    slot: u64,
+    segment: ObjRef,
+    va: u64,
+) -> Result<(), Error> {
+    map_as(user, tree, slot, segment, va, 1, MapFlags::empty())
+}
+
+fn map_as(
+    user: &mut User<'_>,
+    tree: ObjRef,
+    slot: u64,
+    segment: ObjRef,
+    va: u64,
+    pages: u64,
+    flags: MapFlags,
+) -> Result<(), Error> {
     let mapping = Mapping {
         kind: mapping_kind::SEGMENT,
-        flags,
+        flags: flags.bits(),
         object: segment,
         va,
         npages: pages,
