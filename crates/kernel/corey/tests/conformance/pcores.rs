@@ -36,14 +36,14 @@ fn step() -> impl Strategy<Value = Step> {
     let pick = any::<Pick>;
     prop_oneof![
         // The last does not exist.
-        2 => (0..=CORES).prop_map(Step::Alloc),
-        4 => (pick(), 0..TREES, 0..PLACES).prop_map(|(p, t, s)| Step::Run(p, t, s)),
-        2 => (pick(), any::<u32>()).prop_map(|(p, v)| Step::Halt(p, v)),
-        2 => (pick(), any::<u32>()).prop_map(|(p, v)| Step::HaltItself(p, v)),
-        1 => (pick(), prop_oneof![Just(0), Just(9_999), Just(10_000), Just(1 << 40)])
+        30 => (0..=CORES).prop_map(Step::Alloc),
+        60 => (pick(), 0..TREES, 0..PLACES).prop_map(|(p, t, s)| Step::Run(p, t, s)),
+        30 => (pick(), any::<u32>()).prop_map(|(p, v)| Step::Halt(p, v)),
+        1 => (pick(), any::<u32>()).prop_map(|(p, v)| Step::HaltItself(p, v)),
+        15 => (pick(), prop_oneof![Just(0), Just(9_999), Just(1 << 40)])
             .prop_map(|(p, n)| Step::Interval(p, n)),
-        1 => pick().prop_map(Step::Remove),
-        2 => (0..PLACES).prop_map(Step::Status),
+        15 => pick().prop_map(Step::Remove),
+        30 => (0..PLACES).prop_map(Step::Status),
     ]
 }
 
