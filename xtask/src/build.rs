@@ -37,6 +37,27 @@ pub(crate) struct Program {
     pub(crate) elf: PathBuf,
 }
 
+/// A package of `images/` that is a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    /// The kernel.
+    Plain,
+    /// With a layer that looks at every entry, and probes.
+    Probe,
+    /// With a guard on every edge.
+    Coverage,
+}
+
+impl Kernel {
+    fn package(self) -> &'static str {
+        match self {
+            Self::Plain => "kernel",
+            Self::Probe => "kernel-probe",
+            Self::Coverage => "kernel-coverage",
+        }
+    }
+}
+
 /// Everything built, with symbols.
 #[derive(Clone, Debug)]
 pub(crate) struct Images {
@@ -58,7 +79,7 @@ pub(crate) struct Medium {
 /// Builds the kernel and every program.
 pub(crate) fn images(core: Option<Core>) -> Result<Images> {
     let way = toolchain::choose(core)?;
-    let kernel = kernel(way)?;
+    let kernel = kernel(way, Kernel::Plain)?;
     let names = program_names(&paths::root().join("images"))?;
     let programs = names.into_iter().zip(0_u64..).map(|(name, number)| {
         let elf = program(&name, FIRST_IMAGE + number * IMAGE_STEP)?;
@@ -67,13 +88,29 @@ pub(crate) fn images(core: Option<Core>) -> Result<Images> {
     Ok(Images { kernel, programs: programs.collect::<Result<_>>()? })
 }
 
-/// Writes kernel and archive for booting into `target/medium[-slim]`.
+/// The same programs with another kernel.
+pub(crate) fn with_kernel(core: Option<Core>, images: &Images, which: Kernel) -> Result<Images> {
+    Ok(Images { kernel: kernel(toolchain::choose(core)?, which)?, ..images.clone() })
+}
+
+/// A kernel from the sources in `root`, a copy of this repository; built in `target`, a folder of its own.
+pub(crate) fn kernel_of(core: Option<Core>, root: &Path, target: &Path, which: Kernel) -> Result<PathBuf> {
+    let way = toolchain::choose(core)?;
+    kernel_in(way, which, root, Some(target))
+}
+
+/// Writes kernel and archive for booting into `target/medium[-slim]`; with another kernel than the plain one into
+/// a folder of its own.
 pub(crate) fn medium(images: &Images, size: Size) -> Result<Medium> {
+    let kernel = images.kernel.file_name().unwrap_or_default().to_string_lossy();
+    let slim = if size == Size::Slim { "-slim" } else { "" };
+    medium_in(images, size, &format!("medium{}{slim}", kernel.trim_start_matches("kernel")))
+}
+
+/// As [`medium`], in this folder of the build folder.
+pub(crate) fn medium_in(images: &Images, size: Size, folder: &str) -> Result<Medium> {
     setup::ensure(&[Need::Objcopy])?;
-    let dir = paths::work(match size {
-        Size::Full => "medium",
-        Size::Slim => "medium-slim",
-    })?;
+    let dir = paths::work(folder)?;
     let kernel = dir.join("corey");
     strip(&images.kernel, &kernel, size)?;
     let mut bytes = Vec::new();
@@ -92,13 +129,18 @@ pub(crate) fn medium(images: &Images, size: Size) -> Result<Medium> {
     Ok(Medium { kernel, archive })
 }
 
-/// Names of the packages in `images/`, the kernel left out, sorted.
+/// Whether a package of `images/` is a kernel.
+pub(crate) fn is_kernel(name: &str) -> bool {
+    name == "kernel" || name.starts_with("kernel-")
+}
+
+/// Names of the packages in `images/`, the kernels left out, sorted.
 pub(crate) fn program_names(images: &Path) -> Result<Vec<String>> {
     let mut names = Vec::new();
     for entry in std::fs::read_dir(images)? {
         let entry = entry?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if name != "kernel" && entry.path().join("Cargo.toml").is_file() {
+        if !is_kernel(&name) && entry.path().join("Cargo.toml").is_file() {
             names.push(name);
         }
     }
@@ -123,16 +165,39 @@ fn script(name: &str) -> Result<String> {
     Ok(format!("-Clink-arg=-T{}", path.display()))
 }
 
-fn kernel(way: Core) -> Result<PathBuf> {
-    let mut cargo = toolchain::kernel_cargo(way, "rustc");
+/// Guards on every edge, and the table of their addresses.
+const GUARDS: [&str; 4] = [
+    "-Cpasses=sancov-module",
+    "-Cllvm-args=-sanitizer-coverage-level=3",
+    "-Cllvm-args=-sanitizer-coverage-trace-pc-guard",
+    "-Cllvm-args=-sanitizer-coverage-pc-table",
+];
+
+fn kernel(way: Core, which: Kernel) -> Result<PathBuf> {
+    // What is built with guards lies apart: neither build throws away the other's work.
+    let apart = toolchain::kernel_target_dir(way).join("coverage");
+    kernel_in(way, which, &paths::root(), (which == Kernel::Coverage).then_some(&*apart))
+}
+
+fn kernel_in(way: Core, which: Kernel, root: &Path, target: Option<&Path>) -> Result<PathBuf> {
+    let package = which.package();
+    let mut cargo = toolchain::kernel_cargo(way, "rustc", target);
+    let dir = target.map_or_else(|| toolchain::kernel_target_dir(way), Path::to_path_buf);
     // Backtraces walk frame pointers.
-    let frames = format!("target.{KERNEL_TARGET}.rustflags=[\"-Cforce-frame-pointers=yes\"]");
-    cargo.args(["--release", "-p", "kernel", "--bin", "kernel", "--config", &frames, "--"]);
-    cargo.args(["-Crelocation-model=static", &script("kernel/kernel.ld")?]);
+    let mut flags = vec!["-Cforce-frame-pointers=yes"];
+    if which == Kernel::Coverage {
+        flags.extend(GUARDS);
+        // Linked as a whole, all would be guarded twice; and few blocks are copied at this level.
+        cargo.args(["--config", "profile.release.lto=\"off\"", "--config", "profile.release.opt-level=1"]);
+    }
+    let flags: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
+    let flags = format!("target.{KERNEL_TARGET}.rustflags=[{}]", flags.join(","));
+    cargo.args(["--release", "-p", package, "--bin", package, "--config", &flags, "--"]);
+    let script = root.join("images/kernel/kernel.ld");
+    cargo.args(["-Crelocation-model=static", &format!("-Clink-arg=-T{}", script.display())]);
     cargo.args(["-Clink-arg=-zmax-page-size=4096", "-Clink-arg=--build-id=none"]);
-    quiet("Building the kernel", cargo.current_dir(paths::root()))?;
-    let dir = toolchain::kernel_target_dir(way);
-    Ok(dir.join(KERNEL_TARGET).join("release/kernel"))
+    quiet(&format!("Building {package}"), cargo.current_dir(root))?;
+    Ok(dir.join(KERNEL_TARGET).join("release").join(package))
 }
 
 fn program(name: &str, base: u64) -> Result<PathBuf> {
@@ -163,7 +228,7 @@ mod tests {
     #[test]
     fn programs_are_found_and_the_kernel_is_not_one() {
         let names = program_names(&paths::root().join("images")).unwrap();
-        assert!(!names.contains(&"kernel".to_owned()));
+        assert!(!names.iter().any(|name| is_kernel(name)));
         assert!(names.is_sorted());
     }
 

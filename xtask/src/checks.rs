@@ -5,7 +5,7 @@ use std::process::Command;
 use crate::process::quiet;
 use crate::toolchain::{self, Core, KERNEL_TARGET, USER_TARGET};
 use crate::workspace::packages;
-use crate::{Result, paths};
+use crate::{Result, build, paths};
 
 /// Where a package is built for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +20,7 @@ enum Target {
 
 fn target(folder: &str) -> Target {
     match folder {
-        "images/kernel" => Target::Kernel,
+        _ if folder.strip_prefix("images/").is_some_and(build::is_kernel) => Target::Kernel,
         "arch/x86-64/user" => Target::Host,
         _ if folder.starts_with("arch/") => Target::Kernel,
         _ if folder.starts_with("images/") || folder.starts_with("crates/libos/") => Target::User,
@@ -93,5 +93,6 @@ mod tests {
         assert_eq!(target("arch/x86-64/paging"), Target::Kernel);
         assert_eq!(target("images/init"), Target::User);
         assert_eq!(target("images/kernel"), Target::Kernel);
+        assert_eq!(target("images/kernel-probe"), Target::Kernel);
     }
 }

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::toolchain::Core;
-use crate::{Result, bench, checks, gdb, iso, layers, manual, run, test};
+use crate::{Result, bench, checks, fuzz, gdb, iso, layers, manual, run, sharing, test};
 
 /// Builds, boots, tests and measures Corey.
 ///
@@ -42,13 +42,27 @@ enum Command {
     ///
     /// Example: cargo xtask bench null --count --vs none
     Bench(bench::Options),
+    /// Runs every call against every other under the line meter: nothing is shared unless it was asked for.
+    ///
+    /// Writes target/sharing/sharing.html, a heat map, and sharing.jsonl.
+    ///
+    /// Example: cargo xtask sharing --seed 3
+    ///
+    /// Example: cargo xtask sharing --full
+    Sharing(sharing::Options),
     /// Runs every test: static checks, host tests, boots, and the tests inside the machine.
     ///
     /// Example: cargo xtask test --only boot
     ///
     /// Example: cargo xtask test --full
     Test(test::Options),
-    /// Writes docs/syscalls.md from the table in crates/abi.
+    /// Makes random calls from all cores, in sequences, and audits the kernel after each.
+    ///
+    /// Example: cargo xtask fuzz --seed 7 --cores 4 --calls 1000000
+    ///
+    /// Example: cargo xtask fuzz --soak 8
+    Fuzz(fuzz::Options),
+    /// Writes docs/syscalls.md and docs/shared.md from the source.
     ///
     /// Example: cargo xtask manual --check
     Manual {
@@ -86,6 +100,8 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
         Command::Run(options) => run::command(core, &options),
         Command::Gdb(options) => gdb::command(core, &options),
         Command::Bench(options) => bench::command(core, &options),
+        Command::Sharing(options) => sharing::command(core, &options),
+        Command::Fuzz(options) => fuzz::command(core, &options),
         Command::Test(options) => test::command(core, &options),
         Command::Manual { check } => done(manual::command(check)),
         Command::Layers => done(layers::command()),

@@ -19,6 +19,9 @@ const BASE: [&str; 6] = [
     "crates/kernel/object",
 ];
 
+/// What a kernel image joins.
+const KERNELS: [&str; 5] = ["crates/abi", "crates/lib", "crates/kernel", "crates/drivers", "arch"];
+
 /// The direction of dependencies, from the bottom to the top.
 const LAYERS: &[Layer] = &[
     ("crates/abi", &[]),
@@ -46,7 +49,9 @@ const LAYERS: &[Layer] = &[
     ("crates/apps", &["crates/abi", "crates/lib", "crates/libos", "crates/apps"]),
     ("crates/test", &["crates/abi", "crates/lib", "crates/kernel", "crates/test"]),
     ("crates/tools", &["crates/abi", "crates/lib", "crates/tools"]),
-    ("images/kernel", &["crates/abi", "crates/lib", "crates/kernel", "crates/drivers", "arch"]),
+    ("images/kernel", &KERNELS),
+    ("images/kernel-coverage", &KERNELS),
+    ("images/kernel-probe", &KERNELS),
     ("images", &["crates/abi", "crates/lib", "crates/libos", "crates/apps", "arch/x86-64/user"]),
     ("benches", &["crates/lib", "arch/x86-64/user"]),
     ("xtask", &["crates/abi", "crates/lib"]),

@@ -1,10 +1,11 @@
-//! `cargo xtask manual`: the manual of system calls, written from the table in `crates/abi`.
+//! `cargo xtask manual`: the pages that are written from the source: the manual of system calls from the table in
+//! `crates/abi`, and the list of locks.
 
 use std::fmt::Write as _;
 
-use corey_abi::{Error, SYSCALLS};
+use corey_abi::{Error, SYSCALLS, cost_of};
 
-use crate::{Result, paths};
+use crate::{Result, paths, shared};
 
 const HEAD: &str = "\
 <!-- Written by `cargo xtask manual` from crates/abi; change it there. -->
@@ -18,27 +19,28 @@ Once a number stands here it never changes.
 0 if it is ≥ 0 and minus the error's code if not; `rdx` is result word 1. `rcx` and `r11` are
 overwritten, the other caller-saved registers are zero.
 
-**Cost.** An *event* is one movement of a cache line between cores, as the line meter counts them.
+**Cost.** An *event* is one movement of a cache line between cores, as the line meter counts them. What stands there in numbers is
+asserted: `cargo xtask sharing` runs every call alone on many cores and beside every other call.
 ";
 
-/// Writes `docs/syscalls.md`, or with `check` compares.
+/// Writes the pages, or with `check` compares.
 ///
 /// # Errors
 ///
-/// A stale file, when checking.
+/// A stale file, when checking; a lock that does not say its place.
 pub(crate) fn command(check: bool) -> Result<()> {
-    let path = paths::root().join("docs/syscalls.md");
-    let text = text();
-    if check {
-        if std::fs::read_to_string(&path).unwrap_or_default() == text {
-            println!("manual: docs/syscalls.md matches crates/abi");
-            return Ok(());
+    for (name, text) in [("docs/syscalls.md", text()), ("docs/shared.md", shared::text()?)] {
+        let path = paths::root().join(name);
+        if !check {
+            std::fs::create_dir_all(paths::root().join("docs"))?;
+            std::fs::write(&path, text)?;
+            println!("wrote {}", path.display());
+        } else if std::fs::read_to_string(&path).unwrap_or_default() == text {
+            println!("manual: {name} matches the source");
+        } else {
+            return Err(format!("{name} does not match the source; run: cargo xtask manual").into());
         }
-        return Err("docs/syscalls.md does not match crates/abi; run: cargo xtask manual".into());
     }
-    std::fs::create_dir_all(paths::root().join("docs"))?;
-    std::fs::write(&path, text)?;
-    println!("wrote {}", path.display());
     Ok(())
 }
 
@@ -59,8 +61,8 @@ fn text() -> String {
         line(format_args!("| {} | `{error:?}` | {} |", *error as u64, meaning.trim()));
     }
     line(format_args!(
-        "\nErrors every call may return are not repeated below: `BadArgument`, `NotFound`, \
-         `WrongKind`, `BadAddress`."
+        "\nBelow, each call names every error it can answer; where it gives no reason, the meaning above is \
+         the reason."
     ));
     for row in &rows {
         line(format_args!("\n# {}\n", row.name));
@@ -73,6 +75,9 @@ fn text() -> String {
                 Some(part) => line(format_args!("**{part}**\n")),
                 None => line(format_args!("{doc}")),
             }
+        }
+        if let Some(cost) = cost_of(row.name) {
+            line(format_args!("\nOn private objects at most: {cost}."));
         }
     }
     text
@@ -87,6 +92,7 @@ mod tests {
             assert!(text.contains(&format!("\n# {}\n", row.name)), "{}", row.name);
         }
         assert_eq!(text.matches("**Cost**").count(), corey_abi::SYSCALLS.len());
+        assert_eq!(text.matches("\nOn private objects at most: ").count(), corey_abi::SYSCALLS.len());
         assert!(text.contains("| 16 | `Unsupported` |"));
     }
 }

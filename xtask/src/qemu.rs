@@ -6,6 +6,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use crate::monitor::Monitor;
 use crate::process::{Owned, interrupted, tied};
 use crate::{Result, process};
 
@@ -60,6 +61,8 @@ pub(crate) struct Machine {
     pub(crate) cpu: String,
     /// Whether firmware and kernel find ACPI tables.
     pub(crate) acpi: bool,
+    /// Tables beside QEMU's own: a name, and the file of what follows the header.
+    pub(crate) tables: Vec<(&'static str, PathBuf)>,
     /// What it boots.
     pub(crate) boot: Boot,
     /// How it executes.
@@ -70,6 +73,8 @@ pub(crate) struct Machine {
     pub(crate) second_serial: Option<PathBuf>,
     /// A socket that takes commands of QEMU's monitor.
     pub(crate) monitor: Option<PathBuf>,
+    /// Longest time between two lines: a machine that says nothing for so long hangs.
+    pub(crate) patience: Option<Duration>,
 }
 
 /// How a machine ended.
@@ -121,11 +126,13 @@ impl Machine {
             distances: Vec::new(),
             cpu: "max,-erms,-fsrm".to_owned(),
             acpi: true,
+            tables: Vec::new(),
             boot,
             execution: Execution::Multi,
             plugin: None,
             second_serial: None,
             monitor: None,
+            patience: None,
         }
     }
 
@@ -157,6 +164,9 @@ impl Machine {
             qemu.args(["-numa", &format!("dist,src={from},dst={to},val={distance}")]);
         }
         let comma = if self.shape.is_empty() { "" } else { "," };
+        for (name, file) in &self.tables {
+            qemu.args(["-acpitable", &format!("sig={name},rev=3,data={}", file.display())]);
+        }
         qemu.args(["-cpu", &self.cpu, "-smp", &format!("{}{comma}{}", self.cores, self.shape)]);
         qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
@@ -204,6 +214,7 @@ impl Machine {
         let mut first_byte = None;
         // A guest that cannot end the machine prints `EXIT n` and halts.
         let (mut said_exit, mut deadline) = (None, start + limit);
+        let mut last_line = start;
         let timed_out = loop {
             match incoming.recv_timeout(Duration::from_millis(50)) {
                 Ok(line) => {
@@ -214,6 +225,7 @@ impl Machine {
                     }
                     watch(&line);
                     lines.push(line);
+                    last_line = Instant::now();
                 }
                 Err(RecvTimeoutError::Disconnected) => break false,
                 Err(RecvTimeoutError::Timeout) => {}
@@ -221,7 +233,15 @@ impl Machine {
             if interrupted() {
                 return Err("interrupted".into());
             }
-            if Instant::now() > deadline {
+            let silent = self.patience.is_some_and(|patience| last_line.elapsed() > patience);
+            if silent {
+                lines.push(format!(
+                    "no line for {:.0} s: where the cores are",
+                    last_line.elapsed().as_secs_f64()
+                ));
+                lines.extend(self.where_it_is());
+            }
+            if silent || Instant::now() > deadline {
                 break true;
             }
         };
@@ -247,6 +267,14 @@ impl Machine {
         let telling = messages.lines().filter(|line| !line.contains("TCG doesn't support requested"));
         let messages = telling.flat_map(|line| [line, "\n"]).collect();
         Ok(Outcome { end, lines, messages, elapsed, first_byte })
+    }
+
+    /// What the monitor says about a machine that hangs: a line per core.
+    fn where_it_is(&self) -> Vec<String> {
+        let Some(socket) = &self.monitor else { return Vec::new() };
+        let asked = Monitor::connect(socket).and_then(|mut monitor| monitor.ask("info registers -a"));
+        let wanted = |line: &String| line.starts_with("CPU#") || line.starts_with("RIP=");
+        asked.map_or_else(|e| vec![e.to_string()], |lines| lines.into_iter().filter(wanted).collect())
     }
 
     /// The command as one would type it.

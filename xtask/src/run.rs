@@ -1,5 +1,6 @@
 //! `cargo xtask run`: boots a machine and shows what it says.
 
+use std::io::IsTerminal;
 use std::process::{ExitCode, Stdio};
 use std::time::Duration;
 
@@ -62,6 +63,10 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     let mut child = Owned(spawned.map_err(|e| format!("cannot start QEMU: {e}"))?);
     loop {
         if let Some(status) = child.0.try_wait()? {
+            if std::io::stdout().is_terminal() {
+                // A screen may have left the terminal with rows that do not scroll.
+                print!("\u{1b}[r\u{1b}[?7h\u{1b}[999;1H");
+            }
             let code = status.code().unwrap_or(1);
             if code != 0 {
                 eprintln!("QEMU ended with {code}: {}", meaning(code));

@@ -44,8 +44,9 @@ pub(crate) fn choose(forced: Option<Core>) -> Result<Core> {
     Ok(Core::Debian)
 }
 
-/// A cargo command for the kernel, up to and including the target.
-pub(crate) fn kernel_cargo(way: Core, subcommand: &str) -> Command {
+/// A cargo command for the kernel, up to and including the target. `apart` is where it builds, if not in
+/// [`kernel_target_dir`].
+pub(crate) fn kernel_cargo(way: Core, subcommand: &str, apart: Option<&std::path::Path>) -> Command {
     let mut cargo = match way {
         Core::Rustup => Command::new(cargo()),
         Core::Debian => {
@@ -56,9 +57,13 @@ pub(crate) fn kernel_cargo(way: Core, subcommand: &str) -> Command {
         }
     };
     cargo.arg(subcommand);
-    if way == Core::Debian {
+    if way == Core::Debian || apart.is_some() {
         // Another compiler: its own folder, so that neither throws away the other's work.
-        cargo.arg("--target-dir").arg(kernel_target_dir(way));
+        cargo
+            .arg("--target-dir")
+            .arg(apart.map_or_else(|| kernel_target_dir(way), std::path::Path::to_path_buf));
+    }
+    if way == Core::Debian {
         cargo.args(["-Zbuild-std=core,alloc,compiler_builtins"]);
         cargo.args(["-Zbuild-std-features=compiler-builtins-mem"]);
     }

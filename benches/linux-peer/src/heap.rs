@@ -70,6 +70,22 @@ fn give(heap: &impl GlobalAlloc, address: u64, number: u64) {
     }
 }
 
+/// Frees the block at `place` and takes another.
+#[inline(always)]
+fn renew(heap: &impl GlobalAlloc, place: &mut u64, number: u64) {
+    give(heap, *place, number);
+    *place = take(heap, number);
+}
+
+/// Takes a block, leaves it in a slot, and frees what was there.
+#[inline(always)]
+fn exchange(heap: &impl GlobalAlloc, slots: &[AtomicU64], core: u32, number: u64) {
+    let address = take(heap, number);
+    // Blocks are aligned to 16: the low bits say which size it is.
+    let old = slots[slot(core, number, slots.len())].swap(address | (number % 8), AcqRel);
+    give(heap, old & !15, old % 8);
+}
+
 fn with(
     heap: &impl GlobalAlloc,
     machine: &impl Machine,
@@ -92,13 +108,10 @@ fn with(
     match job.id {
         table::HEAP_LOCAL => {
             let mut live = [0_u64; LIVE];
-            let mut operation = |number: u64| {
-                let place = &mut live[number as usize % LIVE];
-                give(heap, *place, number);
-                *place = take(heap, number);
-            };
-            (0..WARM).for_each(&mut operation);
-            Ok(run_region::<{ table::HEAP_LOCAL }, _>(machine, place, &mut operation))
+            (0..WARM).for_each(|number| renew(heap, &mut live[(number % LIVE as u64) as usize], number));
+            Ok(run_region::<{ table::HEAP_LOCAL }, _>(machine, place, |number| {
+                renew(heap, &mut live[(number % LIVE as u64) as usize], number);
+            }))
         }
         table::HEAP_PRODCONS => {
             for (number, address) in (0..).zip(hand_over(WARM)) {
@@ -107,9 +120,7 @@ fn with(
             meet();
             let mut blocks = hand_over(place.iters);
             Ok(run_region::<{ table::HEAP_PRODCONS }, _>(machine, place, |number| {
-                let place = &mut blocks[number as usize];
-                give(heap, *place, number);
-                *place = take(heap, number);
+                renew(heap, &mut blocks[number as usize], number);
             }))
         }
         table::HEAP_LARSON => {
@@ -120,14 +131,11 @@ fn with(
             let first = told.0[0].load(Acquire) as *const AtomicU64;
             // SAFETY: the first worker keeps its array until the region's last barrier.
             let slots = unsafe { std::slice::from_raw_parts(first, count) };
-            let mut operation = |number: u64| {
-                let address = take(heap, number);
-                // Blocks are aligned to 16: the low bits say which size it is.
-                let old = slots[slot(core, number, count)].swap(address | (number % 8), AcqRel);
-                give(heap, old & !15, old % 8);
-            };
-            (0..WARM).for_each(&mut operation);
-            Ok(run_region::<{ table::HEAP_LARSON }, _>(machine, place, &mut operation))
+            (0..WARM).for_each(|number| exchange(heap, slots, core, number));
+            meet();
+            Ok(run_region::<{ table::HEAP_LARSON }, _>(machine, place, |number| {
+                exchange(heap, slots, core, number);
+            }))
         }
         other => Err(Failure::panic(format!("{other:#x} is not heap's"))),
     }

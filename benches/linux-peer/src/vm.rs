@@ -1,6 +1,8 @@
 //! Mapping, copy-on-write and descriptors.
 
-use corey_lib_bench::{Place, Span, run_region, table};
+use std::cell::Cell;
+
+use corey_lib_bench::{Place, Span, run_region, run_region_between, table};
 
 use crate::arena::{Mapping, Visibility};
 use crate::guest::Failure;
@@ -9,12 +11,18 @@ use crate::work::{Linux, call3, memory_file};
 /// Maps a page of zeros anywhere; an address in the kernel's half is its error.
 #[inline(always)]
 pub(crate) fn map_page() -> u64 {
+    map_pages(1)
+}
+
+/// As [`map_page`], some pages.
+#[inline(always)]
+fn map_pages(count: u64) -> u64 {
     let result: u64;
     let fd = -1_i64;
     // SAFETY: a new anonymous mapping at an address the kernel chooses aliases nothing.
     unsafe {
         std::arch::asm!("syscall", inlateout("rax") libc::SYS_mmap as u64 => result, in("rdi") 0_u64,
-            in("rsi") 4096_u64, in("rdx") libc::PROT_READ | libc::PROT_WRITE,
+            in("rsi") 4096 * count, in("rdx") libc::PROT_READ | libc::PROT_WRITE,
             in("r10") libc::MAP_PRIVATE | libc::MAP_ANONYMOUS, in("r8") fd, in("r9") 0_u64,
             lateout("rcx") _, lateout("r11") _, options(nostack));
     }
@@ -46,6 +54,29 @@ pub(crate) fn map<const ID: u32>(place: Place<'_>) -> Result<Span, Failure> {
         good &= touch(page) && unmap_page(page);
     });
     if good { Ok(span) } else { Err(Failure::panic("a page was not mapped or unmapped".to_owned())) }
+}
+
+/// Unmaps 64 touched pages at once; mapping and touching them is outside.
+pub(crate) fn unmap_64(place: Place<'_>) -> Result<Span, Failure> {
+    const COUNT: u64 = 64;
+    let map = || {
+        let pages = map_pages(COUNT);
+        ((0..COUNT).all(|page| touch(pages + page * 4096)), pages)
+    };
+    let now = Cell::new(map());
+    let good = Cell::new(true);
+    let unmap = |(touched, pages)| touched && call3(libc::SYS_munmap, pages, COUNT * 4096, 0) == 0;
+    let span = run_region_between::<{ table::VM_INTERIOR_64 }, _>(
+        &Linux,
+        place,
+        |_| good.set(good.get() & unmap(now.get())),
+        |_| now.set(map()),
+    );
+    if good.get() && unmap(now.get()) {
+        Ok(span)
+    } else {
+        Err(Failure::panic("pages were not mapped or unmapped".to_owned()))
+    }
 }
 
 /// Pages, and a forked process that has them too and waits until it is ended.

@@ -33,6 +33,7 @@ impl Job {
         match self.id / 16 {
             2 => self.iters.saturating_mul(u64::from(self.cores)),
             3 => self.iters,
+            6 if self.id == table::VM_INTERIOR_64 => 64 * u64::from(self.cores),
             // A page and its copy.
             6 if self.id == table::VM_COW => self.iters.saturating_mul(2 * u64::from(self.cores)),
             // Two blocks of 256 bytes at most, and addresses.
@@ -46,7 +47,7 @@ impl Job {
     /// System calls inside the region: the operation's own, where the C library makes none for us.
     pub(crate) fn syscalls(&self) -> Option<u64> {
         let each = match self.id {
-            table::NULL_CURRENT | table::NULL_NBYTES | table::FIG1_SHOOTDOWN => 1,
+            table::NULL_CURRENT | table::NULL_NBYTES | table::FIG1_SHOOTDOWN | table::VM_INTERIOR_64 => 1,
             table::VM_PRIVATE | table::VM_INTERIOR | table::VM_OBJECT => 2,
             table::LARGE_PRIVATE => 3,
             table::RUN_DEFAULT | table::CFORK_DEFAULT => return None,
@@ -227,6 +228,7 @@ fn worker(
             run_region::<{ table::VM_COW }, _>(&Linux, place, |page| copied.touch(page))
         }
         table::VM_OBJECT => vm::object(place)?,
+        table::VM_INTERIOR_64 => vm::unmap_64(place)?,
         table::LARGE_PRIVATE => vm::large(place)?,
         table::CFORK_DEFAULT => run::fork(place)?,
         table::RUN_DEFAULT => run::thread(place)?,

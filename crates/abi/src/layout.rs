@@ -54,8 +54,10 @@ pub struct Mapping {
     pub start_page: u64,
     /// Pages mapped; ignored for an interior tree, which is mapped whole.
     pub npages: u64,
+    /// Pages that a share pays to name the object: said by `at_get`, ignored elsewhere.
+    pub price: u64,
     /// Zero.
-    pub reserved: [u64; 2],
+    pub reserved: u64,
 }
 
 /// What `at_get` and `at_set` move: the whole table.
@@ -181,6 +183,30 @@ pub struct RunContext {
     /// The shares the target will hold.
     pub shares: [Id; RUN_SHARES],
 }
+
+/// A [`RunContext`] without its shares, which follow it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RunHead {
+    /// As in [`RunContext`], and so on.
+    pub tree: ObjRef,
+    /// A [`run_mode`].
+    pub mode: u64,
+    /// Shares that follow.
+    pub nshares: u64,
+    /// First instruction.
+    pub entry: u64,
+    /// Stack pointer.
+    pub stack: u64,
+    /// rdi, rsi, rdx, rcx, r8, r9.
+    pub args: [u64; 6],
+    /// The status place's segment.
+    pub status: ObjRef,
+    /// Byte offset in `status`.
+    pub status_offset: u64,
+}
+
+const _: () = assert!(size_of::<RunHead>() == core::mem::offset_of!(RunContext, shares));
 
 /// How a run stands, written by the kernel. `reason` is written last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -450,7 +476,7 @@ pub mod counter {
     pub const SYSCALLS: u64 = 3;
 }
 
-/// What `audit` writes, 64 bytes. Sound when `frames == owned + free + limbo` and `errors == 0`.
+/// What `audit` writes, 72 bytes. Sound when `frames == owned + free + limbo` and `errors == 0`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct AuditReport {
@@ -470,6 +496,8 @@ pub struct AuditReport {
     pub errors: u64,
     /// Frames of object slots, used or free: they are among `owned`, and never go back.
     pub slots: u64,
+    /// Frames of shares' tables: they are among `owned`, grow as names come and go, and go back when their share ends.
+    pub tables: u64,
 }
 
 /// Magic number of [`BootHeader`]: `COREYBI1`.

@@ -20,6 +20,7 @@
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
+mod cost;
 mod layout;
 mod macros;
 mod plain;
@@ -27,6 +28,7 @@ mod table;
 mod types;
 mod words;
 
+pub use cost::{ANY, COSTS, Cost, cost_of};
 pub use layout::*;
 pub use plain::Plain;
 pub use table::*;
@@ -58,6 +60,21 @@ pub struct SyscallInfo {
     pub args: &'static [&'static str],
     /// The result's type.
     pub ret: &'static str,
+}
+
+impl SyscallInfo {
+    /// The call with this number.
+    #[must_use]
+    pub fn of(number: u64) -> Option<&'static Self> {
+        SYSCALLS.iter().find(|row| row.number == number)
+    }
+
+    /// The errors it can answer: those its `# Errors` part names.
+    pub fn errors(&self) -> impl Iterator<Item = Error> {
+        let part = self.doc.iter().map(|line| line.trim()).skip_while(|line| *line != "# Errors").skip(1);
+        let words = part.take_while(|line| !line.starts_with("# ")).flat_map(|line| line.split('`'));
+        words.filter_map(|word| Error::ALL.iter().map(|(error, _)| *error).find(|e| e.name() == word))
+    }
 }
 
 /// Encodes a result for the trap's two registers.
@@ -105,15 +122,46 @@ mod tests {
     }
 
     #[test]
+    fn every_row_names_its_errors_once() {
+        for row in SYSCALLS {
+            assert!(row.doc.iter().any(|l| l.trim() == "# Errors"), "{}: add an `# Errors` part", row.name);
+            let errors: Vec<_> = row.errors().collect();
+            for error in &errors {
+                let times = errors.iter().filter(|other| *other == error).count();
+                assert_eq!(times, 1, "{}: {error:?}", row.name);
+            }
+        }
+        let get_name = SYSCALLS.first().map(|row| row.errors().collect::<Vec<_>>());
+        assert_eq!(get_name, Some(vec![Error::NotFound, Error::BadAddress]));
+    }
+
+    #[test]
     fn layouts_have_their_documented_sizes() {
         assert_eq!(size_of::<Mapping>(), 64);
         assert_eq!(size_of::<RunContext>(), 280);
         assert_eq!(size_of::<RunStatus>(), 16);
-        assert_eq!(size_of::<AuditReport>(), 64);
+        assert_eq!(size_of::<AuditReport>(), 72);
         assert_eq!(size_of::<MachineInfo>(), 1152);
         assert_eq!(size_of::<UpcallFrame>(), 64);
         assert_eq!(size_of::<Locality>(), 408);
         assert_eq!(size_of::<CoreStat>(), 1512);
+    }
+
+    #[test]
+    fn the_closest_thing_in_common_says_how_near_cores_are() {
+        let cache = |level, group| CacheInfo { level, line: 64, bytes: 1 << 15, group };
+        let core = |package, thread_group, caches: [CacheInfo; 2]| {
+            let [a, b] = caches;
+            let caches = [a, b, CacheInfo::default(), CacheInfo::default()];
+            Position { package, thread_group, node: 0, caches }
+        };
+        let own = core(0, 0, [cache(1, 0), cache(3, 0)]);
+        assert_eq!(own.apart(&own), 0);
+        assert_eq!(own.apart(&core(0, 1, [cache(1, 1), cache(3, 0)])), 3);
+        assert_eq!(own.apart(&core(0, 4, [cache(1, 4), cache(3, 4)])), 5);
+        // Caches that do not exist have nothing in common.
+        assert_eq!(Position::unknown(0).apart(&Position::unknown(1)), 5);
+        assert_eq!(own.apart(&core(8, 8, [cache(2, 0), cache(3, 8)])), 6);
     }
 
     #[test]

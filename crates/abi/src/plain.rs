@@ -2,7 +2,8 @@
 
 use crate::{
     AuditReport, BootHeader, BootModule, BufferHeader, CacheInfo, CoreStat, DeviceEntry, HeldShare, Id,
-    Locality, MachineInfo, Mapping, ObjRef, Position, RunContext, ShareEntry, TreeTable, UpcallFrame,
+    Locality, MachineInfo, Mapping, ObjRef, Position, RunContext, RunHead, ShareEntry, TreeTable,
+    UpcallFrame,
 };
 
 /// A layout of fixed size, little endian, without padding.
@@ -13,7 +14,7 @@ pub trait Plain: Sized {
     /// Reads it from the front of `bytes`, and moves on.
     fn get(bytes: &mut &[u8]) -> Option<Self>;
 
-    /// Writes it to the front of `bytes`, and moves on. What does not fit is cut.
+    /// Writes it to the front of `bytes`, and moves on. Where the room ends, it ends with the last field that fits.
     fn put(&self, bytes: &mut &mut [u8]);
 
     /// Reads it.
@@ -27,15 +28,6 @@ pub trait Plain: Sized {
     }
 }
 
-fn put_bytes(bytes: &mut &mut [u8], from: &[u8]) {
-    let at = from.len().min(bytes.len());
-    let (head, rest) = core::mem::take(bytes).split_at_mut(at);
-    for (to, from) in head.iter_mut().zip(from) {
-        *to = *from;
-    }
-    *bytes = rest;
-}
-
 macro_rules! numbers {
     ($($ty:ty),*) => { $(
         impl Plain for $ty {
@@ -46,8 +38,15 @@ macro_rules! numbers {
                 *bytes = rest;
                 Some(<$ty>::from_le_bytes(*head))
             }
+            #[inline(always)]
             fn put(&self, bytes: &mut &mut [u8]) {
-                put_bytes(bytes, &self.to_le_bytes());
+                match core::mem::take(bytes).split_first_chunk_mut() {
+                    Some((head, rest)) => {
+                        *head = self.to_le_bytes();
+                        *bytes = rest;
+                    }
+                    None => *bytes = &mut [],
+                }
             }
         }
     )* };
@@ -74,6 +73,7 @@ impl Plain for Id {
     fn get(bytes: &mut &[u8]) -> Option<Self> {
         u64::get(bytes).map(Self)
     }
+    #[inline(always)]
     fn put(&self, bytes: &mut &mut [u8]) {
         self.0.put(bytes);
     }
@@ -91,8 +91,16 @@ macro_rules! plain {
                 let own = &mut &*own;
                 Some(Self { $($field: Plain::get(own)?),* })
             }
+            #[inline]
             fn put(&self, bytes: &mut &mut [u8]) {
-                $(self.$field.put(bytes);)*
+                if bytes.len() < Self::BYTES {
+                    $(self.$field.put(bytes);)*
+                    return;
+                }
+                // One check for all fields.
+                let (mut own, rest) = core::mem::take(bytes).split_at_mut(Self::BYTES);
+                $(self.$field.put(&mut own);)*
+                *bytes = rest;
             }
         }
         const _: () = assert!(<$name as Plain>::BYTES == size_of::<$name>(), "padding");
@@ -101,11 +109,15 @@ macro_rules! plain {
 
 plain! {
     ObjRef { share: Id, object: Id }
-    Mapping { kind: u32, flags: u32, object: ObjRef, va: u64, start_page: u64, npages: u64, reserved: [u64; 2] }
+    Mapping { kind: u32, flags: u32, object: ObjRef, va: u64, start_page: u64, npages: u64, price: u64, reserved: u64 }
     TreeTable { mappings: u64, count: u64, handler: u64, stack: u64, masked: u64 }
     RunContext {
         tree: ObjRef, mode: u64, nshares: u64, entry: u64, stack: u64, args: [u64; 6], status: ObjRef,
         status_offset: u64, shares: [Id; 20],
+    }
+    RunHead {
+        tree: ObjRef, mode: u64, nshares: u64, entry: u64, stack: u64, args: [u64; 6], status: ObjRef,
+        status_offset: u64,
     }
     BufferHeader { ready: u32, length: u32, done: u32, error: u32 }
     DeviceEntry { kind: u64, device: u64 }
@@ -129,6 +141,7 @@ plain! {
     }
     AuditReport {
         frames: u64, owned: u64, free: u64, limbo: u64, objects: u64, dying: u64, errors: u64, slots: u64,
+        tables: u64,
     }
     BootHeader {
         magic: u64, bytes: u64, cores: u64, tsc_hz: u64, share: Id, program: Id, previous: Id, pcore: Id, tree: Id, segment: Id,

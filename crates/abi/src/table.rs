@@ -1,9 +1,9 @@
 //! The system-call table: the one place where a call is defined.
 //!
 //! "Events" in a `# Cost` part are coherence events on lines another core may hold (DESIGN of the line
-//! meter, `crates/tools/line-meter`). Errors every call may return are not repeated: `BadArgument` for
-//! words that are no value of their type, `NotFound` and `WrongKind` for references, `BadAddress` for
-//! pointers.
+//! meter, `crates/tools/line-meter`). An `# Errors` part names every error its call can answer, and says why
+//! where [`Error`] does not. Tests hold it to that: `crates/kernel/corey/tests/errors` shows each pair of call
+//! and error, and the fake machine fails a test in which a call answers an error that its part does not name.
 
 use crate::macros::syscalls;
 use crate::{Error, Home, Id, Kinds, ObjRef, UserPtr};
@@ -12,6 +12,9 @@ syscalls! {
     /// Any object.
     interface object: ObjectCalls {
         /// Writes the 32-byte name of `object` to `name`.
+        ///
+        /// # Errors
+        /// `NotFound`, `BadAddress`.
         ///
         /// # Cost
         /// No lock. Reads the share's table and the object's header.
@@ -24,8 +27,9 @@ syscalls! {
         /// come back when the share is reclaimed. `name` points to 32 bytes.
         ///
         /// # Errors
-        /// `QuotaExceeded` when `parent` cannot give that much; `NotPermitted` when `parent` may not
-        /// hold shares, or may hold fewer kinds; `Full` when the caller holds 20 shares.
+        /// `QuotaExceeded` when `parent` cannot give that much; `NotPermitted` when `parent` may not hold
+        /// shares, or may hold fewer kinds, and for the memory of a core that is taken and out of reach;
+        /// `Full` when the caller holds 20 shares; `BadArgument`, `NotFound`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// Locks `parent` for update. No event when `parent` is private.
@@ -33,8 +37,8 @@ syscalls! {
         /// Names `object` in `share` too: one more reference. A share cannot be added to a share.
         ///
         /// # Errors
-        /// `Exists` when it is named there already; `NotPermitted` when `share` may not hold its kind;
-        /// `QuotaExceeded` when `share` has no room for its pages.
+        /// `Exists` when it is named there already; `NotPermitted` for a share, and when `share` may not
+        /// hold its kind; `QuotaExceeded` when `share` has no room for its pages; `NotFound`, `NoMemory`.
         ///
         /// # Cost
         /// Locks `share` for update. No event when both are private.
@@ -43,12 +47,18 @@ syscalls! {
         /// are revoked and the object is reclaimed; its memory is reused only when no core can hold a
         /// pointer. Removing a share from its parent ends nothing while a core holds it.
         ///
+        /// # Errors
+        /// `NotFound`, also for a share that is named by itself.
+        ///
         /// # Cost
         /// Locks the share for update. At zero references: one acknowledged shootdown if the object is
         /// mapped where other cores run; none if it is private.
         0x12 => fn share_delobj(object: ObjRef) -> ();
         /// Drops the caller's hold on `share`, and what its root tree mapped through it. Dropping the
         /// share that holds the caller's root tree or pcore halts the caller.
+        ///
+        /// # Errors
+        /// `NotFound`.
         ///
         /// # Cost
         /// Locks the share. No event when it is private.
@@ -62,10 +72,12 @@ syscalls! {
         /// the quota; it can run out of memory, of whole 2 MiB pages above all.
         ///
         /// # Errors
-        /// `QuotaExceeded`, `NoMemory`; `OutOfRange` above 2^39 bytes.
+        /// `QuotaExceeded`; `OutOfRange` above 2^39 bytes; `NotPermitted` when `share` may not hold
+        /// segments, and for the memory of a core that is taken and out of reach; `BadArgument`,
+        /// `NotFound`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
-        /// Locks `share` for update; about one table frame per 2 MiB. No event when `share` is private
+        /// Locks `share` for update; about one table frame per 2 MiB above 8 pages. No event when `share` is private
         /// and `core` is the caller's.
         0x20 => fn segment_alloc(share: Id, nbytes: u64, core: Home, flags: u64, name: UserPtr) -> Id;
         /// Makes a new segment in `share` with the contents of `segment`, a snapshot page by page. `mode` 0
@@ -73,13 +85,18 @@ syscalls! {
         /// copy-on-reference: also when the copy is first read. A page that is pinned is copied now.
         ///
         /// # Errors
-        /// As `segment_alloc`; `Busy` while another core copies or resizes `segment`.
+        /// `Busy` while another core copies or resizes `segment`; `QuotaExceeded`; `NotPermitted` as
+        /// `segment_alloc`; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// As `segment_alloc`. Mode 0: one page copy per page present. Modes 1 and 2: a visit to every page
-        /// slot, and one acknowledged shootdown of the cores that map `segment`. A private one: no event.
+        /// slot, a count for every page, and, if a page was written since `segment` was last copied, one acknowledged
+        /// shootdown of the cores that map it. A private one: no event.
         0x21 => fn segment_copy(segment: ObjRef, share: Id, mode: u64, core: Home, name: UserPtr) -> Id;
         /// The size of `segment` in bytes, a multiple of 4096.
+        ///
+        /// # Errors
+        /// `NotFound`, `WrongKind`.
         ///
         /// # Cost
         /// No lock, no store to a shared line.
@@ -88,7 +105,9 @@ syscalls! {
         /// are revoked everywhere before this returns.
         ///
         /// # Errors
-        /// As `segment_alloc`; `Busy` when a page that would be cut is pinned by a device or a status.
+        /// `Busy` while another core copies or resizes `segment`, when a page that would be cut is pinned
+        /// by a device or a status, and when a segment that several shares name would grow;
+        /// `QuotaExceeded`; `OutOfRange` above 2^39 bytes; `NotFound`, `WrongKind`, `NoMemory`.
         ///
         /// # Cost
         /// Growing as `segment_alloc`; shrinking one acknowledged shootdown of the cores that map it.
@@ -99,38 +118,50 @@ syscalls! {
         /// Allocates an address tree, named in `share`: `kind` 0 a root (`grain` 0), `kind` 1 an
         /// interior tree that spans 2^`grain` bytes (21: 2 MiB, 30: 1 GiB, 39: 512 GiB).
         ///
+        /// # Errors
+        /// `BadArgument` for another kind or grain; `QuotaExceeded`; `NotPermitted` when `share` may not
+        /// hold trees, and for the memory of a core that is taken and out of reach; `NotFound`,
+        /// `BadAddress`, `NoMemory`.
+        ///
         /// # Cost
         /// Locks `share` for update. No event when `share` is private.
         0x30 => fn at_alloc(share: Id, kind: u64, grain: u64, core: Home, name: UserPtr) -> Id;
-        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to.
+        /// Reads the whole table of `tree` into the `TreeTable` at `table` and the array it points to. What of the
+        /// array lies beyond the slots ever in use is left as it is.
         ///
         /// # Errors
-        /// `OutOfRange` when the array has no room for the highest slot in use.
+        /// `OutOfRange` when the array has no room for the highest slot in use; `NotFound`, `WrongKind`,
+        /// `BadAddress`.
         ///
         /// # Cost
-        /// No lock. Reads every slot.
+        /// No lock. Reads every slot that was ever in use.
         0x31 => fn at_get(tree: ObjRef, table: UserPtr) -> ();
         /// Replaces the whole table of `tree`: fault handler, its stack and masked word (0 for none; a root's
         /// only), and all slots. A failure leaves the slots before the failing one set; `count` in the user's
         /// table is then set to its number.
         ///
         /// # Errors
-        /// As `at_set_slot`; `Misaligned` and `OutOfRange` for handler, stack or masked word; `NotPermitted`
-        /// for a handler of an interior tree.
+        /// `Full` for more than 512 slots; `Misaligned` and `OutOfRange` for handler, stack or masked
+        /// word, `NotPermitted` for those of an interior tree, and all three as `at_set_slot`, as are
+        /// `Busy`, `QuotaExceeded`, `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// As `at_set_slot` for each slot.
         0x32 => fn at_set(tree: ObjRef, table: UserPtr) -> ();
         /// Sets slot `slot` of `tree` from the 64-byte `Mapping` at `mapping`; what the slot mapped
-        /// before is unmapped everywhere first. Kind 0 clears the slot.
+        /// before is unmapped everywhere first. Kind 0 clears the slot. A mapping of at most 16 pages is filled at
+        /// once with the pages that are there.
         ///
         /// # Errors
-        /// `Busy` when the range overlaps another slot, or the slot is being changed; `NotPermitted` for an
-        /// interior tree in an interior tree; `Misaligned`, `OutOfRange`; `Full` for a slot ≥ 512;
-        /// `QuotaExceeded` when the share cannot pay for the page tables.
+        /// `Busy` when the range overlaps another slot, the slot is being changed, or a tree that several
+        /// shares name would need more page tables; `NotPermitted` for an interior tree in an interior
+        /// tree, a root in a tree, 2 MiB pages in a tree of 2 MiB, and for writing and executing at once;
+        /// `OutOfRange` for an empty range, and for one beyond tree or segment sizes, or with the first or
+        /// the last page of the user half, which stay unmapped; `Misaligned`; `Full` for a slot ≥ 512; `QuotaExceeded` when the share cannot pay for the
+        /// page tables; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
-        /// Locks the tree and the segment's mapping list. Unmapping from an interior tree is one
+        /// Locks the tree, if it is an interior one, and the segment's mapping list. Unmapping from an interior tree is one
         /// acknowledged shootdown of the cores that have it attached; from a root, none. A root that runs on
         /// another core: two acknowledged messages to that core.
         0x33 => fn at_set_slot(tree: ObjRef, slot: u64, mapping: UserPtr) -> ();
@@ -140,12 +171,16 @@ syscalls! {
         /// Allocates core `core` as an object named in `share`.
         ///
         /// # Errors
-        /// `Busy` when the core is allocated; `NotFound` when there is no such core.
+        /// `Busy` when the core is allocated; `NotFound` when there is no such core or share;
+        /// `NotPermitted` when `share` may not hold pcores; `QuotaExceeded`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// Writes the target's line: one event by design.
         0x40 => fn pcore_alloc(share: Id, core: u64, name: UserPtr) -> Id;
         /// A reference to the pcore that runs the caller.
+        ///
+        /// # Errors
+        /// None.
         ///
         /// # Cost
         /// Private memory only.
@@ -155,13 +190,20 @@ syscalls! {
         /// context is replaced, and the call does not return.
         ///
         /// # Errors
-        /// `Busy` when the pcore runs or the tree runs elsewhere; `NotPermitted` for a share out of
-        /// reach; `Unsupported` for kernel-core mode.
+        /// `Busy` when the pcore runs or the tree runs elsewhere; `NotPermitted` for a share out of reach,
+        /// and when the tree's share is not in the set; `Unsupported` for kernel-core mode; `BadArgument`
+        /// for another mode, more than 20 shares, or one twice; `WrongKind` also for an interior tree;
+        /// `OutOfRange` for entry or stack outside the user half, and a status outside its segment;
+        /// `Misaligned` for a status; `NoMemory` for the page of the status; `NotFound`, `BadAddress`.
         ///
         /// # Cost
-        /// One message and at most one interrupt to the target.
+        /// Two lines of the target's and at most one interrupt; does not wait until the run begins. What is asked about
+        /// `pcore` afterwards is answered after that.
         0x42 => fn pcore_run(pcore: ObjRef, context: UserPtr) -> ();
         /// Gives a device to a kernel core (`Unsupported` yet).
+        ///
+        /// # Errors
+        /// `Unsupported`.
         ///
         /// # Cost
         /// One message to the target.
@@ -171,7 +213,7 @@ syscalls! {
         /// (reason `FAULT`, value 32). A run begins without a time slice.
         ///
         /// # Errors
-        /// `NotPermitted` when the pcore does not run; `OutOfRange` below 10,000.
+        /// `NotPermitted` when the pcore does not run; `OutOfRange` below 10,000; `NotFound`, `WrongKind`.
         ///
         /// # Cost
         /// The core's timer; one acknowledged message when it is another core's.
@@ -180,7 +222,8 @@ syscalls! {
         /// another it returns when that core has halted; a halted pcore can be run again.
         ///
         /// # Errors
-        /// `NotPermitted` when the pcore does not run.
+        /// `NotPermitted` when the pcore does not run; `BadArgument` for a value above 32 bits;
+        /// `NotFound`, `WrongKind`.
         ///
         /// # Cost
         /// One acknowledged message and at most one interrupt; none on oneself.
@@ -191,23 +234,34 @@ syscalls! {
         /// Writes up to `count` `DeviceEntry` records to `list`, from the `start`-th device on; returns
         /// how many there are in all.
         ///
+        /// # Errors
+        /// `BadAddress`.
+        ///
         /// # Cost
         /// No lock.
         0x50 => fn device_list(start: u64, list: UserPtr, count: u64) -> u64;
         /// Takes device number `device` exclusively, as an object named in `share`.
         ///
         /// # Errors
-        /// `Busy` when it is taken; `NotFound` when there is no such device.
+        /// `Busy` when it is taken; `NotFound` when there is no such device or share; `NotPermitted` when
+        /// `share` may not hold devices, and for the memory of a core that is taken and out of reach;
+        /// `QuotaExceeded`, `BadArgument`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// Writes the device's line: one event by design.
         0x51 => fn device_alloc(share: Id, device: u64, core: Home, name: UserPtr) -> Id;
         /// Writes what is known about `device` to `information` (`Unsupported` for the console).
         ///
+        /// # Errors
+        /// `Unsupported`, `NotFound`, `WrongKind`.
+        ///
         /// # Cost
         /// No lock.
         0x52 => fn device_stat(device: ObjRef, information: UserPtr) -> ();
         /// Configures `device` from `configuration` (`Unsupported` for the console).
+        ///
+        /// # Errors
+        /// `Unsupported`, `NotFound`, `WrongKind`.
         ///
         /// # Cost
         /// No lock.
@@ -218,8 +272,9 @@ syscalls! {
         /// starts with `{`.
         ///
         /// # Errors
-        /// `OutOfRange` when header and data do not lie in the segment; `Misaligned` for an offset that
-        /// is no multiple of 16; `Busy` when `ready` is not set.
+        /// `OutOfRange` when header and data do not lie in the segment, and for a line that is too long;
+        /// `Misaligned` for an offset that is no multiple of 16; `Busy` when `ready` is not set;
+        /// `Unsupported` for in; `BadArgument` for another operation; `NotFound`, `WrongKind`, `NoMemory`.
         ///
         /// # Cost
         /// Locks the device; the device's own lines.
@@ -232,13 +287,16 @@ syscalls! {
         /// known (`source`).
         ///
         /// # Errors
-        /// `NotFound` when there is no such core.
+        /// `NotFound` when there is no such core; `BadAddress`.
         ///
         /// # Cost
         /// No lock; data written once at boot.
         0x60 => fn locality_get(core: u64, information: UserPtr) -> ();
         /// Writes up to `count` `ShareEntry` records to `list`, from the `start`-th on, and returns how
         /// many there are in all: of the shares the caller holds for `share` 0, else of what `share` names.
+        ///
+        /// # Errors
+        /// `NotFound`, `BadAddress`.
         ///
         /// # Cost
         /// No lock.
@@ -248,17 +306,24 @@ syscalls! {
         /// The word is looked at after registering, so no wake-up is lost. May return early.
         ///
         /// # Errors
-        /// `TimedOut`; `Misaligned`, `OutOfRange`.
+        /// `TimedOut`; `Misaligned`, `OutOfRange`, `NotFound`, `WrongKind`; `NoMemory` for a page that
+        /// nobody had touched.
         ///
         /// # Cost
         /// Registers with the segment's home core: a lock and two lines there.
         0x101 => fn core_wait(segment: ObjRef, offset: u64, value: u64, nanoseconds: u64) -> ();
         /// Wakes the cores that wait on the word at `offset` of `segment`; returns how many.
         ///
+        /// # Errors
+        /// `Misaligned`, `OutOfRange`, `NotFound`, `WrongKind`.
+        ///
         /// # Cost
         /// One interrupt per waiting core.
         0x102 => fn core_wake(segment: ObjRef, offset: u64) -> u64;
         /// Writes the 1,152-byte `MachineInfo` record to `information`.
+        ///
+        /// # Errors
+        /// `BadAddress`.
         ///
         /// # Cost
         /// No lock; data written once at boot.
@@ -267,7 +332,7 @@ syscalls! {
         /// print the kernel's object map. `share` must be the boot share, and held.
         ///
         /// # Errors
-        /// `NotPermitted` for another share; `BadArgument` for an operation or a value that does not exist.
+        /// `NotPermitted` for another share; `BadArgument` for another operation or value; `NotFound`.
         ///
         /// # Cost
         /// Touches every core.
@@ -276,7 +341,7 @@ syscalls! {
         /// `share` must be the boot share, and held.
         ///
         /// # Errors
-        /// `NotPermitted` for another share; `Busy` while another core's audit goes on.
+        /// `NotPermitted` for another share; `Busy` while another core audits; `NotFound`, `BadAddress`.
         ///
         /// # Cost
         /// Touches every core and every frame descriptor.
@@ -284,10 +349,16 @@ syscalls! {
         /// Writes the `CoreStat` of `pcore`'s core to `information`: mode, counters, the shares it holds and
         /// who else holds them. Whoever holds the boot share may name any core: ⟨boot share, 2^63 + number⟩.
         ///
+        /// # Errors
+        /// `NotFound`, `WrongKind`, `BadAddress`.
+        ///
         /// # Cost
         /// One message and at most one interrupt to the target.
         0x106 => fn core_stat(pcore: ObjRef, information: UserPtr) -> ();
         /// An acknowledged store→load fence on every core that holds `share`.
+        ///
+        /// # Errors
+        /// `NotFound`.
         ///
         /// # Cost
         /// One interrupt per holder.

@@ -152,6 +152,12 @@ macro_rules! errors {
             /// Every error with its code and meaning, for the manual.
             pub const ALL: &[(Self, &str)] = &[$((Self::$name, concat!($($doc),*)),)*];
 
+            /// Its name.
+            #[must_use]
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
             /// The error with this code.
             #[must_use]
             pub fn from_code(code: u64) -> Option<Self> {

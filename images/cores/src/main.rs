@@ -1,19 +1,21 @@
-//! `cores`: one screen that shows, twice a second, what runs on each core, which shares it holds and who else holds
-//! them, and its faults, interrupts and calls per second.
+//! `cores`: one screen that shows, four times a second, what each core does, which shares it holds and which cores
+//! hold them, too, and its faults, interrupts and calls per second.
 //!
-//! `init=cores bench=memclone cores=1,2`: the first program moves the screen to the last core and becomes the
-//! benchmark; sharing appears and vanishes as its runs begin and end. Without `bench=` the screen stays alone.
-//! `frames=N` ends it after N screens (0: never).
+//! `init=cores bench=memclone cores=1,2,4`: the first program moves the screen to the last core and becomes the
+//! benchmark; sharing appears, bold, and vanishes as its runs begin and end. Without `bench=` the screen stays
+//! alone. `frames=N` ends it after N screens (0: never); `rows=N` and `columns=N` say how large the terminal is.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name; a picture is all numbers")]
 
-use core::fmt::Write;
+extern crate alloc;
+
+use alloc::vec::Vec;
 use core::sync::atomic::AtomicU64;
 use corey_abi::{
-    CORE_BY_NUMBER, CoreStat, Error, HeldShare, Id, MachineCalls, MapFlags, Name, ObjRef, PAGE_BYTES,
-    UserPtr, core_mode,
+    CORE_BY_NUMBER, CoreStat, Error, Id, MACHINE_CORES, MachineCalls, MapFlags, ObjRef, PAGE_BYTES, UserPtr,
 };
+use corey_apps_view::{Frame, History, Size};
 use corey_libos_rt::sys::{segment, sys};
 use corey_libos_rt::vm::Core;
 use corey_libos_rt::{Process, Status, entry, exec, println, run_program, shared};
@@ -21,34 +23,46 @@ use corey_libos_rt::{Process, Status, entry, exec, println, run_program, shared}
 entry!(main);
 
 /// Nanoseconds between two screens.
-const PERIOD: u64 = 500_000_000;
-/// Rows of the screen, the last one left free.
-const ROWS: usize = 24;
-const COLUMNS: usize = 80;
+const PERIOD: u64 = 250_000_000;
 /// Pages of the share of the screen, when it runs beside another program.
 const PAGES: u64 = 4096;
 
-/// A line of the screen.
-type Line = heapless::String<512>;
+/// A screen: one line for the console.
+type Text = heapless::String<4096>;
 
 fn main(mut process: Process) -> Status {
-    let (mut bench, mut frames) = (None, 0);
+    let (mut bench, mut frames, mut size) = (None, 0, Size::USUAL);
     for word in process.info.command_line().split_whitespace() {
-        match word.split_once('=') {
-            Some(("bench", names)) => bench = names.split([',', '/']).next(),
-            Some(("frames", count)) => match count.parse() {
-                Ok(count) => frames = count,
-                Err(_) => {
-                    println!("frames={count}: want a number of screens, 0 for no end");
-                    return Status::BadCommandLine;
-                }
-            },
-            _ => {}
+        let Some((key, value)) = word.split_once('=') else { continue };
+        let number = value.parse::<u64>();
+        let taken = match (key, number) {
+            ("bench", _) => {
+                bench = value.split([',', '/']).next();
+                true
+            }
+            ("frames", Ok(count)) => {
+                frames = count;
+                true
+            }
+            ("rows", Ok(rows @ 6..=200)) => {
+                size.rows = rows as usize;
+                true
+            }
+            ("columns", Ok(columns @ 20..=400)) => {
+                size.columns = columns as usize;
+                true
+            }
+            ("frames" | "rows" | "columns", _) => false,
+            _ => true,
+        };
+        if !taken {
+            println!("{word}: want frames=N (0 for no end), rows=6 to 200, columns=20 to 400");
+            return Status::BadCommandLine;
         }
     }
     let result = match bench {
         Some(program) if process.info.header.first == 1 => beside(&mut process, program),
-        _ => watch(&mut process, frames),
+        _ => watch(&mut process, frames, size),
     };
     match result {
         Ok(()) => Status::Success,
@@ -80,13 +94,6 @@ fn beside(process: &mut Process, program: &str) -> Result<(), Error> {
     Err(Error::NotFound)
 }
 
-/// A core as it was.
-#[derive(Clone, Copy, Default)]
-struct Before {
-    tsc: u64,
-    counts: [u64; 3],
-}
-
 fn stat(process: &Process, core: u64) -> Result<CoreStat, Error> {
     let mut place = core::mem::MaybeUninit::<CoreStat>::zeroed();
     let of = ObjRef { share: process.boot, object: Id(CORE_BY_NUMBER | core) };
@@ -96,13 +103,19 @@ fn stat(process: &Process, core: u64) -> Result<CoreStat, Error> {
 }
 
 /// Draws `frames` screens, or for ever.
-fn watch(process: &mut Process, frames: u64) -> Result<(), Error> {
+fn watch(process: &mut Process, frames: u64, size: Size) -> Result<(), Error> {
     let sleep = segment(process.program, PAGE_BYTES, "nobody wakes this")?;
-    let cores = process.info.header.cores;
-    let mut before = [Before::default(); 256];
+    let cores = (process.info.header.cores as usize).min(MACHINE_CORES);
+    let mut before = [const { History::NONE }; MACHINE_CORES];
+    let mut text = Text::new();
+    // What exceeds the console's line is cut; a frame does not.
+    let _ = Frame::clear(&mut text, size, cores);
+    println!("{text}");
     let mut frame = 0;
     while frames == 0 || frame < frames {
-        draw(process, cores, &mut before, frame)?;
+        text.clear();
+        draw(process, &mut before[..cores], size, &mut text)?;
+        println!("{text}");
         frame += 1;
         // Nobody changes the word: the wait ends by its time.
         match sys().core_wait(sleep, 0, 0, PERIOD) {
@@ -113,89 +126,17 @@ fn watch(process: &mut Process, frames: u64) -> Result<(), Error> {
     Ok(())
 }
 
-/// The rows of one screen.
-struct Screen(usize);
-
-impl Screen {
-    fn row(&mut self, text: &str) {
-        // Home before the first row; the rest of each row is cleared. The screen of the machine has no cursor:
-        // there, the rows push the old ones out.
-        let home = if self.0 == 0 { "\u{1b}[H" } else { "" };
-        self.0 += 1;
-        println!("{home}{text}\u{1b}[K");
+fn draw(process: &Process, before: &mut [History], size: Size, text: &mut Text) -> Result<(), Error> {
+    let (cores, hz) = (before.len(), process.info.header.tsc_hz);
+    // All pictures first: they are to be of one moment, as nearly as that goes.
+    let all = (0..cores as u64).map(|core| stat(process, core)).collect::<Result<Vec<_>, _>>()?;
+    // As above.
+    let Ok(mut frame) = Frame::begin(text, size, cores) else { return Ok(()) };
+    let mut room = true;
+    for (number, (now, before)) in all.iter().zip(before).enumerate() {
+        room = room && frame.core(now, before, hz, cores - number - 1).unwrap_or(false);
+        before.remember(now);
     }
-
-    /// Shows a line on as many rows as it needs, but leaves `others` rows for what follows.
-    fn line(&mut self, line: &str, others: usize) {
-        let mut rest = line;
-        loop {
-            let at = rest.char_indices().nth(COLUMNS).map_or(rest.len(), |(at, _)| at);
-            let (now, more) = rest.split_at(at);
-            self.row(now);
-            if more.is_empty() || self.0 + others >= ROWS {
-                return;
-            }
-            rest = more;
-        }
-    }
-}
-
-fn draw(process: &Process, cores: u64, before: &mut [Before; 256], frame: u64) -> Result<(), Error> {
-    let mut screen = Screen(0);
-    screen.row("core mode   faults/s   IPIs/s  calls/s  shares held (who else holds them)");
-    let shown = cores.min(ROWS as u64 - 2);
-    for core in 0..shown {
-        let now = stat(process, core)?;
-        let mut line = Line::new();
-        let was = &mut before[core as usize % 256];
-        let counts = [now.faults, now.ipis, now.syscalls];
-        let ticks = now.tsc.wrapping_sub(was.tsc).max(1);
-        let hz = process.info.header.tsc_hz;
-        let [faults, ipis, calls] = [0, 1, 2].map(|n: usize| {
-            let more = counts[n].wrapping_sub(was.counts[n]);
-            (u128::from(more) * u128::from(hz) / u128::from(ticks)) as u64
-        });
-        *was = Before { tsc: now.tsc, counts };
-        let mode = match now.mode {
-            core_mode::IDLE => "idle",
-            core_mode::USER => "user",
-            core_mode::KERNEL_CORE => "kernel",
-            core_mode::WAITING => "waits",
-            _ => "?",
-        };
-        // What exceeds the line's room is cut.
-        let _ = write!(line, "{core:>4} {mode:<6} {faults:>9} {ipis:>8} {calls:>8}  ");
-        for share in now.shares.iter().take(now.nshares as usize) {
-            name(&mut line, share, core, cores);
-        }
-        if frame == 0 {
-            // The counts of the first screen are those since boot.
-            let _ = write!(line, "(since boot)");
-        }
-        screen.line(line.trim_end(), (shown - core) as usize);
-    }
-    if shown < cores {
-        let mut line = Line::new();
-        let _ = write!(line, "     and {} more cores; a screen has {ROWS} rows", cores - shown);
-        screen.row(&line);
-    }
-    while screen.0 < ROWS {
-        screen.row("");
-    }
+    let _ = frame.end();
     Ok(())
-}
-
-/// Adds a share: its name, and the other cores that hold it.
-fn name(line: &mut Line, share: &HeldShare, core: u64, cores: u64) {
-    let text = Name(share.name);
-    let text = text.as_str();
-    let clean = if text.bytes().all(|b| b.is_ascii_graphic()) { text } else { "?" };
-    let _ = write!(line, "{clean}");
-    let others = (0..cores).filter(|n| *n != core && share.holders[*n as usize / 64] >> (n % 64) & 1 == 1);
-    let mut any = false;
-    for other in others {
-        let _ = write!(line, "{}{other}", if any { "," } else { "(" });
-        any = true;
-    }
-    let _ = write!(line, "{} ", if any { ")" } else { "" });
 }

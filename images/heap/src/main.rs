@@ -15,24 +15,23 @@ use corey_libos_rt::{Process, Status, entry};
 
 entry!(main);
 
-/// Where the heaps lie: the same place in every worker's address space.
-const HEAPS: u64 = 1 << 45;
-
 fn main(process: Process) -> Status {
     program(process, "heap", |_, cores, iters| (iters / 4 + 8192, u64::from(cores) * 32), work)
 }
 
 fn work(worker: &mut Worker) -> Result<(), Error> {
-    worker.space.leave(HEAPS);
-    let team = Team::new(&mut worker.space, worker.cores);
+    let team = Team::new(Team::BASE, worker.cores);
     let tree = team.tree(worker.team)?;
+    if worker.index == 0 {
+        team.open(tree, worker.team)?;
+    }
     worker.offer(tree);
     worker.meet();
     for other in 0..worker.cores {
         worker.space.link(worker.offered(other), team.address(other))?;
     }
     // SAFETY: the tree is linked here and, after the meeting, by every worker; each makes its own heap.
-    let mut heap = unsafe { team.heap(tree, worker.share, worker.index) };
+    let mut heap = unsafe { team.heap::<false>(tree, worker.share, worker.index) }?;
     worker.meet();
     // SAFETY: nobody else uses this worker's heap.
     let heap = unsafe { heap.as_mut() };
@@ -75,15 +74,17 @@ fn all_taken(blocks: &[u64]) -> Result<(), Error> {
     if blocks.contains(&0) { Err(Error::NoMemory) } else { Ok(()) }
 }
 
+/// Frees the block at `place` and takes another: inlined into the region, of which the call would be a part.
+#[inline(always)]
+fn renew(heap: &mut ProgramHeap, place: &mut u64, number: u64) {
+    give(heap, *place, number);
+    *place = taken(heap, number);
+}
+
 fn local(worker: &Worker, heap: &mut ProgramHeap) -> Result<(), Error> {
     let mut live = [0_u64; LIVE];
-    let mut operation = |number: u64| {
-        let place = &mut live[number as usize % LIVE];
-        give(heap, *place, number);
-        *place = taken(heap, number);
-    };
-    (0..WARM).for_each(&mut operation);
-    worker.region::<HEAP_LOCAL>(&mut operation)?;
+    (0..WARM).for_each(|number| renew(heap, &mut live[(number % LIVE as u64) as usize], number));
+    worker.region::<HEAP_LOCAL>(|number| renew(heap, &mut live[(number % LIVE as u64) as usize], number))?;
     all_taken(&live)
 }
 
@@ -110,11 +111,7 @@ fn prodcons(worker: &Worker, heap: &mut ProgramHeap) -> Result<(), Error> {
     worker.meet();
     heap.collect();
     let blocks = hand_over(worker, heap, worker.iters)?;
-    worker.region::<HEAP_PRODCONS>(|number| {
-        let place = &mut blocks[number as usize];
-        give(heap, *place, number);
-        *place = taken(heap, number);
-    })?;
+    worker.region::<HEAP_PRODCONS>(|number| renew(heap, &mut blocks[number as usize], number))?;
     all_taken(blocks)
 }
 
@@ -127,15 +124,19 @@ fn larson(worker: &Worker, heap: &mut ProgramHeap) -> Result<(), Error> {
     // SAFETY: the first worker made the array, and everybody uses it as atomics from here on.
     let slots = unsafe { core::slice::from_raw_parts(worker.told(0) as *const AtomicU64, count) };
     let mut failed = false;
-    let mut operation = |number: u64| {
-        let address = taken(heap, number);
-        failed |= address == 0;
-        // Blocks are aligned to 16: the low bits say which size it is.
-        let old = slots[slot(worker.index, number, count)].swap(address | (number % 8), AcqRel);
-        give(heap, old & !15, old % 8);
-    };
-    (0..WARM).for_each(&mut operation);
+    let index = worker.index;
+    (0..WARM).for_each(|number| failed |= !exchange(heap, slots, index, number));
     worker.meet();
-    worker.region::<HEAP_LARSON>(&mut operation)?;
+    worker.region::<HEAP_LARSON>(|number| failed |= !exchange(heap, slots, index, number))?;
     if failed { Err(Error::NoMemory) } else { Ok(()) }
+}
+
+/// Takes a block, leaves it in a slot, and frees what was there. Says whether there was memory.
+#[inline(always)]
+fn exchange(heap: &mut ProgramHeap, slots: &[AtomicU64], index: u32, number: u64) -> bool {
+    let address = taken(heap, number);
+    // Blocks are aligned to 16: the low bits say which size it is.
+    let old = slots[slot(index, number, slots.len())].swap(address | (number % 8), AcqRel);
+    give(heap, old & !15, old % 8);
+    address != 0
 }

@@ -3,12 +3,15 @@
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
+extern crate alloc;
+
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
     AuditReport, Error, MachineCalls, MapFlags, Mapping, ObjRef, PAGE_BYTES, SegmentCalls, ShareCalls,
     mapping_kind,
 };
 use corey_libos_cfork::{Cfork, CforkError, Child, Forked};
+use corey_libos_rt::heaps::private;
 use corey_libos_rt::sys::{address_mut, pause, segment, sys};
 use corey_libos_rt::vm::{Ended, interior, map_in};
 use corey_libos_rt::{Process, Status, entry, halt, shared};
@@ -32,6 +35,7 @@ fn main(mut process: Process) -> Status {
     ends(&mut suite, &mut process, &cfork);
     generations(&mut suite, &mut process, &cfork);
     many(&mut suite, &mut process, &cfork);
+    heaps(&mut suite, &mut process, &cfork);
     suite.finish()
 }
 
@@ -67,13 +71,30 @@ fn refused(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
     let _ = child(process, cfork, 0, &[], |_| 0);
     let before = free_pages(process);
     let mut fork = |cfork: &Cfork, core| child(process, cfork, core, &[], |_| 0).err();
-    suite.equal("a taken core", fork(cfork, 0), Some(CforkError::CoreTaken(0)));
-    suite.equal("a core that does not exist", fork(cfork, 4000), Some(CforkError::NoSuchCore(4000)));
+    let taken = fork(cfork, 0);
+    suite.equal("a taken core", taken, Some(CforkError::CoreTaken(0)));
+    let none = fork(cfork, 4000);
+    suite.equal("a core that does not exist", none, Some(CforkError::NoSuchCore(4000)));
     let rich = cfork.with_spare(1 << 40, 1);
     // The quota is looked at before the core.
-    let error = fork(&rich, 0);
-    suite.check("a quota nobody has", error.is_some(), format_args!("{error:?}"));
+    let poor = fork(&rich, 0);
+    let wanted = CforkError::Call("the child's share", Error::QuotaExceeded);
+    suite.equal("a quota nobody has", poor, Some(wanted));
     suite.equal("nothing stays of them", free_pages(process), before);
+    let messages = [
+        (taken, "core 0 is taken"),
+        (none, "there is no core 4000"),
+        (poor, "the child's share: the parent's share cannot pay for it (pages or objects)"),
+        (Some(CforkError::TooManyMappings), "more than 64 mappings"),
+        (Some(CforkError::Call("a step", Error::NoMemory)), "a step: no memory is left"),
+        (Some(CforkError::Call("a step", Error::Full)), "a step: Full"),
+    ];
+    for (error, text) in messages {
+        match error {
+            Some(error) => suite.says("an error says what and where", &error, format_args!("{text}")),
+            None => suite.check("an error says what and where", false, text),
+        }
+    }
 }
 
 fn memory(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
@@ -149,6 +170,15 @@ fn trees(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
     let before = free_pages(process);
     let alone = child(process, cfork, 1, &[], |_| 0);
     suite.equal("a private interior tree", alone.err(), Some(CforkError::PrivateInterior(va, tree)));
+    let (object, held) = (tree.object.0, share.0);
+    suite.says(
+        "it says which, where, and what to do",
+        &CforkError::PrivateInterior(va, tree),
+        format_args!(
+            "the interior tree {object:#x} at {va:#x} is in share {held:#x}, which the child does not get: pass that \
+             share, or map the tree with MapFlags::SHARED"
+        ),
+    );
     suite.equal("nothing stays of it", free_pages(process), before);
     let write = |value| move |_: &mut Process| words[0].swap(value, Ordering::AcqRel) as u32;
     words[0].store(40, Ordering::Release);
@@ -218,6 +248,59 @@ fn generations(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
     // Nodes of shares' tables may have been added.
     let lost = before.saturating_sub(after);
     suite.check("both leave nothing behind", lost <= 4, format_args!("{lost}"));
+}
+
+/// A child of a program without heaps makes its own; a private heap it has a copy of; those in interior trees it
+/// cannot have.
+fn heaps(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {
+    let rich = cfork.with_spare(4096, 64);
+    let sum = |_: &mut Process| {
+        let numbers: alloc::vec::Vec<u32> = (0..10_000).collect();
+        numbers.iter().sum::<u32>() / 1000
+    };
+    let ended = child(process, &rich, 1, &[], sum).map(Child::join);
+    suite.equal("a child makes a heap of its own", ended, Ok(Ended::Halted(49_995)));
+    let Some(mut heap) = suite.works("a private heap", private(process)) else { return };
+    let layout = core::alloc::Layout::new::<[u64; 512]>();
+    let Some(block) = suite.works("a block of it", heap.take(layout).ok_or(Error::NoMemory)) else { return };
+    // SAFETY: the block is this program's, and each copy of it the copy's.
+    let words: &[AtomicU64; 512] = unsafe { block.cast().as_ref() };
+    words[7].store(70, Ordering::Relaxed);
+    let ended = child(process, &rich, 1, &[], |own| {
+        heap.source().follow(own);
+        let had = words[7].swap(71, Ordering::Relaxed);
+        // More than there was: the child's own share pays.
+        let more = (0..3).filter_map(|_| heap.take(core::alloc::Layout::new::<[u64; 8192]>())).count();
+        // SAFETY: taken with this layout, by the original; this is the copy.
+        unsafe { heap.give(block, layout) };
+        heap.trim();
+        had as u32 + more as u32
+    });
+    suite.equal(
+        "a child has a copy of a private heap, and goes on with it",
+        ended.map(Child::join),
+        Ok(Ended::Halted(73)),
+    );
+    suite.equal("the parent's is as it was", words[7].load(Ordering::Relaxed), 70);
+    // SAFETY: taken with this layout; `words` is not used any more.
+    unsafe { heap.give(block, layout) };
+    heap.trim();
+    let own = alloc::boxed::Box::new(5);
+    let error = child(process, &rich, 1, &[], sum).err();
+    let clear = matches!(error, Some(CforkError::PrivateInterior(..)));
+    suite.check("a parent with a heap cannot give it away", clear && *own == 5, format_args!("{error:?}"));
+    // It gets the trees when it is given the share, and has no heap then: what is there is the parent's.
+    let share = process.program;
+    let ended = child(process, &rich, 1, &[share], |_| {
+        // SAFETY: the layout is not empty.
+        let block = core::hint::black_box(unsafe { alloc::alloc::alloc(core::alloc::Layout::new::<u64>()) });
+        **core::hint::black_box(&own) + u32::from(block.is_null())
+    });
+    suite.equal(
+        "with its share the child reads it, and allocates nothing",
+        ended.map(Child::join),
+        Ok(Ended::Halted(6)),
+    );
 }
 
 fn many(suite: &mut Suite, process: &mut Process, cfork: &Cfork) {

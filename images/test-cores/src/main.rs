@@ -23,6 +23,7 @@ fn main(process: Process) -> Status {
     let cores = process.info.header.cores as u16;
     let mut here = Here::first(process);
     not_started(&mut suite, &mut here, cores);
+    messages(&mut suite);
     if cores < 2 {
         suite.check("threads on other cores", true, "one core: there is none");
         return suite.finish();
@@ -42,7 +43,6 @@ fn main(process: Process) -> Status {
 
 /// Threads allocate on their own heaps; the first thread reads and frees what they made.
 fn heaps(suite: &mut Suite, here: &mut Here, cores: u16) {
-    suite.equal("a heap for every core", here.use_heaps(), Ok(()));
     for _ in 0..3 {
         let sum = here.scope(|scope| {
             let mut threads = alloc::vec::Vec::new();
@@ -163,6 +163,35 @@ fn not_started(suite: &mut Suite, here: &mut Here, cores: u16) {
         Ok(first + scope.spawn(1, |_| 2)?.join()?)
     });
     suite.equal("and then free again", twice, Ok(3));
+}
+
+/// A failure says on which core, and what.
+fn messages(suite: &mut Suite) {
+    let not_started = "core 7: the thread was not started: ";
+    let both = [
+        (How::Taken, "core 7: ", "it is taken"),
+        (How::NoSuchCore, "core 7: ", "there is no such core"),
+        (How::NotStarted(Error::QuotaExceeded), not_started, "a share cannot pay for it (pages or objects)"),
+        (How::NotStarted(Error::NoMemory), not_started, "no memory is left"),
+        (
+            How::NotStarted(Error::Full),
+            not_started,
+            "its parent holds too many shares, or its tree has no slot",
+        ),
+        (How::NotStarted(Error::NotFound), not_started, "NotFound"),
+        (How::Panicked, "core 7: ", "the thread panicked"),
+        (How::Halted(3), "core 7: ", "the thread halted with 3"),
+        (How::HaltedByOther(4), "core 7: ", "another core halted the thread with 4"),
+        (
+            How::Fault { vector: 14, address: 0x1234 },
+            "core 7: ",
+            "the thread took exception 14 at address 0x1234",
+        ),
+        (How::Lost, "core 7: ", "the thread lost a share it stood on, or its core"),
+    ];
+    for (how, head, text) in both {
+        suite.says("a failure says where and what", &Failure { core: 7, how }, format_args!("{head}{text}"));
+    }
 }
 
 fn every_core(suite: &mut Suite, here: &mut Here, cores: u16) {

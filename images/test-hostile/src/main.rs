@@ -1,137 +1,34 @@
-//! Random calls with random words on every core at once; then the books must balance.
+//! Hostile calls: every argument of every call with every kind of bad value, memory that changes under a call, and
+//! random calls from all cores at once. Each is an error, or harmless and listed as such; then the books balance.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
-use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::{Home, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls, number};
-use corey_libos_rt::sys::{address, raw, segment, sys};
-use corey_libos_rt::vm::{Ended, interior};
-use corey_libos_rt::{Process, Status, entry, halt};
+mod attack;
+mod concurrent;
+mod harmless;
+mod matrix;
+mod records;
+mod values;
+mod world;
+
+use corey_libos_rt::{Process, Status, entry};
 use corey_libos_test::{Fixture, Suite};
+use world::Ground;
 
 entry!(main);
-
-/// Words worth trying: identifiers of real objects and addresses, filled by the test.
-static WORDS: [AtomicU64; 16] = [const { AtomicU64::new(0) }; 16];
-const ROUNDS: u64 = 1500;
-
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0
-    }
-
-    /// A number, an identifier, an address, an edge: whatever a confused or malicious program passes.
-    fn word(&mut self) -> u64 {
-        let random = self.next();
-        match random % 10 {
-            0 => random,
-            1 => random % 8,
-            2 => 1 << ((random >> 8) % 64),
-            3 => u64::MAX - random % 5000,
-            4 => (random >> 8) % 64 * PAGE_BYTES,
-            5 => 0x7fff_ffff_f000 + random % 0x2000,
-            _ => WORDS[(random >> 8) as usize % WORDS.len()].load(Ordering::Relaxed),
-        }
-    }
-}
-
-/// Calls the kernel with whatever comes. Only ending the machine, and oneself, is left out.
-fn attack(random: &mut Random, rounds: u64) {
-    for _ in 0..rounds {
-        let call = match random.next() % 4 {
-            0 => random.next() % 0x120,
-            n => {
-                [0x00, 0x10, 0x20, 0x30, 0x40, 0x50, 0x100][random.next() as usize % 7]
-                    + random.next() % (4 + n)
-            }
-        };
-        if matches!(
-            call,
-            number::machine_control
-                | number::pcore_halt
-                | number::pcore_run
-                | number::self_drop
-                | number::audit
-        ) {
-            continue;
-        }
-        let args = core::array::from_fn(|_| random.word());
-        let _ = core::hint::black_box(raw(call, args));
-    }
-}
-
-extern "C" fn attacker(seed: u64) -> ! {
-    attack(&mut Random(seed | 1), ROUNDS);
-    halt(0)
-}
 
 fn main(mut process: Process) -> Status {
     let mut suite = Suite::new(&process, "hostile");
     let Some(fixture) = suite.works("a status page", Fixture::new(&mut process)) else {
         return suite.finish();
     };
-    let name = Name::new("prey");
-    let prey = sys().share_alloc(process.boot, Kinds::all(), 20_000, 500, Home::Any, address(&name));
-    let Some(prey) = suite.works("a share to fight over", prey) else { return suite.finish() };
-    let Some(page) = suite.works("a segment in it", segment(prey, 16 * PAGE_BYTES, "prey")) else {
-        return suite.finish();
-    };
-    let Some(tree) = suite.works("a tree in it", interior(prey, "prey")) else { return suite.finish() };
-    let Some(scratch) = suite.works("scratch memory", segment(process.program, 4 * PAGE_BYTES, "scratch"))
-    else {
-        return suite.finish();
-    };
-    let Some((va, _)) = suite.works("mapped", process.space.map(scratch, 4, MapFlags::WRITE)) else {
-        return suite.finish();
-    };
-    let words = [
-        prey.0,
-        page.object.0,
-        tree.object.0,
-        va,
-        va + PAGE_BYTES - 8,
-        prey.0,
-        page.object.0,
-        0,
-        4096,
-        1,
-        0xffff,
-        va + 64,
-        30,
-        prey.0,
-        prey.0,
-        2,
-    ];
-    WORDS.iter().zip(words).for_each(|(to, from)| to.store(from, Ordering::Relaxed));
-    let others = process.info.header.cores.min(64) as u16 - 1;
-    let mut remotes = [None; 64];
-    for core in 1..=others {
-        let entry = attacker as extern "C" fn(u64) -> ! as usize as u64;
-        let seed = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(u64::from(core) + 1);
-        remotes[usize::from(core)] =
-            fixture.start_with(&process, core, entry, seed, &[prey], &mut |_| Ok(())).ok();
+    if let Some(ground) = suite.works("ground to stand on", Ground::new(&mut process, &fixture)) {
+        matrix::run(&mut suite, &process, &ground);
+        records::run(&mut suite, &process, &ground);
+        concurrent::run(&mut suite, &process, &ground, &fixture);
+        ground.end();
     }
-    // This core attacks too, holding the boot share: more is within its reach.
-    attack(&mut Random(0x1234_5677), ROUNDS);
-    let mut ended = 0;
-    for remote in remotes.iter().flatten() {
-        // A thread may lose its ground when another deletes it: any end is good, none is not.
-        ended += u16::from(remote.wait().is_some_and(|e| e != Ended::Halted(1)));
-        remote.core.release();
-    }
-    suite.check(
-        "every core came through",
-        ended == others,
-        format_args!("{ended} of {others}, {ROUNDS} calls each"),
-    );
-    suite.audit("the books balance after the attack");
-    let _ = sys().share_delobj(ObjRef { share: process.boot, object: prey });
-    let _ = sys().self_drop(prey);
+    attack::together(&mut suite, &mut process, &fixture);
     suite.finish()
 }

@@ -181,11 +181,11 @@ fn figures(suite: &mut Suite, process: &Process) {
 
 fn stats(suite: &mut Suite, process: &Process) {
     let cores = process.info.header.cores;
-    if let Some(own) = suite.works("core_stat of oneself", beside::stat(process.pcore)) {
+    let (own, calls) = (beside::stat(process.pcore), sys().counter_read(counter::SYSCALLS));
+    if let Some(own) = suite.works("core_stat of oneself", own) {
         suite.equal("runs user code on core 0", (own.core, own.mode), (0, core_mode::USER));
         suite.equal("its root tree", own.tree, process.space.tree.object);
         suite.check("holds the boot share", own.shares.iter().any(|s| s.id == process.boot), own.nshares);
-        let calls = sys().counter_read(counter::SYSCALLS);
         suite.equal("counts system calls", Ok(own.syscalls + 1), calls);
     }
     let by_number = |share, core| ObjRef { share, object: Id(CORE_BY_NUMBER | core) };

@@ -21,6 +21,7 @@ fn main(mut process: Process) -> Status {
     every_core(&mut suite, &mut process);
     halted_by_other(&mut suite, &mut process);
     halting_each_other(&mut suite, &mut process);
+    all_halt_all(&mut suite, &mut process);
     storm(&mut suite, &mut process);
     suite.finish()
 }
@@ -223,6 +224,72 @@ fn halting_each_other(suite: &mut Suite, process: &mut Process) {
         }
     }
     suite.check(name, good == 10, format_args!("{good} of 10 rounds"));
+    let _ = sys().share_delobj(ObjRef { share: process.boot, object: both });
+    let _ = sys().self_drop(both);
+}
+
+/// Every core's pcore: object IDs in a share that all hold.
+static ALL: [AtomicU64; 64] = [const { AtomicU64::new(0) }; 64];
+
+/// Halts all others, in the order of their numbers after one's own; argument: own number, and the share above.
+extern "C" fn halts_all(argument: u64) -> ! {
+    let (own, both) = (argument % 64, Id(argument / 64));
+    ARMED.fetch_add(1, Ordering::AcqRel);
+    while ARMED.load(Ordering::Acquire) < 1000 {
+        pause();
+    }
+    for step in 1..64 {
+        let object = Id(ALL[((own + step) % 64) as usize].load(Ordering::Acquire));
+        if object != Id::NULL {
+            // It may be over already, or halt this one first.
+            let _ = sys().pcore_halt(ObjRef { share: both, object }, own);
+        }
+    }
+    halt(own as u32)
+}
+
+fn all_halt_all(suite: &mut Suite, process: &mut Process) {
+    let name = "all cores halt all others at once, and all end";
+    let others = process.info.header.cores.min(64) as u16 - 1;
+    let Ok(fixture) = Fixture::new(process) else { return suite.check(name, false, "no fixture") };
+    let label = Name::new("all");
+    let Ok(both) = sys().share_alloc(process.boot, Kinds::all(), 0, 64, Home::Any, address(&label)) else {
+        return suite.check(name, false, "no share");
+    };
+    let mut good = 0;
+    for _ in 0..5 {
+        ARMED.store(0, Ordering::Release);
+        let mut remotes = [None; 64];
+        for core in 1..=others {
+            let shares = [process.boot, process.console, both];
+            let entry = halts_all as extern "C" fn(u64) -> ! as usize as u64;
+            let argument = both.0 * 64 + u64::from(core);
+            let started = fixture.start_with(process, core, entry, argument, &shares, &mut |taken| {
+                ALL[usize::from(core)].store(taken.pcore.object.0, Ordering::Release);
+                sys().share_addobj(both, taken.pcore)
+            });
+            remotes[usize::from(core)] = started.ok();
+        }
+        while ARMED.load(Ordering::Acquire) < u64::from(others) {
+            pause();
+        }
+        ARMED.store(1000, Ordering::Release);
+        for (core, remote) in remotes.iter().enumerate().filter_map(|(n, r)| Some((n, r.as_ref()?))) {
+            let fits = match remote.wait() {
+                Some(Ended::Halted(own)) => own as usize == core,
+                Some(Ended::HaltedByOther(by)) => {
+                    (1..=u32::from(others)).contains(&by) && by as usize != core
+                }
+                _ => false,
+            };
+            good += u32::from(fits);
+            ALL[core].store(0, Ordering::Release);
+            let _ = sys().share_delobj(ObjRef { share: both, object: remote.core.pcore.object });
+            remote.core.release();
+        }
+    }
+    let wanted = 5 * u32::from(others);
+    suite.check(name, good == wanted, format_args!("{good} of {wanted}"));
     let _ = sys().share_delobj(ObjRef { share: process.boot, object: both });
     let _ = sys().self_drop(both);
 }

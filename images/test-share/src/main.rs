@@ -4,8 +4,11 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name; tests touch mapped memory by address")]
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::{Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, SegmentCalls, ShareCalls};
-use corey_libos_rt::sys::{address, pause, segment, sys};
+use corey_abi::{
+    Error, Home, Id, Kinds, MachineCalls, MachineInfo, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, Plain,
+    SegmentCalls, ShareCalls,
+};
+use corey_libos_rt::sys::{address, address_mut, pause, segment, sys};
 use corey_libos_rt::vm::Ended;
 use corey_libos_rt::{Process, Status, entry, halt};
 use corey_libos_test::{Fixture, Suite};
@@ -33,6 +36,7 @@ fn main(mut process: Process) -> Status {
     many(&mut suite, &process);
     dies_while_read(&mut suite, &mut process);
     races(&mut suite, &mut process);
+    memory_passes(&mut suite, &mut process);
     suite.finish()
 }
 
@@ -193,4 +197,86 @@ fn races(suite: &mut Suite, process: &mut Process) {
     let ok = made == 300 && good == usize::from(others - 1) && started == others - 1;
     suite.check(name, ok, format_args!("{made} objects, {good} of {} threads well", others - 1));
     suite.works("the share ends", end(process.boot, common));
+}
+
+/// Never enters the kernel again.
+extern "C" fn spinner(_: u64) -> ! {
+    TURNS.fetch_add(1, Ordering::Release);
+    loop {
+        pause();
+    }
+}
+
+/// Looks up what comes and goes, until it is halted.
+extern "C" fn looks_up(common: u64) -> ! {
+    TURNS.fetch_add(1, Ordering::Release);
+    loop {
+        let object = Id(VICTIM.load(Ordering::Acquire));
+        match sys().segment_get_nbytes(ObjRef { share: Id(common), object }) {
+            Ok(_) | Err(Error::NotFound) => {}
+            Err(_) => halt(1),
+        }
+    }
+}
+
+/// Three times the machine's memory passes through a share that two other cores hold: one stays in user mode for
+/// ever, one looks up what comes and goes.
+fn memory_passes(suite: &mut Suite, process: &mut Process) {
+    let name = "memory comes back while a core spins in user mode and another looks up";
+    if process.info.header.cores < 2 {
+        return suite.check(name, true, "one core: nobody to spin");
+    }
+    let outcome = passes(process);
+    suite.check(name, outcome == Ok((true, 0)), format_args!("{outcome:?}"));
+}
+
+fn machine_pages() -> Result<u64, Error> {
+    let mut bytes = [0_u64; MachineInfo::BYTES / 8];
+    sys().machine_info(address_mut(&mut bytes))?;
+    let bytes = bytes.map(u64::to_le_bytes);
+    MachineInfo::from_bytes(bytes.as_flattened()).map(|info| info.pages).ok_or(Error::BadArgument)
+}
+
+fn passes(process: &mut Process) -> Result<(bool, usize), Error> {
+    const PAGES: u64 = 2048;
+    let rounds = 3 * machine_pages()? / PAGES;
+    let fixture = Fixture::new(process)?;
+    let common = share(process.boot, PAGES + 64, 8)?;
+    TURNS.store(0, Ordering::Release);
+    // One of each kind: the emulator divides its time among processors. All of them: `kernel/corey/tests/limbo.rs`.
+    let others = (process.info.header.cores as u16 - 1).min(2);
+    let shares = [process.boot, process.console, common];
+    let mut remotes = [None; 4];
+    for core in 1..=others {
+        let entry = if core == 1 { spinner } else { looks_up } as extern "C" fn(u64) -> !;
+        let started =
+            fixture.start_with(process, core, entry as usize as u64, common.0, &shares, &mut |_| Ok(()))?;
+        remotes[usize::from(core)] = Some(started);
+    }
+    while TURNS.load(Ordering::Acquire) < u64::from(others) {
+        pause();
+    }
+    let mut whole = true;
+    for round in 0..rounds {
+        let object = segment(common, PAGES * PAGE_BYTES, "passes")?;
+        VICTIM.store(object.object.0, Ordering::Release);
+        let (va, slot) = process.space.map(object, PAGES, MapFlags::WRITE)?;
+        for page in 0..PAGES {
+            let at = (va + page * PAGE_BYTES) as *mut u64;
+            // SAFETY: just mapped writable.
+            whole &= unsafe { at.read_volatile() } == 0;
+            // SAFETY: as above.
+            unsafe { at.write_volatile(round + 1) };
+        }
+        sys().share_delobj(object)?;
+        process.space.unmap(slot)?;
+    }
+    let mut wrong = 0;
+    for remote in remotes.iter().flatten() {
+        sys().pcore_halt(remote.core.pcore, 4)?;
+        wrong += usize::from(remote.wait() != Some(Ended::HaltedByOther(4)));
+        remote.core.release();
+    }
+    end(process.boot, common)?;
+    Ok((whole, wrong))
 }

@@ -5,7 +5,9 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name; contexts, canaries in registers")]
 
 mod apps;
+mod canary;
 
+use canary::Canary;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{AddressTreeCalls, counter};
 use corey_abi::{Error, MachineCalls, MapFlags, ObjRef, PAGE_BYTES, PcoreCalls, ShareCalls, TreeTable};
@@ -22,6 +24,8 @@ fn main(mut process: Process) -> Status {
     refused(&mut suite, &process);
     faults(&mut suite, &mut process);
     threads(&mut suite, &mut process);
+    registers(&mut suite, &mut process);
+    bases(&mut suite, &mut process);
     broken_handlers(&mut suite, &mut process);
     waits(&mut suite, &mut process);
     apps::supervise(&mut suite, &mut process);
@@ -123,7 +127,6 @@ fn faults(suite: &mut Suite, process: &mut Process) {
 static COUNTS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 static SUMS: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
 static DONE: AtomicU64 = AtomicU64::new(0);
-static THREADS: AtomicU64 = AtomicU64::new(0);
 const ROUNDS: u64 = 30;
 
 /// Counts until the other one has counted too, many times over: it never yields by itself.
@@ -144,39 +147,122 @@ fn count(which: usize) {
 
 extern "C" fn second(threads: u64) -> ! {
     count(1);
-    // SAFETY: `threads` below passes its own `Threads`, which stay.
+    // SAFETY: `two_threads` passes its own `Threads`, which stay.
     unsafe { &*(threads as *const Threads) }.exit()
 }
 
-fn threads(suite: &mut Suite, process: &mut Process) {
-    let Some(object) = suite.works("a stack", segment(process.program, 8 * PAGE_BYTES, "stack")) else {
-        return;
-    };
-    let Some((va, _)) = suite.works("mapped", process.space.map(object, 8, MapFlags::WRITE)) else { return };
-    let Some(place) = suite.works("a place", segment(process.program, 8 * PAGE_BYTES, "threads")) else {
-        return;
-    };
-    let Some((at, _)) = suite.works("mapped", process.space.map(place, 8, MapFlags::WRITE)) else { return };
+/// Runs `first` here and `second(threads)` on a thread that takes turns with it, to the end of both.
+fn two_threads(
+    suite: &mut Suite,
+    process: &mut Process,
+    first: impl FnOnce(),
+    second: extern "C" fn(u64) -> !,
+) -> Option<()> {
+    let object = suite.works("a stack", segment(process.program, 8 * PAGE_BYTES, "stack"))?;
+    let (va, _) = suite.works("mapped", process.space.map(object, 8, MapFlags::WRITE))?;
+    let pages = (size_of::<Threads>() as u64).div_ceil(PAGE_BYTES);
+    let place = suite.works("a place", segment(process.program, pages * PAGE_BYTES, "threads"))?;
+    let (at, _) = suite.works("mapped", process.space.map(place, pages, MapFlags::WRITE))?;
     let at = at as *mut Threads;
-    // SAFETY: mapped for good, large enough (16 contexts of 704 bytes), and used as this only.
+    // SAFETY: mapped for good, large enough, and used as this only.
     unsafe { at.write(Threads::new(process.pcore)) };
     // SAFETY: just written; stays.
     let threads: &'static Threads = unsafe { &*at };
-    THREADS.store(at as u64, Ordering::Relaxed);
+    DONE.store(0, Ordering::Relaxed);
+    COUNTS.iter().for_each(|count| count.store(0, Ordering::Relaxed));
     suite.works("a second thread", threads.add(second, at as u64, va + 8 * PAGE_BYTES));
     let started = threads.start(&mut process.space, process.program, 200_000);
-    if suite.works("taking turns of 200 µs", started).is_none() {
-        return;
-    }
-    count(0);
+    suite.works("taking turns of 200 µs", started)?;
+    first();
     while DONE.load(Ordering::Relaxed) < 2 {
         core::hint::spin_loop();
     }
     suite.works("no more turns", threads.stop());
+    suite.works("no handler", process.space.set_handler(0, 0, 0))
+}
+
+fn threads(suite: &mut Suite, process: &mut Process) {
+    if two_threads(suite, process, || count(0), second).is_none() {
+        return;
+    }
     let total = (0..ROUNDS).sum::<u64>();
     let sums = [0, 1].map(|which: usize| SUMS[which].load(Ordering::Relaxed));
     suite.equal("both threads ran to their end, with their own FPU registers", sums, [total, 2 * total]);
-    suite.works("no handler", process.space.set_handler(0, 0, 0));
+}
+
+/// Interruptions that each canary shall survive.
+const SWITCHES: u64 = 20;
+/// What was wrong with each, all together.
+static WRONG: [AtomicU64; 2] = [AtomicU64::new(0), AtomicU64::new(0)];
+
+/// Holds a canary until the other thread has run so often in the middle of that.
+fn hold(which: usize) {
+    let mut canary = Canary::new(which as u64, canary::form());
+    let mut switches = 0;
+    // The first to be done ends it: the other one alone is not interrupted any more.
+    while switches < SWITCHES && DONE.load(Ordering::Relaxed) == 0 {
+        COUNTS[which].fetch_add(1, Ordering::Relaxed);
+        let seen = COUNTS[1 - which].load(Ordering::Relaxed);
+        Canary::hold(&mut canary, 20_000);
+        WRONG[which].fetch_or(canary.wrong(), Ordering::Relaxed);
+        switches += u64::from(COUNTS[1 - which].load(Ordering::Relaxed) != seen);
+    }
+    SUMS[which].store(switches, Ordering::Relaxed);
+    DONE.fetch_add(1, Ordering::Relaxed);
+}
+
+extern "C" fn second_hold(threads: u64) -> ! {
+    hold(1);
+    // SAFETY: as in `second`.
+    unsafe { &*(threads as *const Threads) }.exit()
+}
+
+fn registers(suite: &mut Suite, process: &mut Process) {
+    if two_threads(suite, process, || hold(0), second_hold).is_none() {
+        return;
+    }
+    let switches = SUMS.each_ref().map(|sum| sum.load(Ordering::Relaxed));
+    let wrong = WRONG.each_ref().map(|wrong| wrong.load(Ordering::Relaxed));
+    let detail = format_args!("form {}, {switches:?} switches, {wrong:x?} wrong", canary::form());
+    suite.check(
+        "two threads on a core keep every register, x87, SSE and AVX, and bases",
+        wrong == [0; 2] && switches.iter().all(|n| *n >= SWITCHES / 2),
+        detail,
+    );
+}
+
+/// FS and GS base are the program's, whatever they are: the kernel finds its own at every way in.
+fn bases(suite: &mut Suite, process: &mut Process) {
+    let name = "a program's FS and GS bases survive calls and faults";
+    if canary::form() & 2 == 0 {
+        return suite.check(name, true, "this processor lets no program write them");
+    }
+    let Some(lazy) = suite.works("pages", segment(process.program, 4 * PAGE_BYTES, "lazy")) else { return };
+    let Some((va, slot)) = suite.works("mapped", process.space.map(lazy, 4, MapFlags::WRITE)) else { return };
+    let mut kept = 0;
+    for (page, base) in [0, 0xffff_8000_0000_0000, u64::MAX - 0xfff, 1 << 46].into_iter().enumerate() {
+        let at = va + page as u64 * PAGE_BYTES;
+        let (fs, gs): (u64, u64);
+        // SAFETY: neither is used by compiled code; the page is mapped. In between a call and a fault.
+        unsafe {
+            core::arch::asm!(
+                "wrfsbase {base}", "wrgsbase {base}",
+                "mov byte ptr [{at}], 1",
+                "syscall",
+                "rdfsbase {fs}", "rdgsbase {gs}",
+                "wrfsbase {zero}", "wrgsbase {zero}",
+                base = in(reg) base, at = in(reg) at, zero = in(reg) 0_u64,
+                fs = out(reg) fs, gs = out(reg) gs,
+                // A number that no call has.
+                inout("rax") u64::MAX => _, out("rcx") _, out("r11") _, out("rdx") _,
+                out("rdi") _, out("rsi") _, out("r8") _, out("r9") _, out("r10") _,
+            );
+        }
+        kept += u32::from((fs, gs) == (base, base));
+    }
+    suite.equal(name, kept, 4);
+    suite.works("unmapped", process.space.unmap(slot));
+    suite.works("gone", sys().share_delobj(lazy));
 }
 
 upcall_entry!(bad_entry, on_bad);

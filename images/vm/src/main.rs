@@ -7,7 +7,7 @@ use corey_abi::{
     AddressTreeCalls, Error, Home, Kinds, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, SegmentCalls,
     ShareCalls, copy_mode, mapping_kind,
 };
-use corey_lib_bench::table::{VM_COW, VM_INTERIOR, VM_OBJECT, VM_PRIVATE};
+use corey_lib_bench::table::{VM_COW, VM_INTERIOR, VM_INTERIOR_64, VM_OBJECT, VM_PRIVATE};
 use corey_libos_bench::{Worker, program, touch};
 use corey_libos_rt::sys::{address, segment, sys};
 use corey_libos_rt::vm::interior;
@@ -17,10 +17,17 @@ entry!(main);
 
 /// Distance of the cores' pages in the interior tree: page tables of their own.
 const STEP: u64 = 2 << 20;
+/// Pages that are unmapped at once.
+const BATCH: u64 = 64;
 
 fn main(process: Process) -> Status {
     // Copy-on-write needs every page twice, and tables.
-    program(process, "vm", |_, cores, iters| (2 * iters + iters / 64 + 64, u64::from(cores) * 8), work)
+    program(
+        process,
+        "vm",
+        |_, cores, iters| (2 * iters + iters / 64 + 64 + BATCH, u64::from(cores) * 8),
+        work,
+    )
 }
 
 /// The first error of a region; operations have nobody to tell.
@@ -40,17 +47,22 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
         0 => private(worker),
         1 => shared(worker),
         2 => copied(worker),
-        _ => object(worker),
+        3 => object(worker),
+        _ => batch(worker),
     }
 }
 
 fn one_page(segment: ObjRef, va: u64) -> Mapping {
+    pages(segment, va, 1)
+}
+
+fn pages(segment: ObjRef, va: u64, npages: u64) -> Mapping {
     Mapping {
         kind: mapping_kind::SEGMENT,
         flags: MapFlags::WRITE.bits(),
         object: segment,
         va,
-        npages: 1,
+        npages,
         ..Mapping::default()
     }
 }
@@ -75,16 +87,22 @@ fn private(worker: &mut Worker) -> Result<(), Error> {
     first.0
 }
 
-/// The same in an interior tree that every core links.
-fn shared(worker: &mut Worker) -> Result<(), Error> {
+/// An interior tree that every core links, and where it lies.
+fn linked(worker: &mut Worker) -> Result<(ObjRef, u64), Error> {
     if worker.index == 0 {
         worker.offer(interior(worker.team, "vm")?);
     }
     worker.meet();
     let tree = worker.offered(0);
-    let page = segment(worker.share, PAGE_BYTES, "page")?;
     let base = worker.space.reserve(1 << 30);
     worker.space.link(tree, base)?;
+    Ok((tree, base))
+}
+
+/// The same in an interior tree that every core links.
+fn shared(worker: &mut Worker) -> Result<(), Error> {
+    let (tree, base) = linked(worker)?;
+    let page = segment(worker.share, PAGE_BYTES, "page")?;
     let (slot, offset) = (u64::from(worker.index), u64::from(worker.index) * STEP);
     let (va, on, off) = (base + offset, one_page(page, offset), Mapping::default());
     sys().at_set_slot(tree, slot, address(&on))?;
@@ -99,6 +117,26 @@ fn shared(worker: &mut Worker) -> Result<(), Error> {
         first.note(sys().at_set_slot(tree, slot, address(&off)));
     })?;
     first.0
+}
+
+/// Unmaps pages of such a tree at once; mapping and touching them is outside.
+fn batch(worker: &mut Worker) -> Result<(), Error> {
+    let (tree, base) = linked(worker)?;
+    let memory = segment(worker.share, BATCH * PAGE_BYTES, "pages")?;
+    let (slot, offset) = (u64::from(worker.index), u64::from(worker.index) * STEP);
+    let (on, off) = (pages(memory, offset, BATCH), Mapping::default());
+    let map = || {
+        sys().at_set_slot(tree, slot, address(&on))?;
+        (0..BATCH).for_each(|page| touch(base + offset + page * PAGE_BYTES));
+        Ok::<(), Error>(())
+    };
+    map()?;
+    let (mut unmapped, mut mapped) = (Ok(()), Ok(()));
+    worker.region_between::<VM_INTERIOR_64>(
+        |_| unmapped = unmapped.and(sys().at_set_slot(tree, slot, address(&off))),
+        |_| mapped = mapped.and_then(|()| map()),
+    )?;
+    unmapped.and(mapped)
 }
 
 /// Writes pages that a copy shares.

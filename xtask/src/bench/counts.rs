@@ -7,13 +7,14 @@ use std::process::Command;
 use comfy_table::{Table, presets};
 use serde_json::Value;
 
+use crate::lines::Lines;
 use crate::process::quiet;
 use crate::qemu::Execution;
 use crate::symbols::Symbols;
 use crate::{Result, paths, toolchain};
 
 use super::guest::{Guests, Meter, Mode, Said, System};
-use super::profile::{Lines, Profile};
+use super::profile::Profile;
 use super::records::{Row, Stamp, median, or_dash, short};
 use super::{Plan, caveats, folder, hot};
 
@@ -27,12 +28,49 @@ struct Figures {
 
 type Rows = BTreeMap<Row, BTreeMap<System, Figures>>;
 
-/// Counts in each guest, prints table and hot list, and where instructions go if `profiled`; returns every record
-/// and whether all is there.
-pub(super) fn measure(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<(Vec<String>, bool)> {
+/// What was counted.
+#[derive(Default)]
+struct Counted {
+    /// Every record.
+    all: Vec<String>,
+    rows: Rows,
+    /// Whether all is there.
+    complete: bool,
+    lists: Vec<(System, hot::List)>,
+    profiles: Vec<(System, Profile)>,
+}
+
+/// The figures of one row of ours.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Figure {
+    pub(super) row: Row,
+    /// Instructions of an operation: median of the cores' medians.
+    pub(super) insn: f64,
+    /// Events of an operation: mean of the cores' means.
+    pub(super) events: f64,
+}
+
+/// Counts ours alone and prints nothing but progress.
+///
+/// # Errors
+///
+/// A record that is missing.
+pub(super) fn figures(guests: &Guests, plans: &[Plan]) -> Result<Vec<Figure>> {
+    let counted = collect(guests, plans, false)?;
+    if !counted.complete {
+        return Err("not every record was given".into());
+    }
+    let figure = |(row, systems): (&Row, &BTreeMap<System, Figures>)| {
+        let ours = systems.get(&System::Corey)?;
+        Some(Figure { row: row.clone(), insn: ours.instructions()?, events: ours.mean_events()? })
+    };
+    Ok(counted.rows.iter().filter_map(figure).collect())
+}
+
+fn collect(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<Counted> {
     let library = build_meter()?;
-    let (mut all, mut rows, mut complete) = (Vec::new(), Rows::new(), true);
-    let (mut lists, mut profiles) = (Vec::new(), Vec::new());
+    let Counted { mut all, mut rows, mut complete, mut lists, mut profiles } =
+        Counted { complete: true, ..Counted::default() };
     let words = if profiled { ",profile=on" } else { "" };
     let stamp = Stamp::new(Execution::Counted);
     let runs = guests.systems().into_iter().flat_map(|system| plans.iter().map(move |plan| (system, plan)));
@@ -64,6 +102,13 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan], profiled: bool) -> Result
         all.extend(metered.lines().map(named));
         lists.push((system, list));
     }
+    Ok(Counted { all, rows, complete, lists, profiles })
+}
+
+/// Counts in each guest, prints table and hot list, and where instructions go if `profiled`; returns every record
+/// and whether all is there.
+pub(super) fn measure(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<(Vec<String>, bool)> {
+    let Counted { all, rows, complete, lists, profiles } = collect(guests, plans, profiled)?;
     println!("{}", table(&rows));
     println!(
         "Per operation. insn = instructions, median, user and kernel, a rep instruction as one; \
@@ -84,7 +129,8 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan], profiled: bool) -> Result
     Ok((all, complete))
 }
 
-fn build_meter() -> Result<PathBuf> {
+/// Builds the line meter; returns the plugin.
+pub(crate) fn build_meter() -> Result<PathBuf> {
     let mut cargo = Command::new(toolchain::cargo());
     cargo.args(["build", "--release", "-p", "corey-tools-line-meter"]);
     quiet("Building the line meter", cargo.current_dir(paths::root()))?;
@@ -164,14 +210,17 @@ impl Figures {
         or_dash(median(&self.values(key)).map(short))
     }
 
-    fn events(&self) -> String {
+    /// Mean of the cores' means.
+    fn mean_events(&self) -> Option<f64> {
         let means = self.values("events_mean");
+        (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64)
+    }
+
+    fn events(&self) -> String {
         let highest = |key| short(self.values(key).into_iter().fold(0.0, f64::max));
-        let mean = means.iter().sum::<f64>() / means.len() as f64;
-        if means.is_empty() {
-            return "–".to_owned();
-        }
-        format!("{} ({}, {})", short(mean), highest("events_max"), highest("events_rep_max"))
+        or_dash(self.mean_events().map(|mean| {
+            format!("{} ({}, {})", short(mean), highest("events_max"), highest("events_rep_max"))
+        }))
     }
 }
 

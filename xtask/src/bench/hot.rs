@@ -5,18 +5,14 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::objects::{self, Map, hexadecimal};
 use crate::symbols::Symbols;
 
 use super::guest::Said;
 use super::records::Row;
 
-/// Where the kernel's direct map of physical memory starts.
-const DIRECT_MAP: u64 = 0xffff_8000_0000_0000;
 /// Pairs shown for each row.
 const SHOWN: usize = 8;
-
-/// An object of the kernel's map: first physical address, length, name.
-type Object = (u64, u64, String);
 
 /// The named pairs of one guest.
 #[derive(Debug, Default)]
@@ -29,7 +25,7 @@ pub(super) struct List {
 
 /// Whether a line is of the kernel's object map.
 pub(super) fn is_map(line: &str) -> bool {
-    serde_json::from_str::<Value>(line).is_ok_and(|value| value["record"] == "objmap")
+    serde_json::from_str::<Value>(line).is_ok_and(|value| objects::is_map(&value))
 }
 
 impl List {
@@ -50,7 +46,9 @@ impl List {
             let function = symbols.name(number("symbol_pc")).unwrap_or("?").to_owned();
             // A map is printed beside its record, before or after it.
             let near = [report, report + 1].into_iter().filter_map(|n| maps.get(&n));
-            let object = object(near.chain(maps.values()), number("line"));
+            // The line, and in it the byte that was touched last.
+            let at = number("line") + number("vaddr") % 64;
+            let object = near.chain(maps.values()).find_map(|map| map.name(at));
             let object = object.unwrap_or_else(|| place(number("line"), number("vaddr"), symbols));
             let text = |s: &str| Value::String(s.to_owned()).to_string();
             let more = format!(",\"function\":{},\"object\":{}", text(&function), text(&object));
@@ -68,30 +66,17 @@ impl List {
 }
 
 /// The guest's benchmark records, and its object maps by how many records came before.
-fn split(said: &Said) -> (Vec<Value>, BTreeMap<usize, Vec<Object>>) {
-    let (mut records, mut maps) = (Vec::new(), BTreeMap::<usize, Vec<Object>>::new());
+fn split(said: &Said) -> (Vec<Value>, BTreeMap<usize, Map>) {
+    let (mut records, mut maps) = (Vec::new(), BTreeMap::<usize, Map>::new());
     for line in &said.lines {
         let Ok(value) = serde_json::from_str::<Value>(line) else { continue };
         if value["record"] == "bench" {
             records.push(value);
-        } else if value["record"] == "objmap"
-            && let Some(address) = hexadecimal(&value["addr"])
-            && let Some(length) = value["len"].as_u64()
-        {
-            let name = value["name"].as_str().unwrap_or("?").to_owned();
-            let physical = address.wrapping_sub(DIRECT_MAP);
-            maps.entry(records.len()).or_default().push((physical, length, name));
+        } else if objects::is_map(&value) {
+            maps.entry(records.len()).or_default().add(&value);
         }
     }
     (records, maps)
-}
-
-/// The smallest object on the line, of the first map that has one.
-fn object<'a>(mut maps: impl Iterator<Item = &'a Vec<Object>>, line: u64) -> Option<String> {
-    // A line and an object overlap when each starts before the other ends.
-    let overlaps = |(start, length, _): &&Object| *start < line + 64 && line < start + length;
-    maps.find_map(|map| map.iter().filter(overlaps).min_by_key(|(_, length, _)| *length))
-        .map(|(_, _, name)| name.clone())
 }
 
 /// What can be said of a line that no object covers.
@@ -105,11 +90,6 @@ fn place(line: u64, vaddr: u64, symbols: &Symbols) -> String {
             None => format!("line {line:#x}"),
         }
     }
-}
-
-/// A number as text `0x…`.
-pub(super) fn hexadecimal(value: &Value) -> Option<u64> {
-    u64::from_str_radix(value.as_str()?.strip_prefix("0x")?, 16).ok()
 }
 
 impl fmt::Display for List {

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our guest beside a Linux guest, as times or as counts.
 
 mod counts;
+mod golden;
 mod guest;
 mod hosted;
 mod hot;
@@ -20,7 +21,9 @@ use crate::setup::{self, Need};
 use crate::toolchain::Core;
 use crate::{Result, paths};
 
+pub(crate) use counts::build_meter;
 use guest::Guests;
+pub(crate) use records::Stamp;
 
 /// Words of `cargo xtask bench`.
 #[derive(Clone, Debug, clap::Args)]
@@ -42,6 +45,16 @@ pub(crate) struct Options {
     /// With --count: say which functions the instructions are in, inlined ones told apart.
     #[arg(long, requires = "count")]
     profile: bool,
+    /// Count a fixed set and compare it with the golden table of this compiler (golden/): fails when instructions rise
+    /// over 2 % or events rise at all.
+    #[arg(long, conflicts_with_all = ["count", "hosted", "names"])]
+    golden: bool,
+    /// With --golden: write the table anew; --reason says why it changes.
+    #[arg(long, requires_all = ["golden", "reason"])]
+    bless: bool,
+    /// With --bless: why the table changes, a sentence that is kept in it.
+    #[arg(long, requires = "bless")]
+    reason: Option<String>,
     /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: fig1.
     #[arg(long, conflicts_with = "count")]
     hosted: bool,
@@ -86,6 +99,9 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     if options.hosted {
         return hosted::command(options);
     }
+    if options.golden {
+        return golden::command(core, options.reason.as_deref());
+    }
     let plans = match plans(options) {
         Ok(plans) => plans,
         Err(text) => {
@@ -111,6 +127,11 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
+/// Compares with the golden table; for the tests. Says what rose.
+pub(crate) fn golden(images: &build::Images) -> Result<Vec<String>> {
+    golden::check(images)
+}
+
 /// Writes the records where they are wanted.
 fn keep(options: &Options, all: &[String]) -> Result<()> {
     if let Some(path) = &options.json {
@@ -132,6 +153,9 @@ pub(crate) fn smoke(core: Option<Core>, full: bool) -> Result<()> {
         json: None,
         count: false,
         profile: false,
+        golden: false,
+        bless: false,
+        reason: None,
         hosted: false,
         linux_words: String::new(),
         iters,
@@ -228,6 +252,9 @@ mod tests {
             json: None,
             count,
             profile: false,
+            golden: false,
+            bless: false,
+            reason: None,
             hosted: false,
             linux_words: String::new(),
             iters: None,

@@ -2,73 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 
-use addr2line::Loader;
 use serde_json::Value;
 
-use crate::build::Images;
+use crate::lines::Lines;
+use crate::objects::hexadecimal;
 use crate::symbols::Symbols;
-use crate::{Result, paths};
 
 use super::guest::Said;
-use super::hot::hexadecimal;
 use super::records::Row;
 
 /// Functions shown for each row.
 const SHOWN: usize = 24;
-/// Half the addresses, the upper, are the kernel's.
-const KERNEL_HALF: u64 = 1 << 63;
-
-/// Line tables of images.
-pub(super) struct Lines {
-    kernel: Option<Loader>,
-    programs: Vec<Loader>,
-}
-
-impl Lines {
-    /// None: the symbol table alone names functions.
-    pub(super) fn none() -> Self {
-        Self { kernel: None, programs: Vec::new() }
-    }
-
-    /// Those of our images.
-    pub(super) fn of(images: &Images) -> Result<Self> {
-        let load = |path| Loader::new(path).map_err(|e| format!("line tables: {e}").into());
-        let programs = images.programs.iter().map(|program| load(&program.elf)).collect::<Result<_>>()?;
-        Ok(Self { kernel: Some(load(&images.kernel)?), programs })
-    }
-
-    /// The function of ours whose source the instruction at `address` comes from, if it was inlined.
-    fn inlined(&self, address: u64) -> Option<String> {
-        let part = |loader: &Loader| {
-            let mut frames = loader.find_frames(address).ok()?;
-            // From the innermost on: what `core` does is done for its caller.
-            while let Some(frame) = frames.next().ok()? {
-                if is_ours(frame.location.as_ref()?.file?) {
-                    let name = frame.function?.demangle().ok()?.into_owned();
-                    // The last frame is the function itself, which the symbol table names better.
-                    return frames.next().ok()?.map(|_| short(&name).to_owned());
-                }
-            }
-            None
-        };
-        if address >= KERNEL_HALF {
-            return part(self.kernel.as_ref()?);
-        }
-        self.programs.iter().find_map(part)
-    }
-}
-
-fn is_ours(file: &str) -> bool {
-    Path::new(file).starts_with(paths::root())
-}
-
-/// A name without its type arguments.
-fn short(name: &str) -> &str {
-    name.split('<').next().filter(|short| !short.is_empty()).unwrap_or(name)
-}
-
 /// The profile of one guest.
 #[derive(Debug, Default)]
 pub(super) struct Profile {

@@ -55,11 +55,11 @@ impl Row {
 
 /// What every record gets: accelerator, mode, versions.
 #[derive(Debug)]
-pub(super) struct Stamp(String);
+pub(crate) struct Stamp(String);
 
 impl Stamp {
     /// Looks versions up once.
-    pub(super) fn new(execution: Execution) -> Self {
+    pub(crate) fn new(execution: Execution) -> Self {
         let thread = match execution {
             Execution::Multi => "multi",
             Execution::Single | Execution::Counted => "single",
@@ -78,8 +78,14 @@ impl Stamp {
         Self(format!(",\"accel\":\"hosted\"{}}}", versions()))
     }
 
+    /// The stamp for people.
+    pub(crate) fn words(&self) -> String {
+        let fields = self.0.trim_matches([',', '}']).replace("\":", " ").replace('"', "");
+        fields.replace(',', ", ")
+    }
+
     /// `line`, a JSON object, with `more` fields (each as `,"key":value`) and the stamp at its end.
-    pub(super) fn add(&self, line: &str, more: &str) -> String {
+    pub(crate) fn add(&self, line: &str, more: &str) -> String {
         match line.trim_end().strip_suffix('}') {
             Some(open) => format!("{open}{more}{}", self.0),
             None => line.to_owned(),

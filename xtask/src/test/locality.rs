@@ -2,7 +2,7 @@
 //! nothing the kernel says.
 
 use crate::qemu::{Boot, Machine, Node};
-use crate::{Result, build::Medium};
+use crate::{Result, build::Medium, paths};
 
 use super::vm;
 use super::{Built, Case};
@@ -41,6 +41,17 @@ struct Shape {
     mib: &'static [u32],
     /// Orders in which core 0 takes others.
     orders: &'static str,
+    /// Tables the firmware has, too, and what the kernel must say about them.
+    tables: &'static [Table],
+}
+
+/// A table that the kernel must refuse.
+#[derive(Clone, Copy, Debug)]
+struct Table {
+    name: &'static str,
+    /// What follows its header.
+    data: &'static [u8],
+    says: &'static str,
 }
 
 const fn node(memory: &'static str, processors: &'static str) -> Node {
@@ -60,6 +71,7 @@ const FLAT: Shape = Shape {
     home_of: &[],
     mib: &[],
     orders: "",
+    tables: &[],
 };
 
 const SHAPES: &[Shape] = &[
@@ -93,7 +105,7 @@ const SHAPES: &[Shape] = &[
     },
     Shape { name: "Intel without leaf 0xB", cpu: "Conroe", packages: [2, 1, 2, 2], ..FLAT },
     Shape {
-        name: "dies, by leaf 0x1F",
+        name: "dies in packages",
         cpu: "Skylake-Client,min-level=0x1f",
         packages: [2, 2, 2, 1],
         orders: "nearest=1,2,3,4,5,6,7 spread=4,1,5,2,6,3,7",
@@ -145,14 +157,48 @@ const SHAPES: &[Shape] = &[
         orders: "nearest=2,1,3 physical=2",
         ..FLAT
     },
+    Shape {
+        name: "an SRAT whose entries have no length",
+        tables: &[Table {
+            name: "SRAT",
+            data: &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0],
+            says: "corey: SRAT: an entry has an impossible length",
+        }],
+        ..FLAT
+    },
+    Shape {
+        name: "an SRAT without processors, a SLIT without distances",
+        tables: &[
+            Table { name: "SRAT", data: &[0; 12], says: "corey: SRAT: it leaves out a processor" },
+            Table { name: "SLIT", data: &[2, 0, 0, 0, 0, 0, 0, 0, 10], says: "corey: SLIT: it is shorter" },
+        ],
+        ..FLAT
+    },
+    Shape {
+        name: "a SLIT of fewer nodes than the SRAT",
+        nodes: &[node("256M", "0-1"), node("256M", "2-3")],
+        node_of: &[0, 0, 1, 1],
+        tables: &[Table {
+            name: "SLIT",
+            data: &[1, 0, 0, 0, 0, 0, 0, 0, 10],
+            says: "corey: SLIT: it has fewer nodes than the SRAT",
+        }],
+        ..FLAT
+    },
 ];
 
 /// Runs the program on all of them.
 pub(super) fn cases(built: &Built) -> Result<Vec<Case>> {
     let mut cases = Vec::new();
     for shape in SHAPES {
-        let machine = machine(&built.medium, shape);
-        cases.extend(vm::run(&machine, &format!("{PROGRAM} on {}", shape.name))?);
+        let mut machine = machine(&built.medium, shape);
+        for table in shape.tables {
+            let file = paths::work("test")?.join(table.name);
+            std::fs::write(&file, table.data)?;
+            machine.tables.push((table.name, file));
+        }
+        let says: Vec<&str> = shape.tables.iter().map(|table| table.says).collect();
+        cases.extend(vm::run(&machine, &format!("{PROGRAM} on {}", shape.name), &says)?);
     }
     Ok(cases)
 }

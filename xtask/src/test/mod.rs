@@ -1,18 +1,26 @@
 //! `cargo xtask test`: groups of cases, each with a count and its minutes.
 
 mod boot;
+mod fuzz;
+mod hard;
 mod host;
 mod locality;
+mod minutes;
+mod mutants;
+mod panics;
 mod vm;
 
 use std::process::ExitCode;
+use std::thread::available_parallelism;
 use std::time::Instant;
 
 use crate::build::{self, Images, Medium, Size};
 use crate::process::interrupted;
 use crate::setup::{self, Need};
 use crate::toolchain::Core;
-use crate::{Result, bench};
+use crate::{Result, bench, sharing};
+
+use minutes::Minutes;
 
 /// Words of `cargo xtask test`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -23,6 +31,9 @@ pub(crate) struct Options {
     /// One group only.
     #[arg(long, value_enum)]
     only: Option<Group>,
+    /// Keep the minutes of the groups that ran in golden/minutes.jsonl.
+    #[arg(long, conflicts_with = "full")]
+    keep: bool,
 }
 
 /// A group, in the order they run: the first red one is the lowest broken layer.
@@ -38,11 +49,33 @@ enum Group {
     Boot,
     /// Programs inside the machine, one group of tests each.
     Vm,
+    /// Every call against every other under the line meter.
+    Sharing,
+    /// Counts against the golden table.
+    Golden,
+    /// What hardens the kernel, each with what shows it missing.
+    Hard,
+    /// Random calls from four cores, and which code they reach.
+    Fuzz,
+    /// Mistakes planted in a copy of the sources, each to be noticed: with `--full`, or asked for.
+    Planted,
     /// A short benchmark beside Linux.
     Bench,
 }
 
-const GROUPS: [Group; 6] = [Group::Static, Group::Host, Group::Loom, Group::Boot, Group::Vm, Group::Bench];
+const GROUPS: [Group; 11] = [
+    Group::Static,
+    Group::Host,
+    Group::Loom,
+    Group::Boot,
+    Group::Vm,
+    Group::Sharing,
+    Group::Golden,
+    Group::Hard,
+    Group::Fuzz,
+    Group::Planted,
+    Group::Bench,
+];
 
 /// How a case ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,10 +100,13 @@ struct Built {
 
 /// Runs the groups and prints the sums.
 pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode> {
-    let (mut sums, mut minutes) = ([0_usize; 3], Vec::new());
+    let (mut sums, mut minutes) = ([0_usize; 3], Vec::<Minutes>::new());
     let mut built = None;
     for group in GROUPS {
         if options.only.is_some_and(|only| only != group) {
+            continue;
+        }
+        if group == Group::Planted && !options.full && options.only.is_none() {
             continue;
         }
         let start = Instant::now();
@@ -85,19 +121,35 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
         let counts = count(&cases);
         let ran = counts[0] + counts[1];
         let time = start.elapsed().as_secs_f64() / 60.0;
-        let summary = format!("{group:?}: ran {ran} of {} in {time:.1} minutes", ran + counts[2]);
-        println!("{summary}");
-        minutes.push(summary);
+        let taken = Minutes {
+            group: format!("{group:?}"),
+            minutes: time,
+            ran: ran as u64,
+            of: (ran + counts[2]) as u64,
+            cores: available_parallelism().map_or(1, |n| n.get() as u64),
+        };
+        println!("{}", sentence(&taken));
+        minutes.push(taken);
         for (sum, count) in sums.iter_mut().zip(counts) {
             *sum += count;
         }
     }
     println!("== Minutes");
-    for line in minutes {
-        println!("{line}");
+    for taken in &minutes {
+        println!("{}", sentence(taken));
+    }
+    let sum: f64 = minutes.iter().map(|taken| taken.minutes).sum();
+    println!("in all {sum:.1} minutes; on two cores {} at most without --full", minutes::MOST);
+    if options.keep {
+        minutes::keep(&minutes, &GROUPS.map(|group| format!("{group:?}")))?;
     }
     println!("{} passed, {} failed, {} skipped", sums[0], sums[1], sums[2]);
     Ok(if sums[1] == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn sentence(taken: &Minutes) -> String {
+    let Minutes { group, minutes, ran, of, .. } = taken;
+    format!("{group}: ran {ran} of {of} in {minutes:.1} minutes")
 }
 
 fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) -> Result<Vec<Case>> {
@@ -107,6 +159,29 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
         Group::Loom => host::loom(),
         Group::Boot => boot::cases(prepare(core, built)?, full),
         Group::Vm => vm::cases(prepare(core, built)?, full),
+        Group::Sharing => {
+            let built = prepare(core, built)?;
+            let verdict = sharing::check(&built.images, &built.medium, full)?;
+            print!("{verdict}");
+            let case = |(name, wrong): (&str, Vec<String>)| {
+                let verdict =
+                    if wrong.is_empty() { Verdict::Passed } else { Verdict::Failed(wrong.join("\n")) };
+                (name.to_owned(), verdict)
+            };
+            let cases: Vec<Case> = verdict.by_check().into_iter().map(case).collect();
+            cases.iter().for_each(|case| show(case, None));
+            Ok(cases)
+        }
+        Group::Golden => {
+            let wrong = bench::golden(&prepare(core, built)?.images)?;
+            let verdict = if wrong.is_empty() { Verdict::Passed } else { Verdict::Failed(wrong.join("\n")) };
+            let case = ("counts are not above the golden table".to_owned(), verdict);
+            show(&case, None);
+            Ok(vec![case])
+        }
+        Group::Fuzz => fuzz::cases(core, prepare(core, built)?),
+        Group::Hard => hard::cases(core, prepare(core, built)?),
+        Group::Planted => mutants::cases(core, prepare(core, built)?),
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));
             let verdict = verdict.map_or_else(|e| Verdict::Failed(e.to_string()), |()| Verdict::Passed);
@@ -150,6 +225,17 @@ fn show(case: &Case, start: Option<Instant>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The limit holds for what was kept last, and every group was.
+    #[test]
+    fn all_groups_together_stay_within_their_minutes() {
+        let kept = minutes::kept().expect("golden/minutes.jsonl: cargo xtask test --keep");
+        let groups: Vec<String> = kept.iter().map(|taken| taken.group.clone()).collect();
+        assert_eq!(groups, GROUPS.map(|group| format!("{group:?}")), "cargo xtask test --only GROUP --keep");
+        let sum: f64 = kept.iter().map(|taken| taken.minutes).sum();
+        assert!(sum <= minutes::MOST, "{sum} minutes are more than {}", minutes::MOST);
+        assert!(kept.iter().all(|taken| taken.ran > 0 && taken.ran <= taken.of && taken.cores >= 2));
+    }
 
     #[test]
     fn verdicts_are_counted_apart() {

@@ -99,6 +99,20 @@ control_register!(read_cr0, write_cr0, "cr0");
 control_register!(read_cr3, write_cr3, "cr3");
 control_register!(read_cr4, write_cr4, "cr4");
 
+/// Writes XCR0: the components of user state that XSAVE keeps, and that user code may use.
+///
+/// # Safety
+///
+/// CR4.OSXSAVE is set, and the processor has these components.
+#[inline(always)]
+pub unsafe fn write_xcr0(value: u64) {
+    // SAFETY: the caller's promise; kernel code uses none of the components.
+    unsafe {
+        asm!("xsetbv", in("ecx") 0, in("eax") value as u32, in("edx") (value >> 32) as u32,
+            options(nomem, nostack, preserves_flags));
+    };
+}
+
 /// The address of the last page fault.
 #[inline(always)]
 #[must_use]

@@ -18,6 +18,7 @@ mod entries;
 #[cfg(not(test))]
 mod entry;
 pub mod facts;
+pub mod meltdown;
 pub mod memory;
 mod multiboot;
 pub mod numa;

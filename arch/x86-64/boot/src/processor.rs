@@ -67,9 +67,12 @@ type Leaf<'a> = &'a dyn Fn(u32, u32) -> [u32; 4];
 /// A topology leaf: 0xB, or 0x1F, which also has the levels between core and package. How many threads a level has
 /// (ebx) only says whether there is a leaf: the manual forbids more, and emulators count wrong.
 fn levels(number: u32, leaf: Leaf<'_>) -> Option<Processor> {
-    let [_, count, ..] = leaf(number, 0);
+    let [_, threads, ..] = leaf(number, 0);
+    if threads & 0xffff == 0 {
+        return None;
+    }
     let mut place = None;
-    for level in 0..if count & 0xffff == 0 { 0 } else { LEVELS } {
+    for level in 0..LEVELS {
         let [shift, _, kind, id] = leaf(number, level);
         let kind = kind >> 8 & 0xff;
         if kind == 0 {

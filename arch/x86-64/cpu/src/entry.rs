@@ -6,6 +6,7 @@
 //! ```
 
 use crate::copy::step_over;
+use crate::features::{FEATURES, Features};
 use crate::tables::{USER_CODE, USER_DATA, Vectors};
 use core::arch::naked_asm;
 use corey_arch_x86_64_asm::read_cr2;
@@ -156,10 +157,13 @@ extern "C" fn on_urgent<E: Entries, const V: u8>(code: u64, registers: &mut Regi
 }
 
 /// Saves all registers as [`Registers`], calls the handler, restores. `$swap` is the test for user mode.
+///
+/// A program's RFLAGS come along: the direction flag would turn the kernel's string instructions around, and the
+/// alignment flag would let it reach user pages as `stac` does. `SMAP` says whether `clac` is an instruction here.
 macro_rules! stub {
     ($name:ident, $first:literal, $handler:ident $(, $vector:ident)?; $($swap:literal)?) => {
         #[unsafe(naked)]
-        extern "C" fn $name<E: Entries $(, const $vector: u8)?>() {
+        extern "C" fn $name<E: Entries, const SMAP: bool $(, const $vector: u8)?>() {
             naked_asm!(
                 $first,
                 // The error code makes room for rax, next to rip.
@@ -170,6 +174,7 @@ macro_rules! stub {
                 "push r8", "push r9", "push r10", "push r11",
                 "push r12", "push r13", "push r14", "push r15",
                 "cld",
+                ".if {smap}", "clac", ".endif",
                 "mov rdi, rbx",
                 "mov rsi, rsp",
                 $("test byte ptr [rsp + 128], 3", "jz 2f", $swap, "2:",)?
@@ -180,6 +185,7 @@ macro_rules! stub {
                 "pop rbp", "pop rdi", "pop rsi", "pop rdx", "pop rcx", "pop rbx", "pop rax",
                 "iretq",
                 handler = sym $handler::<E $(, $vector)?>,
+                smap = const SMAP as u8,
             );
         }
     };
@@ -191,36 +197,38 @@ stub!(code_stub, "", on_trap, V; "swapgs");
 stub!(urgent_stub, "push 0", on_urgent, V;);
 stub!(urgent_code_stub, "", on_urgent, V;);
 
-/// Addresses of the stubs, by vector.
-pub(crate) fn stub_addresses<E: Entries>() -> impl Fn(u8) -> u64 {
+/// Addresses of the stubs, by vector, for a processor with SMAP or without.
+pub(crate) fn stub_addresses<E: Entries, const SMAP: bool>() -> impl Fn(u8) -> u64 {
     macro_rules! table {
         ($vector:expr; $($number:literal)*) => {
             match $vector {
-                Vectors::PAGE_FAULT => page_fault_stub::<E> as *const () as u64,
-                Vectors::DOUBLE_FAULT => urgent_code_stub::<E, { Vectors::DOUBLE_FAULT }> as *const () as u64,
-                Vectors::NMI => urgent_stub::<E, { Vectors::NMI }> as *const () as u64,
-                Vectors::MACHINE_CHECK => urgent_stub::<E, { Vectors::MACHINE_CHECK }> as *const () as u64,
-                $($number if Vectors::has_error_code($number) => code_stub::<E, $number> as *const () as u64,
-                $number => trap_stub::<E, $number> as *const () as u64,)*
+                Vectors::PAGE_FAULT => page_fault_stub::<E, SMAP> as *const () as u64,
+                Vectors::DOUBLE_FAULT => urgent_code_stub::<E, SMAP, { Vectors::DOUBLE_FAULT }> as *const () as u64,
+                Vectors::NMI => urgent_stub::<E, SMAP, { Vectors::NMI }> as *const () as u64,
+                Vectors::MACHINE_CHECK => urgent_stub::<E, SMAP, { Vectors::MACHINE_CHECK }> as *const () as u64,
+                $($number if Vectors::has_error_code($number) => code_stub::<E, SMAP, $number> as *const () as u64,
+                $number => trap_stub::<E, SMAP, $number> as *const () as u64,)*
                 // Vectors nobody sends are spurious.
-                _ => trap_stub::<E, 0xff> as *const () as u64,
+                _ => trap_stub::<E, SMAP, 0xff> as *const () as u64,
             }
         };
     }
     |vector| table!(vector; 0 1 3 4 5 6 7 9 10 11 12 13 15 16 17 19 20 21 22 23 24 25 26 27 28 29 30 31 0xf0 0xf1)
 }
 
-/// A clean FPU state (Intel SDM vol. 1 §10.5.1): all exceptions masked, all registers zero.
-#[repr(C, align(16))]
-struct CleanFpu([u32; 128]);
-static CLEAN_FPU: CleanFpu = {
-    let mut words = [0; 128];
+/// The initial user state (Intel SDM vol. 1 §13.6): what FXRSTOR takes whole, and XRSTOR with no component marked as
+/// present: it then puts every component of XCR0 into its initial state, and takes MXCSR from here.
+#[repr(C, align(64))]
+struct CleanState([u32; 144]);
+static CLEAN: CleanState = {
+    let mut words = [0; 144];
     words[0] = 0x037f;
     words[6] = 0x1f80;
-    CleanFpu(words)
+    CleanState(words)
 };
 
-/// Starts `context` afresh: a clean FPU, all registers zero but the arguments, interrupts on.
+/// Starts `context` afresh: every component of user state as at power-on, all registers zero but the arguments, FS and
+/// GS with their bases too, interrupts on. So nothing is left of what ran here before.
 ///
 /// # Safety
 ///
@@ -229,7 +237,17 @@ static CLEAN_FPU: CleanFpu = {
 #[unsafe(naked)]
 pub unsafe extern "C" fn enter_user(context: &UserContext) -> ! {
     naked_asm!(
-        "fxrstor [rip + {fpu}]",
+        // FXRSTOR leaves the last instruction's addresses on some processors; this does not.
+        "fninit",
+        "mov rax, [rip + {features} + {xcr0}]",
+        "test eax, eax",
+        "jz 2f",
+        "xor edx, edx",
+        "xrstor64 [rip + {clean}]",
+        "jmp 3f",
+        "2:",
+        "fxrstor64 [rip + {clean}]",
+        "3:",
         "mov rax, rdi",
         "push {ss}",
         "push qword ptr [rax + 8]",
@@ -245,9 +263,24 @@ pub unsafe extern "C" fn enter_user(context: &UserContext) -> ! {
         "xor eax, eax", "xor ebx, ebx", "xor ebp, ebp",
         "xor r10d, r10d", "xor r11d, r11d", "xor r12d, r12d",
         "xor r13d, r13d", "xor r14d, r14d", "xor r15d, r15d",
+        // What ran here before could have loaded these: its last words to a stranger.
+        "mov ds, eax",
+        "mov es, eax",
+        "mov fs, eax",
         "swapgs",
+        // GS is the user's from here on. A null selector clears the base on some processors only; bases other than 0
+        // there are only where user code can write them.
+        "mov gs, eax",
+        "cmp byte ptr [rip + {features} + {fsgsbase}], 0",
+        "je 4f",
+        "wrfsbase rax",
+        "wrgsbase rax",
+        "4:",
         "iretq",
-        fpu = sym CLEAN_FPU,
+        clean = sym CLEAN,
+        features = sym FEATURES,
+        xcr0 = const core::mem::offset_of!(Features, xcr0),
+        fsgsbase = const core::mem::offset_of!(Features, fsgsbase),
         ss = const USER_DATA,
         cs = const USER_CODE,
     );

@@ -4,7 +4,8 @@
 //!
 //! **Invariants.** AMD and Intel differ as data found at boot, never as another path. Every way in ends on
 //! the core's own kernel stack with GS at its [`Block`]; #DF, NMI and #MC have stacks of their own and do not
-//! use GS. The kernel never touches FPU state.
+//! use GS. The kernel never touches FPU state, except that a fresh context begins with the initial one
+//! ([`enter_user`]): what XSAVE keeps where there is XSAVE, else what FXSAVE keeps.
 //!
 //! **Sharing.** The interrupt table and [`Features`] are written once, before other cores start.
 //!
@@ -21,5 +22,5 @@ mod tables;
 pub use block::Block;
 pub use copy::{copy_from_user, copy_to_user};
 pub use entry::{Entries, Words, enter_user};
-pub use features::{Features, features, name};
+pub use features::{Features, features, identity, name};
 pub use tables::{CoreTables, IST_STACKS, Vectors, enable_extensions, interrupt_table, load};

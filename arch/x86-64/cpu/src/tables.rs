@@ -5,7 +5,7 @@ use crate::entry::{Entries, stub_addresses};
 use crate::features::features;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
-use corey_arch_x86_64_asm::{msr, read_cr0, read_cr4, read_msr, write_cr0, write_cr4, write_msr};
+use corey_arch_x86_64_asm::{msr, read_cr0, read_cr4, read_msr, write_cr0, write_cr4, write_msr, write_xcr0};
 
 /// Kernel code.
 pub(crate) const KERNEL_CODE: u16 = 0x08;
@@ -102,9 +102,10 @@ struct Pointer {
 
 /// Writes the interrupt table for entries of `E`.
 pub fn interrupt_table<E: Entries>(table: &mut [[u64; 2]; 256]) {
-    let stubs = stub_addresses::<E>();
+    let (with_smap, without) = (stub_addresses::<E, true>(), stub_addresses::<E, false>());
+    let smap = features().smap.load(Ordering::Relaxed);
     for (vector, entry) in table.iter_mut().enumerate() {
-        let address = stubs(vector as u8);
+        let address = if smap { with_smap(vector as u8) } else { without(vector as u8) };
         // A program may execute `int3`: a breakpoint, reported as such.
         let user = if vector as u8 == Vectors::BREAKPOINT { 3 << 13 } else { 0 };
         let gate = 0x8e00 | user | Vectors::stack(vector as u8);
@@ -147,6 +148,8 @@ pub unsafe fn load<E: Entries>(
             "mov fs, {scratch:e}",
             "mov gs, {scratch:e}",
             "mov ss, {scratch:e}",
+            // A processor begins with a local table of 64 KiB at address 0: in a program's hands.
+            "lldt {scratch:x}",
             "ltr {task:x}",
             segments = in(reg) &segments,
             gates = in(reg) &gates,
@@ -159,6 +162,8 @@ pub unsafe fn load<E: Entries>(
     unsafe { write_msr(msr::IA32_GS_BASE, &raw const *block as u64) };
     // SAFETY: swapped in at each way into user mode.
     unsafe { write_msr(msr::IA32_KERNEL_GSBASE, 0) };
+    // SAFETY: no `sysenter`: it faults without a segment.
+    unsafe { write_msr(msr::IA32_SYSENTER_CS, 0) };
     // SAFETY: segments as `CoreTables::new` laid them out: sysret loads 0x18 + 16 and + 8.
     unsafe { write_msr(msr::IA32_STAR, 0x18 << 48 | u64::from(KERNEL_CODE) << 32) };
     // SAFETY: the entry code expects exactly what `syscall` does.
@@ -176,11 +181,12 @@ pub fn enable_extensions() {
     unsafe { write_msr(msr::IA32_EFER, value | 1 | 1 << 11) };
 }
 
-/// CR0: protected, FPU native, write-protect. CR4: what there is.
+/// CR0: protected, FPU native, write-protect. CR4: what there is. XCR0: the user state that is kept.
 fn set_control_registers() {
     let found = features();
     let on = |flag: &core::sync::atomic::AtomicBool, bit: u32| u64::from(flag.load(Ordering::Relaxed)) << bit;
-    // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT.
+    let xcr0 = found.xcr0.load(Ordering::Relaxed);
+    // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT; OSXSAVE. Not PKE, PCE, TSD: no keys, no counters, the time-stamp counter.
     let cr4 = 1 << 5
         | 1 << 6
         | 1 << 7
@@ -188,9 +194,15 @@ fn set_control_registers() {
         | 1 << 10
         | on(&found.smep, 20)
         | on(&found.smap, 21)
-        | on(&found.umip, 11);
+        | on(&found.umip, 11)
+        | on(&found.fsgsbase, 16)
+        | u64::from(xcr0 != 0) << 18;
     // SAFETY: paging stays as it is; what is turned on was found to be there.
     unsafe { write_cr4(cr4) };
+    if xcr0 != 0 {
+        // SAFETY: OSXSAVE was just set, and the processor has what was found.
+        unsafe { write_xcr0(xcr0) };
+    }
     // PE, MP, ET, NE, WP, PG.
     // SAFETY: paging stays on; write-protect binds the kernel to what it mapped.
     unsafe { write_cr0(0x8001_0033) };

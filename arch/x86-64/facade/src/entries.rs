@@ -7,7 +7,7 @@ use core::marker::PhantomData;
 use corey_arch_x86_64_apic::{IPI, SPURIOUS, TIMER};
 use corey_arch_x86_64_asm::{read_gs, wait_for_interrupt};
 use corey_arch_x86_64_cpu::{Block, Entries, Vectors, Words, enter_user};
-use corey_kernel_hal::{Boot, Cause, Fault, Outcome, Registers, Traps};
+use corey_kernel_hal::{Boot, Cause, Fault, Outcome, Registers, Traps, USER_END};
 
 /// The entries of kernel `K`.
 #[derive(Debug)]
@@ -78,6 +78,11 @@ impl<K: Boot<X86>> Entries for Ways<K> {
     fn interrupt(vector: u8, user: bool, registers: &mut Registers) {
         if vector != SPURIOUS {
             end_of_interrupt();
+        }
+        // A program that jumped out of its half was interrupted before the processor could tell: `iretq` would
+        // fault on that address, in ring 0.
+        if user && registers.rip >= USER_END {
+            return Self::exception(Vectors::PROTECTION, 0, registers);
         }
         // In the kernel only a sleeping core takes interrupts, and it looks at mailbox and clock when it wakes.
         if user && vector == IPI {

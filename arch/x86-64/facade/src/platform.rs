@@ -97,14 +97,16 @@ impl Platform for X86 {
     }
 
     #[inline(always)]
-    unsafe fn zero(&self, frame: Frame) {
-        // SAFETY: the caller owns the frame.
-        unsafe { zero_words(direct(frame.address()).cast(), 512) };
+    unsafe fn zero(&self, first: Frame, count: u32) {
+        // SAFETY: the caller owns the frames; the direct map is contiguous.
+        unsafe { zero_words(direct(first.address()).cast(), 512 * count as usize) };
     }
 
-    unsafe fn copy(&self, from: Frame, to: Frame) {
-        // SAFETY: the caller owns `to`; different frames do not overlap.
-        unsafe { copy_words(direct(from.address()).cast(), direct(to.address()).cast(), 512) };
+    #[inline(always)]
+    unsafe fn copy(&self, from: Frame, to: Frame, count: u32) {
+        let (from, to) = (direct(from.address()).cast(), direct(to.address()).cast());
+        // SAFETY: the caller owns the frames at `to`; different frames do not overlap.
+        unsafe { copy_words(from, to, 512 * count as usize) };
     }
 
     unsafe fn init_root(&self, root: Frame) {
@@ -184,6 +186,7 @@ impl Platform for X86 {
         rdtsc()
     }
 
+    #[inline(always)]
     fn copy_in(&self, from: u64, to: &mut [u8]) -> Result<(), UserFault> {
         check(from, to.len())?;
         let left = copy_from_user(from, to);

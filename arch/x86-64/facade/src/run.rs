@@ -12,19 +12,14 @@ use corey_arch_x86_64_apic::{Clock, LocalApic, calibrate};
 use corey_arch_x86_64_asm::{cpuid, out8, wait_for_interrupt, write_cr3};
 use corey_arch_x86_64_boot::processor::Processor;
 use corey_arch_x86_64_boot::start::{Starting, arrived, low_page, start};
-use corey_arch_x86_64_boot::{BootMemory, Facts, acpi, topology};
+use corey_arch_x86_64_boot::{BootMemory, Facts, acpi, meltdown, topology};
 use corey_arch_x86_64_cpu::{
-    Block, CoreTables, Features, IST_STACKS, enable_extensions, features, interrupt_table, load, name,
+    Block, CoreTables, Features, IST_STACKS, enable_extensions, features, identity, interrupt_table, load,
+    name,
 };
-use corey_arch_x86_64_paging::{KERNEL_BASE, STACK_WINDOW, Space, direct};
+use corey_arch_x86_64_paging::{KERNEL_BASE, Space, Stack, direct};
 use corey_kernel_hal::{Boot, BootAlloc, BootInfo, Outcome, Range, Traps};
 
-/// Bytes of a core's kernel stack.
-const STACK: u64 = 64 * 1024;
-/// Bytes of each stack for NMI, double fault and machine check.
-const URGENT_STACK: u64 = 16 * 1024;
-/// Distance between two cores' stacks: four stacks, each above an unmapped page.
-const STACK_STEP: u64 = 256 * 1024;
 const GIB4: u64 = 1 << 32;
 
 unsafe extern "C" {
@@ -69,6 +64,7 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
         log::warn!("{complaint}");
     }
     set_log_level(&facts.command_line);
+    warn_of_meltdown();
     stage(1);
     let page = low_page(facts.ram.ranges(), &facts.used);
     let (mut memory, space) = map_memory(&facts);
@@ -115,14 +111,14 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
     let cores = memory.slice(1 + others.len(), |core| PerCore::<K::Core> {
         block: Block {
             own: 0,
-            stack: stack_top(core, 0),
+            stack: Stack::of(core, 0).top,
             user_stack: UnsafeCell::new(0),
             kernel: UnsafeCell::new(0),
             core: core as u64,
         },
         tables: MaybeUninit::new(CoreTables::new(
-            stack_top(core, 0),
-            core::array::from_fn::<_, IST_STACKS, _>(|ist| stack_top(core, ist + 1)),
+            Stack::of(core, 0).top,
+            core::array::from_fn::<_, IST_STACKS, _>(|ist| Stack::of(core, ist + 1).top),
         )),
         kernel: UnsafeCell::new(MaybeUninit::uninit()),
         processor: UnsafeCell::new(Processor::default()),
@@ -215,6 +211,17 @@ fn set_log_level(command_line: &str) {
     }
 }
 
+/// Names a processor on which the kernel's half of an address space is no secret.
+fn warn_of_meltdown() {
+    let mut vendor = heapless::String::new();
+    let (family, model, capabilities) = identity(&mut vendor);
+    if meltdown::is_prone(meltdown::Identity { vendor: &vendor, family, model, capabilities }) {
+        log::warn!(
+            "{vendor} family {family:#x} model {model:#x} is prone to Meltdown: programs can read all memory"
+        );
+    }
+}
+
 fn physical(symbol: *const u8) -> u64 {
     symbol as u64 - KERNEL_BASE
 }
@@ -242,7 +249,12 @@ fn map_memory(facts: &Facts) -> (BootMemory, Space) {
             let bytes = piece.start.min(GIB4) - at;
             space.map_device(&mut memory, direct(at) as u64, at, bytes);
         }
-        space.map(&mut memory, direct(piece.start) as u64, piece.start, piece.end - piece.start, true, false);
+        // Text and constants cannot be written under their other address either.
+        let fixed = [physical(&raw const corey_text), physical(&raw const corey_data)];
+        let [from, to] = fixed.map(|edge| edge.clamp(piece.start, piece.end));
+        for (start, end, write) in [(piece.start, from, true), (from, to, false), (to, piece.end, true)] {
+            space.map(&mut memory, direct(start) as u64, start, end - start, write, false);
+        }
         at = piece.end;
     }
     if at < GIB4 {
@@ -263,17 +275,11 @@ fn map_memory(facts: &Facts) -> (BootMemory, Space) {
     (memory, space)
 }
 
-/// Top of a core's stack: 0 the kernel's, then the urgent ones.
-fn stack_top(core: usize, number: usize) -> u64 {
-    let first = STACK_WINDOW + core as u64 * STACK_STEP + 4096 + STACK;
-    first + number as u64 * (4096 + URGENT_STACK)
-}
-
 fn map_stacks(memory: &mut BootMemory, space: &Space, core: usize) {
     for number in 0..=IST_STACKS {
-        let bytes = if number == 0 { STACK } else { URGENT_STACK };
-        let from = memory.take(bytes);
-        space.map(memory, stack_top(core, number) - bytes, from, bytes, true, false);
+        let stack = Stack::of(core, number);
+        let from = memory.take(stack.bytes());
+        space.map(memory, stack.bottom, from, stack.bytes(), true, false);
     }
 }
 

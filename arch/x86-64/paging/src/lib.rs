@@ -15,6 +15,8 @@
 
 mod entry;
 mod space;
+mod stack;
 
 pub use entry::{decode, flags, large_leaf, leaf, protect, table};
 pub use space::{DIRECT_BASE, KERNEL_BASE, STACK_WINDOW, Space, TableSource, direct};
+pub use stack::Stack;

@@ -9,16 +9,24 @@ pub const ROWS: usize = 25;
 /// Light grey on black.
 const ATTRIBUTE: u16 = 0x0700;
 
+/// Numbers of an escape sequence that mean something here.
+const NUMBERS: usize = 2;
+
 /// What is on the screen; device memory is only written.
 #[derive(Debug)]
 pub struct Screen {
     cells: [[u8; COLUMNS]; ROWS],
+    row: usize,
     column: usize,
-    /// Inside an escape sequence: after ESC, or after its bracket.
+    /// First row that moves up when text goes beyond the last one.
+    top: usize,
     escape: Escape,
+    /// Numbers of the sequence so far, and which one is being read.
+    numbers: [usize; NUMBERS],
+    number: usize,
 }
 
-/// How far an ANSI escape sequence (ECMA-48) has come. The screen has no cursor: sequences show as nothing.
+/// How far an ANSI escape sequence (ECMA-48) has come: after ESC, after its bracket.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Escape {
     None,
@@ -36,63 +44,109 @@ impl Screen {
     /// An empty screen; text appears on the last row and moves up.
     #[must_use]
     pub const fn new() -> Self {
-        Self { cells: [[b' '; COLUMNS]; ROWS], column: 0, escape: Escape::None }
+        Self {
+            cells: [[b' '; COLUMNS]; ROWS],
+            row: ROWS - 1,
+            column: 0,
+            top: 0,
+            escape: Escape::None,
+            numbers: [0; NUMBERS],
+            number: 0,
+        }
     }
 
-    /// Shows bytes. A long line wraps; a tab is four blanks; what has no glyph shows as `?`.
+    /// Shows bytes. A long line wraps; a tab is four blanks; what has no glyph shows as `?`. Of escape sequences it
+    /// knows those that move the cursor to a place and up, clear the screen and the rest of a row, and say
+    /// which rows scroll (`H A J K r`); the others show as nothing.
     pub fn write(&mut self, device: &impl Cells, bytes: &[u8]) {
-        let mut scrolled = false;
+        let mut changed = false;
         for byte in bytes {
             match (self.escape, byte) {
                 (Escape::None, 0x1b) => self.escape = Escape::Begun,
-                (Escape::Begun, b'[') => self.escape = Escape::Inside,
+                (Escape::None, _) => changed |= self.show(device, *byte),
+                (Escape::Begun, b'[') => {
+                    (self.escape, self.numbers, self.number) = (Escape::Inside, [0; NUMBERS], 0);
+                }
+                (Escape::Inside, b'0'..=b'9') => {
+                    if let Some(number) = self.numbers.get_mut(self.number) {
+                        *number = number.saturating_mul(10).saturating_add(usize::from(byte - b'0'));
+                    }
+                }
+                (Escape::Inside, b';') => self.number = self.number.saturating_add(1),
                 (Escape::Inside, 0x20..=0x3f) => {}
-                (Escape::None, _) => {}
                 // The last byte of a sequence, or what none can have.
-                _ => {
+                (state, _) => {
                     self.escape = Escape::None;
-                    continue;
+                    changed |= state == Escape::Inside && self.obey(*byte);
                 }
-            }
-            if self.escape != Escape::None {
-                continue;
-            }
-            match byte {
-                b'\n' => {
-                    self.scroll();
-                    scrolled = true;
-                }
-                b'\r' => self.column = 0,
-                b'\t' => (0..4).for_each(|_| scrolled |= self.put(device, b' ')),
-                0x20..=0x7e => scrolled |= self.put(device, *byte),
-                _ => scrolled |= self.put(device, b'?'),
             }
         }
-        if scrolled {
+        if changed {
             for (index, byte) in self.cells.as_flattened().iter().enumerate() {
                 device.write(index, ATTRIBUTE | u16::from(*byte));
             }
         }
     }
 
-    fn put(&mut self, device: &impl Cells, byte: u8) -> bool {
-        let wrapped = self.column == COLUMNS;
-        if wrapped {
-            self.scroll();
+    /// Ends an escape sequence. Says whether cells changed.
+    fn obey(&mut self, command: u8) -> bool {
+        let [first, second] = self.numbers;
+        match command {
+            b'H' => (self.row, self.column) = (place(first, ROWS), place(second, COLUMNS)),
+            b'A' => self.row = self.row.saturating_sub(first.max(1)),
+            b'r' => (self.top, self.row, self.column) = (place(first, ROWS), 0, 0),
+            b'J' => self.cells = [[b' '; COLUMNS]; ROWS],
+            b'K' => {
+                let rest = self.cells.get_mut(self.row).and_then(|row| row.get_mut(self.column..));
+                rest.into_iter().for_each(|rest| rest.fill(b' '));
+            }
+            _ => {}
         }
-        if let Some(cell) = self.cells[ROWS - 1].get_mut(self.column) {
-            *cell = byte;
-            device.write((ROWS - 1) * COLUMNS + self.column, ATTRIBUTE | u16::from(byte));
-            self.column += 1;
-        }
-        wrapped
+        matches!(command, b'J' | b'K')
     }
 
-    fn scroll(&mut self) {
-        self.cells.rotate_left(1);
-        self.cells[ROWS - 1] = [b' '; COLUMNS];
-        self.column = 0;
+    /// Shows one byte. Says whether other cells than its own changed.
+    fn show(&mut self, device: &impl Cells, byte: u8) -> bool {
+        match byte {
+            b'\n' => self.next_row(),
+            b'\r' => {
+                self.column = 0;
+                false
+            }
+            b'\t' => (0..4).fold(false, |moved, _| moved | self.put(device, b' ')),
+            0x20..=0x7e => self.put(device, byte),
+            _ => self.put(device, b'?'),
+        }
     }
+
+    fn put(&mut self, device: &impl Cells, byte: u8) -> bool {
+        let moved = self.column == COLUMNS && self.next_row();
+        if let Some(cell) = self.cells.get_mut(self.row).and_then(|row| row.get_mut(self.column)) {
+            *cell = byte;
+            device.write(self.row * COLUMNS + self.column, ATTRIBUTE | u16::from(byte));
+            self.column += 1;
+        }
+        moved
+    }
+
+    /// Goes to the next row; on the last one, the rows from `top` on move up. Says whether they did.
+    fn next_row(&mut self) -> bool {
+        self.column = 0;
+        if self.row + 1 < ROWS {
+            self.row += 1;
+            return false;
+        }
+        if let Some(rows) = self.cells.get_mut(self.top..) {
+            rows.rotate_left(1);
+        }
+        self.cells[ROWS - 1] = [b' '; COLUMNS];
+        true
+    }
+}
+
+/// The place that a number of an escape sequence names, counted from 1; beyond the end it is the last.
+fn place(number: usize, places: usize) -> usize {
+    number.clamp(1, places) - 1
 }
 
 #[cfg(test)]
@@ -125,7 +179,23 @@ mod tests {
         assert_eq!(row(&memory, ROWS - 1).len(), 26);
         screen.write(&memory, b"\n\x01");
         assert_eq!(row(&memory, ROWS - 1), "?");
-        screen.write(&memory, b"\n\x1b[2;3Hseen\x1b[K too");
-        assert_eq!(row(&memory, ROWS - 1), "seen too");
+    }
+
+    #[test]
+    fn escape_sequences_place_text_and_keep_rows_where_they_are() {
+        let memory = Memory(RefCell::new(vec![0; COLUMNS * ROWS]));
+        let mut screen = Screen::new();
+        screen
+            .write(&memory, b"below\x1b[2J\x1b[3;999r\x1b[1;1Hhead\x1b[K\x1b[2;5Hsecond\x1b[1m bold\x1b[0m");
+        assert_eq!((row(&memory, 0), row(&memory, 1)), ("head".into(), "    second bold".into()));
+        assert_eq!(row(&memory, ROWS - 1), "");
+        screen.write(&memory, b"\x1b[999;1H\x1b[A\n");
+        (0..ROWS).for_each(|n| screen.write(&memory, format!("line {n}\n").as_bytes()));
+        assert_eq!((row(&memory, 0), row(&memory, 1)), ("head".into(), "    second bold".into()));
+        assert_eq!((row(&memory, 2), row(&memory, ROWS - 2)), ("line 3".into(), "line 24".into()));
+        screen.write(&memory, b"\x1b[2;1Hs\x1b[K\x1b[70000000000000000000000;Hx\x1b[;;;;9m\x1b7y\x1b[r");
+        assert_eq!((row(&memory, 1), row(&memory, ROWS - 1)), ("s".into(), "xy".into()));
+        screen.write(&memory, b"\x1b[25;1H\n");
+        assert_eq!(row(&memory, 0), "s");
     }
 }

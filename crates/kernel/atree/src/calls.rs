@@ -1,8 +1,9 @@
 //! The calls on address trees.
 
-use crate::change;
-use crate::slot::{Map, MapKind};
+use crate::change::{self, Payer};
+use crate::slot::{Map, MapKind, New};
 use crate::tree::{Grain, Handler, Tree, TreeKind};
+use crate::whole::NewRoot;
 use core::sync::atomic::Ordering;
 use corey_abi::{
     AddressTreeCalls, Error, Home, Id, Kind, MapFlags, Mapping, ObjRef, Plain, TREE_SLOTS, TreeTable,
@@ -19,16 +20,19 @@ use corey_lib_sync::Relax;
 pub struct AddressTreeApi<'a, P: Platform>(pub Call<'a, P>);
 
 const MAPPING: u64 = Mapping::BYTES as u64;
+/// Mappings that are copied from or to a program at once.
+const WINDOW: usize = 8;
 
 impl<'a, P: Platform> AddressTreeApi<'a, P> {
     /// Checks a mapping against the caller's shares and the tree's shape.
-    fn check(&self, tree: &Tree, from: &Mapping) -> Result<Map, Error> {
+    #[inline(always)]
+    fn check(&self, tree: &Tree, from: &Mapping) -> Result<New<'a>, Error> {
         let flags = MapFlags::from_bits(from.flags).ok_or(Error::BadArgument)?;
         if flags.contains(MapFlags::WRITE | MapFlags::EXECUTE) {
             return Err(Error::NotPermitted);
         }
-        let (kind, object, bytes, align) = match from.kind {
-            mapping_kind::NONE => return Ok(Map::EMPTY),
+        match from.kind {
+            mapping_kind::NONE => Ok(New::EMPTY),
             mapping_kind::SEGMENT => {
                 let segment = self.0.object::<Segment>(from.object)?;
                 let end = from.start_page.checked_add(from.npages).ok_or(Error::OutOfRange)?;
@@ -43,7 +47,9 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
                 if !from.start_page.is_multiple_of(unit) || !from.npages.is_multiple_of(unit) {
                     return Err(Error::Misaligned);
                 }
-                (MapKind::Segment, segment.link(), from.npages * PAGE_SIZE, unit * PAGE_SIZE)
+                let (bytes, align) = (from.npages * PAGE_SIZE, unit * PAGE_SIZE);
+                let map = placed(tree, from, (MapKind::Segment, segment.link()), flags, bytes, align)?;
+                Ok(New::segment(map, segment))
             }
             mapping_kind::INTERIOR => {
                 let interior = self.0.object::<Tree>(from.object)?;
@@ -51,22 +57,14 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
                     return Err(Error::NotPermitted);
                 }
                 let grain = interior.kind().span();
-                (MapKind::Interior, interior.link(), grain, grain)
+                let map = placed(tree, from, (MapKind::Interior, interior.link()), flags, grain, grain)?;
+                Ok(New::interior(map))
             }
-            _ => return Err(Error::BadArgument),
-        };
-        if !from.va.is_multiple_of(align) {
-            return Err(Error::Misaligned);
+            _ => Err(Error::BadArgument),
         }
-        let end =
-            from.va.checked_add(bytes).filter(|end| *end <= tree.kind().span()).ok_or(Error::OutOfRange)?;
-        // Page 0 stays unmapped: a null pointer faults.
-        if tree.kind() == TreeKind::Root && from.va == 0 {
-            return Err(Error::OutOfRange);
-        }
-        Ok(Map { kind, flags, object, share: from.object.share, start: from.va, end, page: from.start_page })
     }
 
+    #[inline(always)]
     fn set(
         &mut self,
         at: ObjRef,
@@ -74,9 +72,38 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         slot: usize,
         mapping: &Mapping,
     ) -> Result<(), Error> {
+        if mapping.kind == mapping_kind::NONE && mapping.flags == 0 {
+            // By itself: half of all changes, and much simpler.
+            return change::change(self.0.ctx, self.0.inside, tree, slot, &New::EMPTY, Payer::Nobody);
+        }
         let new = self.check(&tree, mapping)?;
-        let payer = self.0.held.share(self.0.inside, at.share)?;
-        change::change(self.0.ctx, self.0.inside, tree, slot, &new, Some(&payer))
+        let payer = Payer::Named(self.0.held, at.share);
+        change::change(self.0.ctx, self.0.inside, tree, slot, &new, payer)
+    }
+
+    #[inline(always)]
+    fn read_mapping(&mut self, from: UserPtr) -> Result<Mapping, Error> {
+        let mut bytes = [0; Mapping::BYTES];
+        self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
+        Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)
+    }
+
+    /// Mappings from `index` on of a table's array: as many as `window` takes, or one if they do not lie in memory all.
+    fn read_mappings<'w>(
+        &mut self,
+        table: &TreeTable,
+        index: u64,
+        window: &'w mut [u8; WINDOW * Mapping::BYTES],
+    ) -> Result<&'w [u8], Error> {
+        let from = element(table.mappings, index)?;
+        let count = (table.count - index).min(WINDOW as u64) as usize;
+        for count in [count, 1] {
+            let bytes = window.get_mut(..count * Mapping::BYTES).ok_or(Error::BadArgument)?;
+            if self.0.ctx.copy_in(self.0.inside, from, bytes).is_ok() {
+                return Ok(window.get(..count * Mapping::BYTES).unwrap_or_default());
+            }
+        }
+        Err(Error::BadAddress)
     }
 
     fn read_table(&mut self, table: UserPtr) -> Result<TreeTable, Error> {
@@ -90,6 +117,30 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         value.to_bytes(&mut bytes);
         self.0.ctx.copy_out(self.0.inside, &bytes, table)
     }
+}
+
+/// The mapping at the address that `from` says, if `bytes` fit there.
+#[inline(always)]
+fn placed(
+    tree: &Tree,
+    from: &Mapping,
+    (kind, object): (MapKind, Link),
+    flags: MapFlags,
+    bytes: u64,
+    align: u64,
+) -> Result<Map, Error> {
+    if !from.va.is_multiple_of(align) {
+        return Err(Error::Misaligned);
+    }
+    // The last page of the user half stays unmapped: behind an instruction at its end lies no address of user code,
+    // and an interrupt there could not be returned from.
+    let last = if tree.kind() == TreeKind::Root { USER_END - PAGE_SIZE } else { tree.kind().span() };
+    let end = from.va.checked_add(bytes).filter(|end| *end <= last).ok_or(Error::OutOfRange)?;
+    // Page 0 stays unmapped: a null pointer faults.
+    if tree.kind() == TreeKind::Root && from.va == 0 {
+        return Err(Error::OutOfRange);
+    }
+    Ok(Map { kind, flags, object, share: from.object.share, start: from.va, end, page: from.start_page })
 }
 
 /// The address of element `index` of an array of mappings.
@@ -134,34 +185,41 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let tree = self.0.object::<Tree>(at)?;
         let mut header = self.read_table(table)?;
         let platform = self.0.ctx.local.platform.clone();
-        let (mut used, mut index) = (0, 0);
-        while index < TREE_SLOTS {
-            let Some(slot) = tree.slot(&platform, index) else {
-                index += 1;
-                continue;
-            };
-            let Some((map, _)) = slot.read() else {
-                self.0.ctx.relax();
-                continue;
-            };
-            let alive = match map.kind {
-                MapKind::Segment | MapKind::Interior => map.object.header(self.0.inside).is_some(),
-                MapKind::Empty | MapKind::Changing => false,
-            };
-            if alive {
-                used = index as u64 + 1;
-                if used > header.count {
-                    return Err(Error::OutOfRange);
+        let inside = self.0.inside;
+        let slots = tree.used.load(Ordering::SeqCst);
+        let mut used = 0;
+        let mut window = [0; WINDOW * Mapping::BYTES];
+        for first in (0..slots).step_by(WINDOW) {
+            let mut to = window.as_mut_slice();
+            for index in first..slots.min(first + WINDOW as u64) {
+                let map = match tree.slot(&platform, index as usize) {
+                    Some(slot) => loop {
+                        match slot.read() {
+                            Some((map, _)) => break map,
+                            None => self.0.ctx.relax(),
+                        }
+                    },
+                    None => Map::EMPTY,
+                };
+                let object = match map.kind {
+                    MapKind::Segment | MapKind::Interior => map.object.header(inside),
+                    MapKind::Empty | MapKind::Changing => None,
+                };
+                let mapping = object.map(|object| to_mapping(&map, object.pages()));
+                if mapping.is_some() {
+                    used = index + 1;
+                    if used > header.count {
+                        return Err(Error::OutOfRange);
+                    }
                 }
+                mapping.unwrap_or_default().put(&mut to);
             }
-            if (index as u64) < header.count {
-                let mapping = if alive { to_mapping(&map) } else { Mapping::default() };
-                let mut bytes = [0; Mapping::BYTES];
-                mapping.to_bytes(&mut bytes);
-                let to = element(header.mappings, index as u64)?;
-                self.0.ctx.copy_out(self.0.inside, &bytes, to)?;
+            let filled = slots.min(header.count).saturating_sub(first).min(WINDOW as u64);
+            if filled > 0 {
+                let to = element(header.mappings, first)?;
+                let bytes = window.get(..filled as usize * Mapping::BYTES).unwrap_or(&window);
+                self.0.ctx.copy_out(inside, bytes, to)?;
             }
-            index += 1;
         }
         header.count = used;
         let handler = tree.handler(&mut self.0.ctx.local);
@@ -179,16 +237,28 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
             return Err(Error::Full);
         }
         tree.set_handler(&mut self.0.ctx.local, handler);
-        let used = tree.used.load(Ordering::SeqCst);
-        for index in 0..header.count.max(used) {
-            let mut mapping = Mapping::default();
-            if index < header.count {
-                let mut bytes = [0; Mapping::BYTES];
-                let from = element(header.mappings, index)?;
-                self.0.ctx.copy_in(self.0.inside, from, &mut bytes)?;
-                mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let slots = header.count.max(tree.used.load(Ordering::SeqCst));
+        let payer = self.0.held.share(self.0.inside, at.share)?;
+        let mut whole = NewRoot::take(tree, self.0.ctx.core());
+        let mut window = [0; WINDOW * Mapping::BYTES];
+        let mut rest: &[u8] = &[];
+        for index in 0..slots {
+            if rest.is_empty() && index < header.count {
+                rest = self.read_mappings(&header, index, &mut window).unwrap_or_default();
             }
-            if let Err(error) = self.set(at, tree, index as usize, &mapping) {
+            let mapping = if index < header.count {
+                Mapping::get(&mut rest).ok_or(Error::BadAddress)
+            } else {
+                Ok(Mapping::default())
+            };
+            let set = mapping.and_then(|mapping| match &mut whole {
+                Some(whole) => {
+                    let new = self.check(&tree, &mapping)?;
+                    whole.set(self.0.ctx, self.0.inside, index as usize, &new, Payer::Share(&payer))
+                }
+                None => self.set(at, tree, index as usize, &mapping),
+            });
+            if let Err(error) = set {
                 header.count = index;
                 self.write_table(table, &header)?;
                 return Err(error);
@@ -199,9 +269,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
 
     fn at_set_slot(&mut self, at: ObjRef, slot: u64, mapping: UserPtr) -> Result<(), Error> {
         let tree = self.0.object::<Tree>(at)?;
-        let mut bytes = [0; Mapping::BYTES];
-        self.0.ctx.copy_in(self.0.inside, mapping, &mut bytes)?;
-        let mapping = Mapping::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let mapping = self.read_mapping(mapping)?;
         if slot >= TREE_SLOTS as u64 {
             return Err(Error::Full);
         }
@@ -228,7 +296,7 @@ fn check_handler(kind: TreeKind, from: &TreeTable) -> Result<Handler, Error> {
     Ok(handler)
 }
 
-fn to_mapping(map: &Map) -> Mapping {
+fn to_mapping(map: &Map, price: u64) -> Mapping {
     Mapping {
         kind: if map.kind == MapKind::Interior { mapping_kind::INTERIOR } else { mapping_kind::SEGMENT },
         flags: map.flags.bits(),
@@ -236,6 +304,7 @@ fn to_mapping(map: &Map) -> Mapping {
         va: map.start,
         start_page: map.page,
         npages: (map.end - map.start) / PAGE_SIZE,
-        reserved: [0; 2],
+        price,
+        reserved: 0,
     }
 }

@@ -86,6 +86,48 @@ fn fill<P: Platform, const LOCKED: bool>(
     fill_entry::<P, LOCKED, true>(ctx, inside, (table, index), segment, slot, map, version, address, cause)
 }
 
+/// Pages of the largest mapping that is filled when it is made, with the pages that are there: as a fault costs more
+/// than to look. What is not there is made when it is touched.
+const AHEAD: u64 = 16;
+
+/// Makes the entries of a new mapping of few pages, of which the slot was just published.
+#[inline(always)]
+pub(crate) fn fill_ahead<P: Platform, const LOCKED: bool>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: &Tree,
+    slot: Slot<'_>,
+    map: &Map,
+    segment: Handle<'_, Segment>,
+) {
+    if map.end - map.start > AHEAD * PAGE_SIZE || segment.page_size() == PageSize::Large {
+        return;
+    }
+    let platform = ctx.local.platform.clone();
+    let version = slot.version();
+    let mut address = map.start;
+    while address < map.end {
+        let page = map.page + (address - map.start) / PAGE_SIZE;
+        let there = segment.body().slot(&platform, page).is_some_and(|slot| slot.is_readable());
+        if there && let Some(table) = walk::leaf(&platform, tree, address) {
+            let entry = (table, walk::leaf_index(address));
+            // If that changes meanwhile, the access will fault.
+            let _ = fill_entry::<P, LOCKED, true>(
+                ctx,
+                inside,
+                entry,
+                segment,
+                slot,
+                map,
+                version,
+                address,
+                Cause::Read,
+            );
+        }
+        address += PAGE_SIZE;
+    }
+}
+
 /// As [`fill`], for 2 MiB pages: apart, so that the others do not pay for it.
 #[cold]
 #[inline(never)]
@@ -125,32 +167,26 @@ fn fill_entry<P: Platform, const LOCKED: bool, const SMALL: bool>(
 ) -> bool {
     let page = map.page + (address - map.start) / PAGE_SIZE;
     let want = if cause == Cause::Write { Want::Write } else { Want::Read };
-    loop {
-        let Ok(found) = Segment::page_of::<P, SMALL>(segment, ctx, inside, page, want) else { return false };
-        let guard = LOCKED.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
-        // What was checked may have changed while this core waited for memory or for the lock (without a lock,
-        // the page was looked at last). From here to the store nothing waits.
-        let same_page = !LOCKED
-            || match found.slot.load() {
-                PageState::Present(now) => now == found.frame,
-                PageState::Cow(now) => now == found.frame && !found.writable,
-                PageState::Absent | PageState::Reference(_) | PageState::Revoking => false,
-            };
-        let alive = segment.id() == map.object.id() && page < segment.npages();
-        let same_map = slot.version() == version;
-        if same_page && alive && same_map {
-            let access = if found.writable { map.access() } else { map.access().without_write() };
-            if SMALL {
-                table.set_leaf::<P>(index, found.frame, access);
-            } else {
-                table.set_large_leaf::<P>(index, found.frame, access);
-            }
-            return true;
+    let Ok(found) = Segment::page_of::<P, SMALL>(segment, ctx, inside, page, want) else { return false };
+    let _guard = LOCKED.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
+    // What was checked may have changed while this core waited for memory or for the lock (without a lock,
+    // the page was looked at last). From here to the store nothing waits.
+    let same_page = !LOCKED
+        || match found.slot.load() {
+            PageState::Present(now) => now == found.frame,
+            PageState::Cow(now) => now == found.frame && !found.writable,
+            PageState::Absent | PageState::Reference(_) | PageState::Revoking => false,
+        };
+    let alive = segment.id() == map.object.id() && page < segment.npages();
+    if same_page && alive && slot.version() == version {
+        let access = if found.writable { map.access() } else { map.access().without_write() };
+        if SMALL {
+            table.set_leaf::<P>(index, found.frame, access);
+        } else {
+            table.set_large_leaf::<P>(index, found.frame, access);
         }
-        drop(guard);
-        if !alive || !same_map {
-            // Gone: the access faults again, and finds what is there then.
-            return alive;
-        }
+        return true;
     }
+    // Another page or another mapping by now: the access faults again, and finds what is there then.
+    alive
 }

@@ -4,33 +4,36 @@
 //! wait or lock is done here, on the core that asks; the runner does two short steps in its mailbox service:
 //!
 //! ```text
-//! this core   claim slot and range (Edit.pending)
-//! runner      step 1: slot Changing, old entries cleared and flushed
+//! runner      step 1: slot and range free? slot Changing, old entries cleared and flushed
 //! this core   old mapping off its segment's list ─ tables made ─ new mapping onto its segment's list ─ fields written
 //! runner      step 2: slot published; an interior tree attached and linked
-//! this core   claim given back
 //! ```
+//!
+//! A slot that is `Changing` is its changer's, with the range it took: nobody else writes it, whoever else wants it or
+//! part of the range is refused. So the runner needs no lock for its own changes.
 //!
 //! If the root stops running in between, this core takes it, and does the step itself.
 
-use crate::change::{enlist, level_of, may_take, pay, unlink, unlist};
-use crate::revoke::flush;
+use crate::change::{Payer, enlist, make_room, may_take, pay, repay, unlink, unlist};
+use crate::revoke::{flush, forget_all};
 use crate::run;
-use crate::slot::{Map, MapKind};
+use crate::slot::{Map, MapKind, New, Slot};
 use crate::tree::{Tree, take_tables};
 use crate::walk;
 use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
+use corey_kernel_mem::FrameList;
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
-use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, ObjectWords};
+use corey_kernel_percore::{CoreSet, Local, Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
-use corey_kernel_share::Share;
 use corey_lib_sync::Relax;
 
 /// A runner's answers.
 const DONE: u64 = 0;
 const NOT_MINE: u64 = 1;
+const BUSY: u64 = 2;
+const DYING: u64 = 3;
 
 /// As [`crate::change::change`], for a root that runs on another core.
 #[cold]
@@ -39,56 +42,65 @@ pub(crate) fn change<P: Platform>(
     inside: &Entered<'_>,
     tree: Handle<'_, Tree>,
     index: usize,
-    new: &Map,
-    payer: Option<&Share>,
+    new: &New<'_>,
+    payer: Payer<'_>,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
-    let level = level_of(inside, new);
-    pay(ctx, tree, index, new, level, payer)?;
-    let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
-    let old = loop {
-        let mut edit = tree.edit.lock(&mut ctx.local);
-        if edit.pending.is_none() {
-            may_take(&platform, &tree, &edit, index, new)?;
-            if slot.peek() == *new {
-                return Ok(());
-            }
-            edit.pending = Some((index, new.start, new.end));
-            break slot.peek();
-        }
-        drop(edit);
-        ctx.relax();
-    };
-    step(ctx, inside, tree, index, Step::Remove { start: new.start, end: new.end });
-    if let Some(segment) = old.object.resolve::<Segment>(inside) {
-        unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 });
+    let mut frames = pay(ctx, inside, tree, index, new, payer, |ctx| {
+        tree.seems_free(&ctx.local.platform, index, new.map.start, new.map.end)
+    })?;
+    let slot = tree.slot(&platform, index);
+    let result =
+        slot.map_or(Ok(()), |slot| change_slot(ctx, inside, tree, (index, slot), new, payer, &mut frames));
+    repay(ctx, inside, tree, frames, payer);
+    result
+}
+
+fn change_slot<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    (index, slot): (usize, Slot<'_>),
+    new: &New<'_>,
+    payer: Payer<'_>,
+    frames: &mut FrameList,
+) -> Result<(), Error> {
+    let New { map, segment, level } = *new;
+    if slot.read().is_some_and(|(now, _)| now == map) {
+        return Ok(());
     }
-    let ready = match new.kind {
-        MapKind::Segment => walk::make(ctx, &tree, new.start, new.end, level)
-            .and_then(|()| enlist(ctx, inside, tree, index, new)),
-        MapKind::Interior => walk::make(ctx, &tree, new.start, new.end, level).map(|()| {
-            let freed = prune(ctx, tree, new);
-            if freed > 0
-                && let Some(payer) = payer
-            {
-                // Lowering a price cannot fail.
-                let _ = payer.reprice(ctx, tree.header(), |pages| pages.saturating_sub(freed));
-            }
-        }),
+    if map.kind == MapKind::Interior {
+        // Before the slot maps it: whoever runs the root next, or leaves it, looks for it.
+        tree.links.store(true, Ordering::SeqCst);
+    }
+    step(ctx, inside, tree, index, Step::Remove { start: map.start, end: map.end })?;
+    if let Some(segment) = slot.peek().object.resolve::<Segment>(inside) {
+        unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 }, slot);
+    }
+    slot.emptied();
+    let ready = match map.kind {
+        MapKind::Segment | MapKind::Interior => walk::make(ctx, &tree, map.start, map.end, level, frames),
         MapKind::Empty | MapKind::Changing => Ok(()),
     };
-    let new = if ready.is_ok() { new } else { &Map::EMPTY };
-    // The slot is `Changing`, and pending here: nobody else writes it.
-    slot.prepare(new);
-    step(ctx, inside, tree, index, Step::Publish(new.kind));
-    tree.edit.lock(&mut ctx.local).pending = None;
-    ready
+    if ready.is_ok() {
+        if let Some(segment) = segment {
+            make_room(ctx, inside, tree, new, payer);
+            enlist(ctx, tree, (index, slot), segment);
+        } else if map.kind == MapKind::Interior {
+            let freed = prune(ctx, tree, &map);
+            payer.unpay(ctx, inside, tree, freed);
+        }
+    }
+    let map = if ready.is_ok() { map } else { Map::EMPTY };
+    slot.prepare(&map);
+    // Always done, once step 1 was.
+    step(ctx, inside, tree, index, Step::Publish(map.kind)).and(ready)
 }
 
 /// What the runner does.
 #[derive(Clone, Copy)]
 enum Step {
-    /// Unmap what the slot maps; it takes this range.
+    /// If slot and range are free, unmap what the slot maps; it takes the range.
     Remove { start: u64, end: u64 },
     /// Publish what was prepared.
     Publish(MapKind),
@@ -125,46 +137,50 @@ impl Step {
 fn prune<P: Platform>(ctx: &mut Ctx<P>, tree: Handle<'_, Tree>, new: &Map) -> u64 {
     take_tables(ctx, tree.body(), new.start, new.levels(), &mut |ctx| {
         if let Some(runner) = tree.runner() {
-            // Unlinks nothing, and flushes everything.
-            let message = Message { kind: MessageKind::Unlink, object: ObjectWords::NULL, words: [0; 2] };
-            ctx.local.broadcast(CoreSet::only(runner), message);
+            forget_all(ctx, CoreSet::only(runner));
         }
     })
 }
 
 /// Has a step done by whoever may write the root now.
+///
+/// # Errors
+///
+/// Of step 1: as [`may_take`].
 fn step<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
     tree: Handle<'_, Tree>,
     index: usize,
     what: Step,
-) {
+) -> Result<(), Error> {
     let words = tree.link().words();
     loop {
         match run::take(&tree, ctx.core()) {
             Ok(taken) => {
-                act(&ctx.local, inside, &tree, index, what, !taken);
+                let result = act(&ctx.local, inside, &tree, index, what, !taken);
                 if taken {
                     run::give_back(&tree);
                 }
-                return;
+                return result;
             }
             Err(None) => ctx.relax(),
             Err(Some(runner)) => {
                 let kind = MessageKind::ChangeRoot;
                 let message = Message { kind, object: words, words: what.words(index) };
-                let Some(ticket) = ctx.local.post(runner, message) else { return };
+                let Some(ticket) = ctx.local.post(runner, message) else { return Ok(()) };
                 let reply = loop {
                     if let Some(reply) = ctx.local.poll(ticket) {
                         break reply;
                     }
                     ctx.relax();
                 };
-                if reply == DONE {
-                    return;
+                match reply {
+                    DONE => return Ok(()),
+                    BUSY => return Err(Error::Busy),
+                    DYING => return Err(Error::NotFound),
+                    _ => ctx.relax(),
                 }
-                ctx.relax();
             }
         }
     }
@@ -178,8 +194,11 @@ pub fn serve<P: Platform>(local: &Local<P>, message: &Message) -> u64 {
     }
     let Some(tree) = Link::from(message.object).resolve::<Tree>(&inside) else { return NOT_MINE };
     let (index, what) = Step::from_words(message.words);
-    act(local, &inside, &tree, index, what, true);
-    DONE
+    match act(local, &inside, &tree, index, what, true) {
+        Ok(()) => DONE,
+        Err(Error::NotFound) => DYING,
+        Err(_) => BUSY,
+    }
 }
 
 /// One step. `running` says that this core runs the root; else it has taken it. No lock, no wait.
@@ -190,14 +209,18 @@ fn act<P: Platform>(
     index: usize,
     what: Step,
     running: bool,
-) {
+) -> Result<(), Error> {
     let platform = local.platform.clone();
-    let Some(slot) = tree.slot(&platform, index) else { return };
+    let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
     match what {
         Step::Remove { start, end } => {
+            may_take(&platform, tree, Some(slot), index, (start, end))?;
             let old = slot.peek();
+            if start != end {
+                tree.forget_last();
+            }
             slot.begin(start, end);
-            tree.used.fetch_max(index as u64 + 1, Ordering::SeqCst);
+            tree.use_slot(index);
             match old.kind {
                 MapKind::Segment => {
                     walk::take_own(&platform, tree, old.start, old.end, Take::Page);
@@ -217,4 +240,5 @@ fn act<P: Platform>(
             slot.publish(kind);
         }
     }
+    Ok(())
 }

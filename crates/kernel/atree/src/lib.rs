@@ -10,7 +10,8 @@
 //!    slot were checked under that lock; it is cleared under the same lock.
 //! 3. A core that links an interior tree is in its `attached` set before the link and until after the
 //!    flush that follows the unlink.
-//! 4. A mapping is on its segment's list before its first entry is made, and until its last is flushed.
+//! 4. A mapping is on its segment's list before its first entry is made, and until its last is flushed; as long as
+//!    it is, its old range can be read from the slot.
 //! 5. Between a check and the store it protects, no core serves its mailbox.
 //!
 //! ```text
@@ -22,7 +23,7 @@
 //! ```
 //!
 //! **Sharing.** An interior tree's slots, tables and leaf locks, by the cores that attach it; `Shared<Edit>`
-//! for changes. A root: none, while one core runs it.
+//! for changes of its slots. A root: none, while one core runs it: that core writes its slots without a lock.
 //!
 //! **Testing.** `kernel/corey/tests` on the fake machine, whose TLBs are stale until flushed.
 #![cfg_attr(not(test), no_std)]
@@ -37,13 +38,16 @@ mod revoke;
 mod run;
 mod slot;
 mod tree;
+mod verify;
 mod walk;
+mod whole;
 
 pub use calls::AddressTreeApi;
 pub use change::{map_segment, unmap_share};
 pub use fault::fault;
 pub use foreign::serve as serve_change;
-pub use revoke::{end, forget, revoke};
+pub use revoke::{end, end_segment, forget, revoke};
 pub use run::{load, reserve, unload, unreserve};
 pub use slot::{Map, MapKind};
 pub use tree::{Grain, Handler, Tree, TreeKind};
+pub use verify::{verify, verify_list};

@@ -9,7 +9,7 @@ use core::sync::atomic::Ordering;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, Take};
 use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, ObjectWords};
-use corey_kernel_segment::Segment;
+use corey_kernel_segment::{MapRef, Segment};
 use corey_lib_sync::Relax;
 
 /// Above this many pages, a core forgets everything instead of page by page.
@@ -31,8 +31,45 @@ pub fn revoke<P: Platform>(
     count: u64,
     what: Take,
 ) -> CoreSet {
-    let pages = Pages { segment: header.link().words(), first, count, what };
-    header.handle::<Segment>().map_or(CoreSet::EMPTY, |segment| revoke_as(ctx, inside, segment, pages))
+    let Some(segment) = header.handle::<Segment>() else { return CoreSet::EMPTY };
+    if what == Take::Page
+        && let Some(users) = revoke_own(ctx, inside, segment, first, count)
+    {
+        return users;
+    }
+    revoke_as(ctx, inside, segment, Pages { segment: header.link().words(), first, count, what })
+}
+
+/// As [`revoke`] of pages, for a segment that is mapped nowhere, or once and that by the root this core runs: as most
+/// are whose pages are copied when they are written. Nothing for others.
+#[inline(always)]
+fn revoke_own<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    segment: Handle<'_, Segment>,
+    first: u64,
+    count: u64,
+) -> Option<CoreSet> {
+    let list = segment.mappings(&mut ctx.local);
+    let MapRef { tree, slot } = list.first;
+    if tree.is_null() {
+        return Some(CoreSet::EMPTY);
+    }
+    if tree.words() != ctx.local.paging.root {
+        return None;
+    }
+    let root = tree.resolve::<Tree>(inside)?;
+    let slot = root.slot(&ctx.local.platform, usize::from(slot))?;
+    if !slot.next().tree.is_null() {
+        return None;
+    }
+    // While another core changes it, it has no entries, nor has the range that was taken for it.
+    let (start, end) = slot.peek().range_of(first, count);
+    if start == end || !walk::take(ctx, &root, start, end, Take::Page, false) {
+        return Some(CoreSet::EMPTY);
+    }
+    flush(&ctx.local.platform, start, end);
+    Some(ctx.local.only)
 }
 
 /// What is taken: `segment` is what mappings know it by, also when it was killed meanwhile.
@@ -44,7 +81,15 @@ pub(crate) struct Pages {
     what: Take,
 }
 
+/// Whether a segment is mapped nowhere. One that is not being mapped any more, or whose pages were marked, has no entry
+/// then.
+#[inline(always)]
+fn is_unmapped<P: Platform>(ctx: &mut Ctx<P>, segment: Handle<'_, Segment>) -> bool {
+    segment.mappings(&mut ctx.local).first.tree.is_null()
+}
+
 /// As [`revoke`], for a segment that may have been killed.
+#[inline(never)]
 fn revoke_as<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -101,7 +146,7 @@ fn sweep<P: Platform>(
     let mut at = list.first;
     while let Some(tree) = at.tree.resolve::<Tree>(inside) {
         let Some(slot) = tree.slot(&platform, usize::from(at.slot)) else { break };
-        let (start, end) = slot.peek().range_of(first, count);
+        let (start, end) = slot.range_of(first, count, &mut ctx.local);
         at = slot.next();
         if start == end {
             continue;
@@ -189,6 +234,29 @@ fn forget_segment<P: Platform>(
     flush.finish(&platform);
 }
 
+/// Has every core that attached an interior tree forget its translations of `start .. end`, and waits for it.
+#[inline(always)]
+pub(crate) fn forget_range<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    start: u64,
+    end: u64,
+) {
+    let words = tree.link().words();
+    let range = [start / PAGE_SIZE, (end - start) / PAGE_SIZE];
+    let attached = tree.attached.load();
+    if attached.contains(ctx.core()) {
+        forget_tree(&mut ctx.local, inside, words, range[0], range[1]);
+    }
+    let others = attached.without(ctx.core());
+    if !others.is_empty() {
+        ctx.local.counters.shootdowns += 1;
+        let message = Message { kind: MessageKind::ForgetTree, object: words, words: range };
+        ctx.local.broadcast(others, message);
+    }
+}
+
 /// Forgets translations of pages of an attached interior tree, wherever this core's root links it.
 pub(crate) fn forget_tree<P: Platform>(
     local: &mut Local<P>,
@@ -200,12 +268,9 @@ pub(crate) fn forget_tree<P: Platform>(
     let Some(root) = Link::from(local.paging.root).resolve::<Tree>(inside) else { return };
     let platform = local.platform.clone();
     let mut flush = Flush::default();
-    for (_, slot) in root.each(&platform) {
-        let map = slot.peek();
-        if map.kind == MapKind::Interior && map.object.words() == tree {
-            let start = map.start + first * PAGE_SIZE;
-            flush.range(&platform, start, start + count * PAGE_SIZE);
-        }
+    for map in root.each(&platform).filter_map(|(_, slot)| slot.links(tree)) {
+        let start = map.start + first * PAGE_SIZE;
+        flush.range(&platform, start, start + count * PAGE_SIZE);
     }
     flush.finish(&platform);
 }
@@ -214,12 +279,8 @@ pub(crate) fn forget_tree<P: Platform>(
 fn unlink<P: Platform>(local: &mut Local<P>, inside: &Entered<'_>, tree: ObjectWords) {
     let platform = local.platform.clone();
     if let Some(root) = Link::from(local.paging.root).resolve::<Tree>(inside) {
-        for (_, slot) in root.each(&platform) {
-            let map = slot.peek();
-            if map.kind == MapKind::Interior
-                && map.object.words() == tree
-                && let Some((table, index)) = walk::grain_entry(&platform, &root, map.start, map.levels())
-            {
+        for map in root.each(&platform).filter_map(|(_, slot)| slot.links(tree)) {
+            if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start, map.levels()) {
                 table.clear(index);
             }
         }
@@ -228,6 +289,21 @@ fn unlink<P: Platform>(local: &mut Local<P>, inside: &Entered<'_>, tree: ObjectW
     platform.flush_all();
     if let Some(tree) = Link::from(tree).resolve::<Tree>(inside) {
         tree.attached.remove(local.id);
+    }
+}
+
+/// Has `cores` forget all translations, upper levels included; acknowledged.
+pub(crate) fn forget_all<P: Platform>(ctx: &mut Ctx<P>, cores: CoreSet) {
+    let own = ctx.core();
+    if cores.contains(own) {
+        ctx.local.platform.flush_all();
+    }
+    let others = cores.without(own);
+    if !others.is_empty() {
+        ctx.local.counters.shootdowns += 1;
+        // Unlinks nothing, and flushes everything.
+        let message = Message { kind: MessageKind::Unlink, object: ObjectWords::NULL, words: [0; 2] };
+        ctx.local.broadcast(others, message);
     }
 }
 
@@ -263,20 +339,40 @@ pub(crate) fn flush<P: Platform>(platform: &P, start: u64, end: u64) {
     flush.finish(platform);
 }
 
-/// Ends a segment or tree without references: no core can reach it through a mapping when this returns
-/// true, and it is retired. False: it is the root this core runs; end it again after that stopped.
+/// Ends a segment without references: no core can reach it through a mapping when this returns, and it is retired.
+#[inline(always)]
+pub fn end_segment<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: Handle<'_, Segment>) {
+    let header = segment.header();
+    let words = header.link().words();
+    // Not found from here on, so no mapping of it is filled any more.
+    header.kill();
+    if is_unmapped(ctx, segment) {
+        ctx.retire(header, CoreSet::EMPTY);
+    } else {
+        let pages = Pages { segment: words, first: 0, count: u64::MAX, what: Take::Page };
+        end_mapped(ctx, inside, segment, pages);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn end_mapped<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    segment: Handle<'_, Segment>,
+    pages: Pages,
+) {
+    let users = revoke_as(ctx, inside, segment, pages);
+    ctx.retire(segment.header(), users);
+}
+
+/// Ends a tree without references: as [`end_segment`], when this returns true. False: it is a root that runs, here or
+/// elsewhere; end it again at the kernel exit, until it does not (as a pcore's end, and for the same reason).
 pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> bool {
     let words = header.link().words();
-    if let Some(segment) = header.handle::<Segment>() {
-        // Not found from here on, so no mapping of it is filled any more.
-        header.kill();
-        let pages = Pages { segment: words, first: 0, count: u64::MAX, what: Take::Page };
-        let users = revoke_as(ctx, inside, segment, pages);
-        ctx.retire(header, users);
-        return true;
-    }
     let Some(tree) = header.handle::<Tree>() else { return true };
-    // Under the lock: a change that began before is seen by `clear_all`.
+    // Under the lock that excludes changes of an interior tree: one that began before is seen by `clear_all`. So is
+    // one of a root: whoever writes it after this core saw it idle sees that it dies.
     {
         let _edit = tree.edit.lock(&mut ctx.local);
         tree.dead.store(true, Ordering::SeqCst);
@@ -284,16 +380,14 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
     let mut users = tree.attached.load();
     match tree.kind() {
         TreeKind::Root => loop {
-            let runner = tree.runner.load(Ordering::SeqCst);
+            let runner = tree.root.runner.load(Ordering::SeqCst);
             if runner == NOBODY {
                 break;
-            }
-            if runner == u64::from(ctx.core().0) {
-                return false;
             }
             if runner & TAKEN == 0 {
                 let message = Message { kind: MessageKind::Recheck, object: words, words: [0; 2] };
                 ctx.local.broadcast(CoreSet::only(corey_kernel_hal::CoreId(runner as u16)), message);
+                return false;
             }
             ctx.relax();
         },

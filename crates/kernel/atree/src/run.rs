@@ -10,11 +10,17 @@ use corey_kernel_object::{Ctx, Entered, Handle, Link};
 use corey_kernel_percore::{Local, ObjectWords};
 use corey_lib_sync::Relax;
 
+/// Whether `own` runs the root: nobody else ends or begins that.
+#[inline(always)]
+pub(crate) fn runs(tree: &Tree, own: CoreId) -> bool {
+    tree.root.runner.load(Ordering::Relaxed) == u64::from(own.0)
+}
+
 /// Takes a root for one change: `Ok(false)` when `own` runs it anyway, `Ok(true)` when it was idle; else
 /// the core that runs it, or `None` while another core changes it.
 pub(crate) fn take(tree: &Tree, own: CoreId) -> Result<bool, Option<CoreId>> {
     let mine = u64::from(own.0);
-    match tree.runner.compare_exchange(NOBODY, TAKEN | mine, Ordering::SeqCst, Ordering::SeqCst) {
+    match tree.root.runner.compare_exchange(NOBODY, TAKEN | mine, Ordering::SeqCst, Ordering::SeqCst) {
         Ok(_) => Ok(true),
         Err(now) if now == mine || now == TAKEN | mine => Ok(false),
         Err(now) if now & TAKEN != 0 => Err(None),
@@ -24,7 +30,7 @@ pub(crate) fn take(tree: &Tree, own: CoreId) -> Result<bool, Option<CoreId>> {
 
 /// Ends [`take`] of an idle root.
 pub(crate) fn give_back(tree: &Tree) {
-    tree.runner.store(NOBODY, Ordering::SeqCst);
+    tree.root.runner.store(NOBODY, Ordering::SeqCst);
 }
 
 /// Promises the root to `core`, which then [`load`]s it.
@@ -35,7 +41,7 @@ pub(crate) fn give_back(tree: &Tree) {
 pub fn reserve<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, core: CoreId) -> Result<(), Error> {
     loop {
         let word = u64::from(core.0);
-        match tree.runner.compare_exchange(NOBODY, word, Ordering::SeqCst, Ordering::SeqCst) {
+        match tree.root.runner.compare_exchange(NOBODY, word, Ordering::SeqCst, Ordering::SeqCst) {
             Ok(_) if tree.is_dead() => {
                 unreserve(tree);
                 return Err(Error::NotFound);
@@ -49,16 +55,18 @@ pub fn reserve<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, core: CoreId) -> Resu
 
 /// Takes [`reserve`] back.
 pub fn unreserve(tree: &Tree) {
-    tree.runner.store(NOBODY, Ordering::SeqCst);
+    tree.root.runner.store(NOBODY, Ordering::SeqCst);
 }
 
 /// Runs the reserved root `tree` on this core: attaches and links its interior trees, switches to it.
 pub fn load<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, tree: Handle<'_, Tree>) {
     let platform = ctx.local.platform.clone();
-    for (_, slot) in tree.each(&platform) {
-        let map = slot.peek();
-        if map.kind == MapKind::Interior {
-            attach(&ctx.local, inside, &tree, map.object, map.start);
+    if tree.links.load(Ordering::SeqCst) {
+        for (_, slot) in tree.each(&platform) {
+            let map = slot.peek();
+            if map.kind == MapKind::Interior {
+                attach(&ctx.local, inside, &tree, map.object, map.start);
+            }
         }
     }
     ctx.local.paging.root = tree.link().words();
@@ -94,17 +102,19 @@ pub fn unload<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>) {
     let platform = ctx.local.platform.clone();
     let Some(root) = Link::from(ctx.local.paging.root).resolve::<Tree>(inside) else { return };
     corey_kernel_mem::leave_root(&platform);
-    for (_, slot) in root.each(&platform) {
-        let map = slot.peek();
-        if map.kind == MapKind::Interior {
-            if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start, map.levels()) {
-                table.clear(index);
-            }
-            if let Some(tree) = map.object.resolve::<Tree>(inside) {
-                tree.attached.remove(ctx.core());
+    if root.links.load(Ordering::SeqCst) {
+        for (_, slot) in root.each(&platform) {
+            let map = slot.peek();
+            if map.kind == MapKind::Interior {
+                if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start, map.levels()) {
+                    table.clear(index);
+                }
+                if let Some(tree) = map.object.resolve::<Tree>(inside) {
+                    tree.attached.remove(ctx.core());
+                }
             }
         }
     }
     ctx.local.paging.root = ObjectWords::NULL;
-    root.runner.store(NOBODY, Ordering::SeqCst);
+    root.root.runner.store(NOBODY, Ordering::SeqCst);
 }

@@ -1,10 +1,12 @@
 //! A tree's slots: records that faults read without a lock.
 
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering, fence};
 use corey_abi::{Id, MapFlags};
 use corey_kernel_hal::{Access, Cause, PAGE_SIZE};
-use corey_kernel_object::{Entered, Link, LinkCell, Record};
+use corey_kernel_object::{Handle, Link, LinkCell, Record};
+use corey_kernel_percore::ObjectWords;
 use corey_kernel_segment::{MapRef, PageSize, Segment};
+use corey_lib_sync::Relax;
 
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,12 +78,6 @@ impl Map {
         ((self.end - self.start).trailing_zeros().saturating_sub(12)) / 9
     }
 
-    /// Whether it maps a segment of 2 MiB pages.
-    pub(crate) fn is_large(&self, inside: &Entered<'_>) -> bool {
-        let segment = self.object.resolve::<Segment>(inside);
-        segment.is_some_and(|segment| segment.page_size() == PageSize::Large)
-    }
-
     /// What page-table entries allow.
     #[inline(always)]
     pub(crate) fn access(&self) -> Access {
@@ -113,6 +109,34 @@ impl Map {
     }
 }
 
+/// A mapping that shall be set, and what it maps.
+#[derive(Debug)]
+pub(crate) struct New<'k> {
+    pub(crate) map: Map,
+    /// The segment, if it is one.
+    pub(crate) segment: Option<Handle<'k, Segment>>,
+    /// Level of the tables whose entries the mapping is: 0 for pages, 1 for 2 MiB pages, that of the linking table
+    /// for an interior tree.
+    pub(crate) level: u32,
+}
+
+impl<'k> New<'k> {
+    /// Nothing.
+    pub(crate) const EMPTY: Self = Self { map: Map::EMPTY, segment: None, level: 0 };
+
+    /// This mapping of `segment`.
+    #[inline(always)]
+    pub(crate) fn segment(map: Map, segment: Handle<'k, Segment>) -> Self {
+        let level = u32::from(segment.page_size() == PageSize::Large);
+        Self { map, segment: Some(segment), level }
+    }
+
+    /// This mapping of an interior tree.
+    pub(crate) fn interior(map: Map) -> Self {
+        Self { map, segment: None, level: map.levels() }
+    }
+}
+
 /// A record seen as a slot.
 ///
 /// Only one core at a time writes it (the tree's `Edit` lock and the `Changing` state); readers take a
@@ -128,12 +152,14 @@ const SHARE: usize = 4;
 const FLAGS: usize = 5;
 const VERSION: usize = 6;
 const NEXT_SLOT: usize = 7;
+const OLD_START: usize = 8;
+const OLD_END: usize = 9;
 
 impl<'a> Slot<'a> {
     #[inline(always)]
     fn word(self, index: usize) -> &'a AtomicU64 {
         // Kind and range, which changes of other slots look at, lie in one line.
-        let [a, b, c, d, e, f, g, h, ..] = &self.0.words;
+        let [a, b, c, d, e, f, g, h, i, j] = &self.0.words;
         match index {
             SHARE => a,
             NEXT_SLOT => b,
@@ -142,10 +168,13 @@ impl<'a> Slot<'a> {
             END => e,
             PAGE => f,
             FLAGS => g,
-            _ => h,
+            VERSION => h,
+            OLD_START => i,
+            _ => j,
         }
     }
 
+    #[inline(always)]
     fn object(self) -> &'a LinkCell {
         let [object, ..] = &self.0.links;
         object
@@ -162,12 +191,15 @@ impl<'a> Slot<'a> {
         MapKind::from_code(self.word(KIND).load(Ordering::Acquire))
     }
 
-    /// Whether it has part of `start .. end`, for a reader that keeps writers out.
+    /// Whether it has part of `start .. end`, for a reader that keeps writers out. An empty slot has `0 .. 0`; one that
+    /// changes has its new range, and the old one until that is emptied: nobody else may take tables away there.
     #[inline(always)]
     pub(crate) fn overlaps(self, start: u64, end: u64) -> bool {
-        self.word(START).load(Ordering::Relaxed) < end
-            && start < self.word(END).load(Ordering::Relaxed)
-            && self.kind() != MapKind::Empty
+        let has = |from, to| {
+            // Most lie below: what is mapped next often is above the rest.
+            start < self.word(to).load(Ordering::Relaxed) && self.word(from).load(Ordering::Relaxed) < end
+        };
+        has(START, END) || has(OLD_START, OLD_END)
     }
 
     /// Whether it maps `address`.
@@ -183,11 +215,17 @@ impl<'a> Slot<'a> {
     pub(crate) fn read(self) -> Option<(Map, u64)> {
         let version = self.version();
         let map = self.peek();
-        core::sync::atomic::fence(Ordering::Acquire);
+        fence(Ordering::Acquire);
         (version & 1 == 0 && self.word(VERSION).load(Ordering::Relaxed) == version).then_some((map, version))
     }
 
-    /// The mapping, for a reader that keeps writers out.
+    /// Whether it is `map` already, for a reader that keeps writers out.
+    #[inline(always)]
+    pub(crate) fn is(self, map: &Map) -> bool {
+        self.kind() == map.kind && (map.kind == MapKind::Empty || self.peek() == *map)
+    }
+
+    /// The mapping, for a reader that keeps writers out. Of an empty slot only the kind and the range count.
     #[inline(always)]
     pub(crate) fn peek(self) -> Map {
         Map {
@@ -207,36 +245,89 @@ impl<'a> Slot<'a> {
         (self.object().load(), self.word(START).load(Ordering::Relaxed))
     }
 
-    /// Starts a change: takes the range of `map`, maps nothing. The caller has the tree's `Edit` lock.
+    /// Whether it links the interior tree `tree`, for the core that runs the root; then where.
+    #[inline(always)]
+    pub(crate) fn links(self, tree: ObjectWords) -> Option<Map> {
+        (self.object().id() == tree.id() && self.kind() == MapKind::Interior)
+            .then(|| self.peek())
+            .filter(|map| map.object.words() == tree)
+    }
+
+    /// The addresses that can have entries for segment pages `first .. +count`, for whoever takes these pages away
+    /// and has the segment's list locked: while the slot changes, those of its old mapping.
+    ///
+    /// A mapping is on the list until its last entry is flushed: what is read is as it was before the change, or
+    /// empty ([`Slot::emptied`]).
+    pub(crate) fn range_of<R: Relax>(self, first: u64, count: u64, waiter: &mut R) -> (u64, u64) {
+        loop {
+            if let Some((map, _)) = self.read() {
+                return map.range_of(first, count);
+            }
+            let version = self.version();
+            let old = Map {
+                start: self.word(OLD_START).load(Ordering::Relaxed),
+                end: self.word(OLD_END).load(Ordering::Relaxed),
+                ..self.peek()
+            };
+            fence(Ordering::Acquire);
+            if version & 1 == 1 && self.word(VERSION).load(Ordering::Relaxed) == version {
+                return old.range_of(first, count);
+            }
+            waiter.relax();
+        }
+    }
+
+    /// Starts a change: takes the range of the new mapping, maps nothing. What it mapped stays readable by
+    /// [`Slot::range_of`] until [`Slot::emptied`]. The caller is the only one who changes slots of the tree now.
+    #[inline(always)]
     pub(crate) fn begin(self, start: u64, end: u64) {
         let version = self.word(VERSION).load(Ordering::Relaxed);
-        self.word(VERSION).store(version | 1, Ordering::SeqCst);
-        self.word(KIND).store(3, Ordering::SeqCst);
+        self.word(OLD_START).store(self.word(START).load(Ordering::Relaxed), Ordering::Relaxed);
+        self.word(OLD_END).store(self.word(END).load(Ordering::Relaxed), Ordering::Relaxed);
+        self.word(VERSION).store(version | 1, Ordering::Release);
+        // Readers that see any of the following see the version, too.
+        fence(Ordering::Release);
+        self.word(KIND).store(MapKind::Changing.code(), Ordering::Relaxed);
         self.word(START).store(start, Ordering::Relaxed);
         self.word(END).store(end, Ordering::Relaxed);
     }
 
+    /// Says that no entry of the old mapping is left, nor a translation of one. Before the slot goes on another list.
+    #[inline(always)]
+    pub(crate) fn emptied(self) {
+        self.word(OLD_START).store(0, Ordering::Relaxed);
+        self.word(OLD_END).store(0, Ordering::Relaxed);
+    }
+
     /// Ends a change.
+    #[inline(always)]
     pub(crate) fn finish(self, map: &Map) {
         self.prepare(map);
         self.publish(map.kind);
     }
 
     /// Writes a mapping into a slot that is `Changing`; it maps nothing before [`Slot::publish`].
+    #[inline(always)]
     pub(crate) fn prepare(self, map: &Map) {
         self.object().store(map.object);
         self.word(START).store(map.start, Ordering::Relaxed);
         self.word(END).store(map.end, Ordering::Relaxed);
+        if map.kind == MapKind::Empty {
+            // Nobody asks an empty slot for more.
+            return;
+        }
         self.word(PAGE).store(map.page, Ordering::Relaxed);
         self.word(SHARE).store(map.share.0, Ordering::Relaxed);
         self.word(FLAGS).store(u64::from(map.flags.bits()), Ordering::Relaxed);
     }
 
-    /// Ends a change: the slot maps what was prepared.
+    /// Ends a change: the slot maps what was prepared. The kind comes last: who sees it may begin the next change,
+    /// without a lock that this core had.
+    #[inline(always)]
     pub(crate) fn publish(self, kind: MapKind) {
         let version = self.word(VERSION).load(Ordering::Relaxed);
-        self.word(KIND).store(kind.code(), Ordering::Release);
         self.word(VERSION).store((version | 1) + 1, Ordering::Release);
+        self.word(KIND).store(kind.code(), Ordering::Release);
     }
 
     /// The next mapping of the same segment. Under the segment's lock.

@@ -3,10 +3,10 @@
 use crate::slot::Slot;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Error, Kind, TREE_SLOTS};
-use corey_kernel_hal::{CoreId, Platform};
-use corey_kernel_mem::{FrameCell, Source, TablePage, TableRef, Zeroed};
+use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
+use corey_kernel_mem::{FrameCell, FrameList, Gone, Owned, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
-use corey_kernel_percore::SharedCoreSet;
+use corey_kernel_percore::{Line, SharedCoreSet};
 use corey_lib_sync::{Relax, Shared};
 
 const FRAMES: usize = TREE_SLOTS / RECORDS;
@@ -67,11 +67,12 @@ impl TreeKind {
     }
 }
 
-/// What changes of slots exclude each other by.
+/// What changes of an interior tree's slots exclude each other by, and of any tree's handler. Who may write a
+/// root's slots, its `runner` says.
 #[derive(Debug, Default)]
 pub(crate) struct Edit {
-    /// The slot that another core than the runner is about to change, and the range it takes.
-    pub(crate) pending: Option<(usize, u64, u64)>,
+    /// The tables below the first: chained, so that the end of the tree reads none of them.
+    tables: FrameList,
 }
 
 /// Where faults and ticks go that nobody else resolves.
@@ -90,36 +91,49 @@ pub(crate) const NOBODY: u64 = 0xffff;
 /// `runner`: taken for one change by the core in the low bits.
 pub(crate) const TAKEN: u64 = 1 << 16;
 
-/// An address tree.
+/// An address tree. In lines: what walks read; the slots; what a run writes; the lock.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Tree {
-    kind: TreeKind,
     /// Of tables: what walks ask for.
     pub(crate) levels: u32,
-    /// A root's core: [`NOBODY`], a core number, or `TAKEN | core number`.
-    pub(crate) runner: AtomicU64,
+    kind: TreeKind,
+    /// The tree's end has begun: no new mappings. Set before `attached` is read for the last time.
+    pub(crate) dead: AtomicBool,
+    /// Whether a slot of this root ever mapped an interior tree. Set before it does.
+    pub(crate) links: AtomicBool,
+    table: FrameCell<TablePage>,
     /// Slots in use, highest + 1.
     pub(crate) used: AtomicU64,
     /// Cores that link this interior tree.
     pub(crate) attached: SharedCoreSet,
-    table: FrameCell<TablePage>,
     slots: [FrameCell<Records>; FRAMES],
-    /// The tree's end has begun: no new mappings. Set before `attached` is read for the last time.
-    pub(crate) dead: AtomicBool,
+    /// Of a root.
+    pub(crate) root: Line<Root>,
+    /// Lock order 2 (`tree`): changes of slots exclude each other; the list of tables.
+    pub(crate) edit: Shared<Edit>,
+}
+
+/// What changes with runs.
+#[derive(Debug)]
+pub(crate) struct Root {
+    /// Its core: [`NOBODY`], a core number, or `TAKEN | core number`.
+    pub(crate) runner: AtomicU64,
+    /// Its slot that was mapped last, with the level of its tables above bit 16, and its range.
+    last: [AtomicU64; 3],
     /// Handler, stack, masked word; and a version, odd while they change.
     handler: [AtomicU64; 4],
-    pub(crate) edit: Shared<Edit>,
 }
 
 impl<P: Platform> Object<P> for Tree {
     const KIND: Kind = Kind::AddressTree;
+    const FIELDS: &'static [Field] =
+        fields!(Self: levels, kind, dead, links, table, used, attached, slots, root, edit);
 
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
-        let platform = ctx.local.platform.clone();
-        if let Some(table) = TableRef::of(&self.table, &platform) {
-            // The upper half of a root is the kernel's.
-            let own = if self.kind == TreeKind::Root { 256 } else { 512 };
-            free_tables(ctx, &platform, table, self.kind.levels(), own);
+        let mut tables = core::mem::take(&mut self.edit.get_mut().tables);
+        while let Some(frame) = tables.pop(&ctx.world.memory) {
+            ctx.free(frame);
         }
         for cell in &mut self.slots {
             if let Some(frame) = cell.take() {
@@ -132,27 +146,49 @@ impl<P: Platform> Object<P> for Tree {
     }
 }
 
-/// Frees the tables below `table`, which has `levels` levels with itself.
-fn free_tables<P: Platform>(
-    ctx: &mut Ctx<P>,
-    platform: &P,
-    table: TableRef<'_>,
-    levels: u32,
-    entries: usize,
-) {
-    if levels < 2 {
-        return;
+/// Tables that are taken out of a tree, some at a time.
+struct Pruned<'t> {
+    tree: &'t Tree,
+    batch: heapless::Vec<Frame, 64>,
+    /// Out of the tree's list.
+    tables: FrameList,
+}
+
+impl<'t> Pruned<'t> {
+    fn new(tree: &'t Tree) -> Self {
+        Self { tree, batch: heapless::Vec::new(), tables: FrameList::new() }
     }
-    let mut from = 0;
-    while let Some(index) = table.next_used(from, entries) {
-        from = index + 1;
-        if let Some(child) = table.child(platform, index) {
-            free_tables(ctx, platform, child, levels - 1, 512);
-            ctx.serve_every(index as u64);
-            if let Some(frame) = table.take_child::<P>(index) {
-                ctx.free(frame);
+
+    fn add<P: Platform>(&mut self, ctx: &mut Ctx<P>, table: TableRef<'_>) {
+        if self.batch.is_full() {
+            self.flush(ctx);
+        }
+        // There is room now.
+        let _ = self.batch.push(table.frame());
+    }
+
+    /// Adds `table`, which has `levels` levels with itself, and the tables below.
+    fn add_all<P: Platform>(&mut self, ctx: &mut Ctx<P>, table: TableRef<'_>, levels: u32) {
+        let platform = ctx.local.platform.clone();
+        for index in 0..if levels < 2 { 0 } else { 512 } {
+            if let Some(child) = table.child(&platform, index) {
+                self.add_all(ctx, child, levels - 1);
             }
         }
+        self.add(ctx, table);
+    }
+
+    fn flush<P: Platform>(&mut self, ctx: &mut Ctx<P>) {
+        let mut edit = self.tree.edit.lock(&mut ctx.local);
+        let mut some = edit.tables.take_those(&ctx.world.memory, &self.batch);
+        self.tables.append(&ctx.world.memory, &mut some);
+        self.batch.clear();
+    }
+
+    /// All of them.
+    fn finish<P: Platform>(mut self, ctx: &mut Ctx<P>) -> FrameList {
+        self.flush(ctx);
+        self.tables
     }
 }
 
@@ -169,11 +205,43 @@ pub(crate) fn take_tables<P: Platform>(
     let platform = ctx.local.platform.clone();
     let Some((table, index)) = crate::walk::grain_entry(&platform, root, start, levels) else { return 0 };
     let Some(child) = table.child(&platform, index) else { return 0 };
-    let count = count_tables(&platform, child, levels, 512, 0, &[]);
-    let Some(frame) = table.take_child::<P>(index) else { return 0 };
+    table.clear(index);
     forget(ctx);
-    free_tables(ctx, &platform, child, levels, 512);
-    ctx.free(frame);
+    let mut pruned = Pruned::new(root);
+    pruned.add_all(ctx, child, levels);
+    let tables = pruned.finish(ctx);
+    let count = tables.len();
+    ctx.free_all(tables);
+    count
+}
+
+/// Takes away the empty leaf tables that mappings of the past left where 2 MiB pages are about to be mapped: an entry
+/// is a table or a page. Says how many. The slot that takes the range is `Changing`: nobody fills them.
+pub(crate) fn take_leaf_tables<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, start: u64, end: u64) -> u64 {
+    let platform = ctx.local.platform.clone();
+    let mut pruned = Pruned::new(tree);
+    for at in (start..end).step_by(crate::walk::LEAF_SPAN as usize) {
+        if let Some((table, index)) = crate::walk::large_entry(&platform, tree, at)
+            && let Some(child) = table.child(&platform, index)
+        {
+            table.clear(index);
+            pruned.add(ctx, child);
+        }
+        ctx.serve_every(at / crate::walk::LEAF_SPAN);
+    }
+    let mut taken = pruned.finish(ctx);
+    let count = taken.len();
+    if count > 0 {
+        let mut users = tree.attached.load();
+        if let Some(runner) = tree.runner() {
+            users.insert(runner);
+        }
+        crate::revoke::forget_all(ctx, users);
+        // Who found a table before may still lock it, to see that nothing is mapped there any more.
+        while let Some(frame) = taken.pop(&ctx.world.memory) {
+            ctx.give_up(Gone::Own(frame), ctx.core(), users);
+        }
+    }
     count
 }
 
@@ -187,13 +255,17 @@ impl Tree {
         let tree = Self {
             kind,
             levels: kind.levels(),
-            runner: AtomicU64::new(NOBODY),
             used: AtomicU64::new(0),
             attached: SharedCoreSet::default(),
             table: FrameCell::default(),
             slots: [const { FrameCell::new() }; FRAMES],
             dead: AtomicBool::new(false),
-            handler: Default::default(),
+            links: AtomicBool::new(false),
+            root: Line::new(Root {
+                runner: AtomicU64::new(NOBODY),
+                last: [const { AtomicU64::new(0) }; 3],
+                handler: Default::default(),
+            }),
             edit: Shared::new(home.0, "tree", Edit::default()),
         };
         tree.table.publish(table).expect("a new cell is empty");
@@ -227,16 +299,15 @@ impl Tree {
         Some(Slot(records.0.get(index % RECORDS)?))
     }
 
-    /// Slot `index`, made if need be from the calling core's memory. Says whether a frame was made.
-    pub(crate) fn make_slot<P: Platform>(&self, ctx: &mut Ctx<P>, index: usize) -> Result<(), Error> {
-        let cell = self.slots.get(index / RECORDS).ok_or(Error::Full)?;
-        if cell.frame().is_none() {
-            let frame = ctx.alloc_zeroed(Source::Nearest)?;
-            if let Err(frame) = cell.publish(frame) {
-                ctx.free(frame.into_owned());
-            }
+    /// Slot `index`, made if need be of one of `frames`, which are the calling core's memory.
+    pub(crate) fn make_slot<P: Platform>(&self, ctx: &Ctx<P>, index: usize, frames: &mut FrameList) {
+        if let Some(cell) = self.slots.get(index / RECORDS)
+            && cell.frame().is_none()
+            && let Some(frame) = frames.pop(&ctx.world.memory)
+            && let Err(frame) = cell.publish(frame.zero(&ctx.local.platform))
+        {
+            frames.push(&ctx.world.memory, frame.into_owned());
         }
-        Ok(())
     }
 
     /// Whether slot `index` needs a new frame.
@@ -253,18 +324,71 @@ impl Tree {
         (0..used).filter_map(move |i| Some((i, self.slot(platform, i)?)))
     }
 
-    /// Whether a slot other than `index` has part of `start .. end`. Under the `Edit` lock.
+    /// Counts slot `index` among those that may be in use. By whoever may write slots now.
+    #[inline(always)]
+    pub(crate) fn use_slot(&self, index: usize) {
+        if self.used.load(Ordering::Relaxed) <= index as u64 {
+            self.used.fetch_max(index as u64 + 1, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether slot `index` of this root had all of `start .. end` last, with tables down to `level`, and no slot has
+    /// taken a range since. Then no other slot has part of it, and the tables are there. By whoever may write slots now.
+    #[inline(always)]
+    pub(crate) fn had(&self, index: usize, level: u32, start: u64, end: u64) -> bool {
+        let [slot, first, last] = self.root.last.each_ref().map(|word| word.load(Ordering::Relaxed));
+        slot == Self::last_of(index, level) && first <= start && end <= last
+    }
+
+    #[inline(always)]
+    fn last_of(index: usize, level: u32) -> u64 {
+        index as u64 | u64::from(level) << 16
+    }
+
+    /// Notes for [`Tree::had`] that slot `index` of this root has `start .. end`. Of an interior tree nothing is noted: it
+    /// would be a line that every core writes.
+    #[inline(always)]
+    pub(crate) fn note_last(&self, index: usize, level: u32, start: u64, end: u64) {
+        for (word, value) in self.root.last.iter().zip([Self::last_of(index, level), start, end]) {
+            word.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// Another slot of this root takes a range.
+    #[inline(always)]
+    pub(crate) fn forget_last(&self) {
+        self.note_last(0, 0, 0, 0);
+    }
+
+    /// Whether slot `index` can take `start .. end` as far as one sees who may not write slots: what changes now is passed
+    /// over.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`].
+    pub(crate) fn seems_free<P: Platform>(
+        &self,
+        platform: &P,
+        index: usize,
+        start: u64,
+        end: u64,
+    ) -> Result<(), Error> {
+        let clash = self.each(platform).any(|(at, slot)| {
+            let has = |(map, _): (crate::Map, u64)| start < map.end && map.start < end;
+            at != index && slot.read().is_some_and(has)
+        });
+        if clash { Err(Error::Busy) } else { Ok(()) }
+    }
+
+    /// Whether a slot other than `index` has part of `start .. end`. By whoever may write slots now.
+    #[inline(never)]
     pub(crate) fn clashes<P: Platform>(&self, platform: &P, index: usize, start: u64, end: u64) -> bool {
         let used = self.used.load(Ordering::Acquire) as usize;
         self.slots.iter().take(used.div_ceil(RECORDS)).enumerate().any(|(frame, cell)| {
-            let Some(records) = cell.get(platform) else { return false };
             let first = frame * RECORDS;
-            records
-                .0
-                .iter()
-                .take(used - first)
-                .enumerate()
-                .any(|(at, record)| Slot(record).overlaps(start, end) && first + at != index)
+            let records = cell.get(platform).map_or(&[] as &[_], |records| &records.0);
+            let mut records = records.iter().take(used - first).enumerate();
+            records.any(|(at, record)| Slot(record).overlaps(start, end) && first + at != index)
         })
     }
 
@@ -296,7 +420,7 @@ impl Tree {
     /// The core that runs this root.
     #[must_use]
     pub fn runner(&self) -> Option<CoreId> {
-        let word = self.runner.load(Ordering::SeqCst);
+        let word = self.root.runner.load(Ordering::SeqCst);
         (word < NOBODY).then_some(CoreId(word as u16))
     }
 
@@ -309,7 +433,7 @@ impl Tree {
     /// Where upcalls go.
     #[must_use]
     pub fn handler<R: Relax>(&self, waiter: &mut R) -> Handler {
-        let [entry, stack, masked, version] = &self.handler;
+        let [entry, stack, masked, version] = &self.root.handler;
         loop {
             let before = version.load(Ordering::Acquire);
             let found = Handler {
@@ -328,7 +452,7 @@ impl Tree {
     /// Sets where upcalls go.
     pub(crate) fn set_handler<R: Relax>(&self, waiter: &mut R, to: Handler) {
         let _excludes_other_writers = self.edit.lock(waiter);
-        let [entry, stack, masked, version] = &self.handler;
+        let [entry, stack, masked, version] = &self.root.handler;
         let before = version.load(Ordering::Relaxed);
         version.store(before | 1, Ordering::Relaxed);
         fence(Ordering::Release);
@@ -338,39 +462,22 @@ impl Tree {
         version.store((before | 1) + 1, Ordering::Release);
     }
 
+    /// Keeps a table that was linked.
+    pub(crate) fn keep<P: Platform>(&self, ctx: &mut Ctx<P>, table: Owned) {
+        self.edit.lock(&mut ctx.local).tables.push(&ctx.world.memory, table);
+    }
+
     /// For audits: frames it owns.
     #[must_use]
-    pub fn census<P: Platform>(&self, platform: &P) -> u64 {
-        let own = if self.kind == TreeKind::Root { 256 } else { 512 };
+    pub fn census<P: Platform>(&self, ctx: &mut Ctx<P>) -> u64 {
         let slots = self.slots.iter().filter(|c| c.frame().is_some()).count() as u64;
-        let links: heapless::Vec<(u64, u32), TREE_SLOTS> = self
-            .each(platform)
-            .filter(|(_, s)| s.kind() == crate::MapKind::Interior)
-            .map(|(_, s)| (s.peek().start, s.peek().levels()))
-            .collect();
-        slots + count_tables(platform, self.table(platform), self.kind.levels(), own, 0, &links)
+        slots + 1 + self.edit.lock(&mut ctx.local).tables.len()
     }
-}
 
-/// Tables from `table` down, itself included; what lies at `links` belongs to interior trees.
-fn count_tables<P: Platform>(
-    platform: &P,
-    table: TableRef<'_>,
-    levels: u32,
-    entries: usize,
-    base: u64,
-    links: &[(u64, u32)],
-) -> u64 {
-    let mut count = 1;
-    if levels >= 2 {
-        let size = 1_u64 << (12 + 9 * (levels - 1));
-        for index in 0..entries {
-            let at = base + index as u64 * size;
-            let linked = links.contains(&(at, levels - 1));
-            if !linked && let Some(child) = table.child(platform, index) {
-                count += count_tables(platform, child, levels - 1, 512, at, links);
-            }
-        }
+    /// The frames it owns, and whether each is a page table; for the line meter's names.
+    pub fn frames<P: Platform>(&self, ctx: &mut Ctx<P>) -> impl Iterator<Item = (Frame, bool)> + use<'_, P> {
+        let slots = self.slots.iter().filter_map(|cell| Some((cell.frame()?, false)));
+        let tables = self.edit.lock(&mut ctx.local).tables.iter(&ctx.world.memory);
+        slots.chain(self.table.frame().into_iter().chain(tables).map(|frame| (frame, true)))
     }
-    count
 }

@@ -3,7 +3,7 @@
 use crate::tree::Tree;
 use corey_abi::Error;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
-use corey_kernel_mem::{Source, TableRef};
+use corey_kernel_mem::{FrameList, TableRef};
 use corey_kernel_object::{Ctx, Take};
 
 /// Bytes that one leaf table maps, and a 2 MiB page.
@@ -67,7 +67,7 @@ pub(crate) fn grain_entry<'t, P: Platform>(
 
 /// Whether one table holds all entries of `start .. end`, and is there: most mappings are small.
 #[inline(always)]
-fn has_tables<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, level: u32) -> bool {
+pub(crate) fn has_tables<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u64, level: u32) -> bool {
     let span = 12 + 9 * (level + 1);
     start >> span == (end - 1) >> span && table_at(platform, tree, start, level).is_some()
 }
@@ -92,13 +92,18 @@ pub(crate) fn lacking<P: Platform>(platform: &P, tree: &Tree, start: u64, end: u
     lacking
 }
 
-/// Makes those tables, from the calling core's memory: what it zeroes, it also fills.
+/// Makes those tables of `frames`, which are the calling core's memory: what it zeroes, it also fills.
+///
+/// # Errors
+///
+/// [`Error::Busy`] when there are too few: another core took tables away since they were counted.
 pub(crate) fn make<P: Platform>(
     ctx: &mut Ctx<P>,
     tree: &Tree,
     start: u64,
     end: u64,
     level: u32,
+    frames: &mut FrameList,
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     if has_tables(&platform, tree, start, end, level) {
@@ -108,11 +113,12 @@ pub(crate) fn make<P: Platform>(
         let span = 1_u64 << (12 + 9 * above);
         let mut at = start & !(span - 1);
         while at < end {
-            let table = table_at(&platform, tree, at, above).ok_or(Error::NoMemory)?;
+            let table = table_at(&platform, tree, at, above).ok_or(Error::Busy)?;
             if table.child(&platform, index(at, above)).is_none() {
-                let frame = ctx.alloc_zeroed(Source::Nearest)?;
-                if let Err(frame) = table.add_child::<P>(index(at, above), frame) {
-                    ctx.free(frame.into_owned());
+                let frame = frames.pop(&ctx.world.memory).ok_or(Error::Busy)?.zero(&platform);
+                match table.add_child::<P>(index(at, above), frame) {
+                    Ok(table) => tree.keep(ctx, table),
+                    Err(frame) => frames.push(&ctx.world.memory, frame.into_owned()),
                 }
             }
             at += span;
@@ -150,7 +156,31 @@ fn each_table<P: Platform>(
 
 /// Takes pages, or permission to write them, from the entries of `start .. end`: under leaf locks if `locked`.
 /// Says whether an entry changed.
+#[inline(always)]
 pub(crate) fn take<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: &Tree,
+    start: u64,
+    end: u64,
+    what: Take,
+    locked: bool,
+) -> bool {
+    let last = leaf_index(start) as u64 + (end - start) / PAGE_SIZE;
+    let platform = ctx.local.platform.clone();
+    if last <= 512
+        && let Some(table) = leaf(&platform, tree, start)
+    {
+        // Most mappings lie in one leaf table.
+        let _guard = locked.then(|| ctx.world.memory.lock_leaf(table.frame(), &mut ctx.local));
+        return take_entries::<P>(table, leaf_index(start), ((end - start) / PAGE_SIZE) as usize, what);
+    }
+    take_each(ctx, tree, start, end, what, locked)
+}
+
+/// As [`take`], for any range.
+#[cold]
+#[inline(never)]
+fn take_each<P: Platform>(
     ctx: &mut Ctx<P>,
     tree: &Tree,
     start: u64,
@@ -177,6 +207,7 @@ pub(crate) fn take_own<P: Platform>(platform: &P, tree: &Tree, start: u64, end: 
     });
 }
 
+#[inline(always)]
 fn take_entries<P: Platform>(table: TableRef<'_>, first: usize, count: usize, what: Take) -> bool {
     let mut any = false;
     for index in first..first + count {

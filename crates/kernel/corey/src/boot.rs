@@ -11,7 +11,7 @@ use corey_kernel_atree::{Tree, TreeKind, map_segment, reserve};
 use corey_kernel_hal::{CoreId, Exit, Platform, UserContext};
 use corey_kernel_mem::Source;
 use corey_kernel_object::{Entered, Handle, Link};
-use corey_kernel_pcore::{Current, Pcore, Request};
+use corey_kernel_pcore::{Current, Pcore, Run};
 use corey_kernel_segment::{PageSize, Segment};
 use corey_kernel_share::Share;
 use corey_lib_archive::{Archive, File};
@@ -132,7 +132,13 @@ impl<P: Platform> Core<P> {
         let home = self.ctx.core();
         let segment = self
             .ctx
-            .create(make.inside, Home::Any, &Name::new(name), cost, Segment::new(home, PageSize::Small))
+            .create(
+                make.inside,
+                Home::Any,
+                &Name::new(name),
+                cost,
+                Segment::new(home, PageSize::Small, npages),
+            )
             .map_err(step)?;
         segment.grow(&mut self.ctx, npages, Source::Nearest).map_err(step)?;
         make.share.insert(&mut self.ctx, segment.link(), cost).map_err(step)?;
@@ -171,8 +177,8 @@ impl<P: Platform> Core<P> {
                 return Err(step(Error::Busy));
             }
             share.charge(&mut self.ctx, 0, 1).map_err(step)?;
-            let pcore =
-                self.ctx.create(inside, Home::Any, &Name::new("init"), 0, Pcore::new(own)).map_err(step)?;
+            let value = Pcore::new(own, &self.ctx.local);
+            let pcore = self.ctx.create(inside, Home::Any, &Name::new("init"), 0, value).map_err(step)?;
             slot.set(pcore.link());
             share.insert(&mut self.ctx, pcore.link(), 0).map_err(step)?;
             pcore
@@ -243,22 +249,20 @@ impl<P: Platform> Core<P> {
         context: UserContext,
     ) -> Result<(), Failure> {
         let step = |error| Failure("running init", error);
-        if !pcore.claim() {
+        if !self.ctx.local.own().mailbox.run_place().claim() {
             return Err(step(Error::Busy));
         }
         reserve(&mut self.ctx, &tree, own).map_err(step)?;
-        let request = Request {
+        // Its share is held already.
+        let run = Run {
             pcore: pcore.link(),
             reference: ObjRef { share: make.share.id(), object: pcore.id() },
             tree: tree.link(),
             tree_share: make.share.id(),
             context,
             status: None,
-            // Held already.
-            shares: heapless::Vec::new(),
         };
-        let (current, _) = Current::begin(&mut self.ctx, make.inside, &request, &mut self.held)
-            .ok_or(step(Error::NotFound))?;
+        let current = Current::begin(&mut self.ctx, make.inside, &run).ok_or(step(Error::NotFound))?;
         self.current = Some(Current { first: true, ..current });
         Ok(())
     }

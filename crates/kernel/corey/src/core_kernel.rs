@@ -14,6 +14,9 @@ use corey_kernel_share::Authority;
 /// Vector of a page fault, in reports.
 const PAGE_FAULT: u32 = 14;
 
+/// Times that a fault without memory is tried again while memory waits in limbo.
+const STARVED_TURNS: usize = 8;
+
 /// One core's kernel, by value: nobody else reaches it.
 #[derive(Debug)]
 pub struct Core<P: Platform> {
@@ -92,7 +95,7 @@ impl<P: Platform> Core<P> {
     #[inline(never)]
     fn page_fault_slow(
         &mut self,
-        inside: Entered<'static>,
+        mut inside: Entered<'static>,
         address: u64,
         cause: Cause,
         code: u64,
@@ -100,7 +103,18 @@ impl<P: Platform> Core<P> {
     ) -> Option<Outcome> {
         self.ctx.local.serve_mailbox();
         let event = Event { vector: PAGE_FAULT.into(), error: code, address };
-        if fault(&mut self.ctx, &inside, address, cause) || self.upcall(&inside, event, registers) {
+        for _ in 0..STARVED_TURNS {
+            if fault(&mut self.ctx, &inside, address, cause) {
+                return self.page_fault_settle(inside);
+            }
+            if !self.ctx.take_starved() {
+                break;
+            }
+            // What would do may wait for this core to leave: outside for a moment, no pointer is kept.
+            self.ctx.leave(inside);
+            inside = self.ctx.enter();
+        }
+        if self.upcall(&inside, event, registers) {
             return self.page_fault_settle(inside);
         }
         Some(self.fail(inside, PAGE_FAULT, address, registers))
@@ -191,11 +205,14 @@ impl<P: Platform> Traps for Core<P> {
 
     fn interrupt(&mut self, _: &mut Registers) -> Outcome {
         let inside = self.ctx.enter();
+        self.ctx.local.serve_all();
         self.finish(inside, [0; 2])
     }
 
     fn idle(&mut self) -> Outcome {
         let inside = self.ctx.enter();
+        // Something woke it, most likely a message.
+        self.ctx.local.serve_all();
         self.settle(inside, None)
     }
 }

@@ -9,13 +9,16 @@ use corey_kernel_device as device;
 use corey_kernel_hal::{CoreId, Exit, Outcome, Platform, UserContext};
 use corey_kernel_object::{Ctx, Entered, Header, Link};
 use corey_kernel_pcore::{self as pcore, Current, Ending};
-use corey_kernel_percore::{Delivery, Local, Message, MessageKind, ObjectWords};
+use corey_kernel_percore::{CoreSet, Delivery, Local, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Share;
+use corey_lib_sync::Relax;
 
 /// Serves one message: paging at once, the rest at the kernel exit.
 pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Message) -> Delivery {
     match message.kind {
+        // It is about what begins at this exit.
+        MessageKind::Stat | MessageKind::Interval if local.run_pending => Delivery::Later,
         MessageKind::ForgetSegment
         | MessageKind::ProtectSegment
         | MessageKind::ForgetTree
@@ -36,33 +39,55 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
             local.running.woken = true;
             Delivery::Done(0)
         }
-        MessageKind::Interval => {
-            let [ticks, _] = message.words;
-            let mine = local.running.pcore == message.object && message.object != ObjectWords::NULL;
-            if mine {
-                local.set_slice(ticks);
-            }
-            Delivery::Done(u64::from(!mine))
-        }
+        MessageKind::Interval => Delivery::Done(set_interval(local, message)),
         MessageKind::Halt => {
             local.halt_pending = true;
             Delivery::Later
         }
-        MessageKind::Run | MessageKind::Recheck | MessageKind::Stop => Delivery::Later,
+        MessageKind::Recheck => {
+            // Every exit that has something to do looks at what it runs on.
+            local.attention = true;
+            Delivery::Done(0)
+        }
+        MessageKind::Stop => {
+            local.audit_pending = true;
+            Delivery::Later
+        }
     }
 }
 
-/// Ends an object whose last reference went. What needs a loop or this core's own end is left for the exit.
+/// Sets the time slice of a pcore. 1 when it does not run here.
+fn set_interval<P: Platform>(local: &mut Local<P>, message: &Message) -> u64 {
+    let [ticks, _] = message.words;
+    let mine = local.running.pcore == message.object && message.object != ObjectWords::NULL;
+    if mine {
+        local.set_slice(ticks);
+    }
+    u64::from(!mine)
+}
+
+/// Ends an object whose last reference went. What needs a loop or the end of a run is left for the exit.
 pub(crate) fn last<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
+    match header.handle::<Segment>() {
+        // As most are: by itself.
+        Some(segment) if !segment.was_waited_on() => atree::end_segment(ctx, inside, segment),
+        _ => last_of_others(ctx, inside, header),
+    }
+}
+
+#[inline(never)]
+fn last_of_others<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
     let done = match header.kind() {
         Kind::Share => false,
-        Kind::Segment | Kind::AddressTree => {
-            if header.handle::<Segment>().is_some_and(|segment| segment.was_waited_on()) {
-                // Whoever waits would not be woken by anybody else.
-                waiting::wake_all(ctx, header.home(), header.link());
+        Kind::Segment => {
+            // Whoever waits would not be woken by anybody else.
+            waiting::wake_all(ctx, header.home(), header.link());
+            if let Some(segment) = header.handle::<Segment>() {
+                atree::end_segment(ctx, inside, segment);
             }
-            atree::end(ctx, inside, header)
+            true
         }
+        Kind::AddressTree => atree::end(ctx, inside, header),
         Kind::Pcore => pcore::end(ctx, inside, header),
         Kind::Device => {
             device::end(ctx, header);
@@ -110,6 +135,12 @@ impl<P: Platform> Core<P> {
             if self.ctx.local.attention {
                 continue;
             }
+            if self.ctx.waits_for_limbo() {
+                self.ctx.leave(inside);
+                self.ctx.local.relax();
+                inside = self.ctx.enter();
+                continue;
+            }
             if self.waiting.is_some() {
                 let mut entry = Some(inside);
                 let result = self.wait(&mut entry);
@@ -148,63 +179,75 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// The deferred messages.
+    /// The run that waits, then the deferred messages: a halt that follows a run may come from another core. Not before
+    /// everything of a run that is over was dropped: what begins next holds nothing of it.
     fn messages(&mut self, inside: &Entered<'static>) {
-        let senders = core::mem::take(&mut self.ctx.local.deferred);
-        if senders.is_empty() {
+        let local = &mut self.ctx.local;
+        if !local.run_pending && local.deferred.is_empty() {
             return;
         }
+        if self.current.is_none() && !(self.held.is_empty() && self.dropped.is_empty()) {
+            local.attention = true;
+            return;
+        }
+        if self.ctx.local.audit_pending {
+            self.ctx.stand_still();
+        }
+        if core::mem::take(&mut self.ctx.local.run_pending) {
+            self.run(inside);
+        }
+        let senders = core::mem::take(&mut self.ctx.local.deferred);
+        if !senders.is_empty() {
+            self.deferred(inside, senders);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn deferred(&mut self, inside: &Entered<'static>, senders: CoreSet) {
         let mailbox = &self.ctx.local.own().mailbox;
-        // Runs first: a halt that follows a run may come from another sender. A sender that was answered in the
-        // first pass is passed over in the second, whatever it has posted since.
-        for pass in [true, false] {
-            for sender in senders.iter() {
-                let Some(message) = mailbox.reread(sender) else { continue };
-                if pass != (message.kind == MessageKind::Run) {
+        for sender in senders.iter() {
+            let Some(message) = mailbox.reread(sender) else { continue };
+            let reply = match message.kind {
+                MessageKind::Halt => self.halt(inside, &message),
+                MessageKind::Stat => {
+                    self.ctx.local.draw();
+                    0
+                }
+                MessageKind::Interval => set_interval(&mut self.ctx.local, &message),
+                MessageKind::Stop => {
+                    // Came since this core last stood still: its turn is the next one.
+                    self.ctx.local.deferred.insert(sender);
+                    self.ctx.local.audit_pending = true;
+                    self.ctx.local.attention = true;
                     continue;
                 }
-                let reply = match message.kind {
-                    MessageKind::Run => self.run(inside),
-                    MessageKind::Halt => self.halt(inside, &message),
-                    MessageKind::Recheck => {
-                        self.check(inside);
-                        0
-                    }
-                    MessageKind::Stop => {
-                        let audit = self.system.audits.load(Ordering::Acquire);
-                        // What is dead is freed: an audit tells what lives from what was forgotten.
-                        self.ctx.drain_all();
-                        mailbox.answer(sender, self.ctx.mem.cached());
-                        self.wait_for_audit(audit);
-                        continue;
-                    }
-                    kind => {
-                        debug_assert!(false, "{kind:?} is answered in the mailbox service");
-                        0
-                    }
-                };
-                mailbox.answer(sender, reply);
-            }
+                kind => {
+                    debug_assert!(false, "{kind:?} is answered in the mailbox service");
+                    0
+                }
+            };
+            mailbox.answer(sender, reply);
         }
         self.ctx.local.halt_pending = false;
     }
 
-    fn run(&mut self, inside: &Entered<'static>) -> u64 {
-        let Some(request) = self.system.requests.take(&mut self.ctx) else { return 1 };
-        match Current::begin(&mut self.ctx, inside, &request, &mut self.held) {
-            Some((current, context)) => {
-                self.current = Some(current);
-                self.enter = Some(context);
-                0
-            }
-            None => {
-                if let Some(status) = request.status {
-                    status.unpin(&self.ctx, inside);
-                }
-                self.drop_all();
-                2
-            }
+    fn run(&mut self, inside: &Entered<'static>) {
+        let held = &mut self.held;
+        // There is room for as many shares as a run has.
+        let taken = pcore::take(&self.ctx, inside, |share| _ = held.add(share));
+        let Some(run) = taken else { return };
+        self.current = Current::begin(&mut self.ctx, inside, &run);
+        if self.current.is_some() {
+            self.enter = Some(run.context);
+            // Before a message is served that asks for them.
+            self.publish_shares();
+            return;
         }
+        if let Some(status) = run.status {
+            status.unpin(&self.ctx, inside);
+        }
+        self.drop_all();
     }
 
     fn halt(&mut self, inside: &Entered<'static>, message: &Message) -> u64 {
@@ -225,6 +268,9 @@ impl<P: Platform> Core<P> {
     pub(crate) fn stop(&mut self, inside: &Entered<'static>, ending: Ending) {
         self.end_wait();
         if let Some(current) = self.current.take() {
+            if let Some(request) = self.replaced.take() {
+                self.forsake(inside, &current, &request);
+            }
             self.write_report(inside);
             self.report = current.stop(&mut self.ctx, inside, ending);
             if current.first {
@@ -234,6 +280,29 @@ impl<P: Platform> Core<P> {
         self.enter = None;
         self.ending = None;
         self.drop_all();
+    }
+
+    /// Gives back what a run on oneself took that does not begin any more: somebody halted it at the same exit.
+    fn forsake(
+        &mut self,
+        inside: &Entered<'static>,
+        current: &Current,
+        pcore::Request { run, shares }: &pcore::Request,
+    ) {
+        if let Some(status) = run.status {
+            status.unpin(&self.ctx, inside);
+        }
+        if run.tree != current.tree
+            && let Some(tree) = run.tree.resolve::<Tree>(inside)
+        {
+            atree::unreserve(&tree);
+        }
+        for link in shares {
+            if !self.held.holds(link.id()) {
+                // Empty since this entry began: a request's shares fit.
+                let _ = self.dropped.add(*link);
+            }
+        }
     }
 
     /// What the machine was started for is over.
@@ -250,34 +319,34 @@ impl<P: Platform> Core<P> {
     }
 
     /// Replaces the context of what runs here: new share set, new status, perhaps another address space.
-    fn replace(&mut self, inside: &Entered<'static>, request: pcore::Request) {
+    fn replace(&mut self, inside: &Entered<'static>, pcore::Request { run, shares }: pcore::Request) {
         let Some(current) = &mut self.current else { return };
         self.ctx.local.set_slice(0);
         if let Some(status) = current.status.take() {
             status.unpin(&self.ctx, inside);
         }
-        if request.tree != current.tree {
-            current.tree = request.tree;
+        if run.tree != current.tree {
+            current.tree = run.tree;
             atree::unload(&mut self.ctx, inside);
             // Reserved for this core; if it died meanwhile, `check` halts what runs here.
-            if let Some(tree) = request.tree.resolve::<Tree>(inside) {
+            if let Some(tree) = run.tree.resolve::<Tree>(inside) {
                 atree::load(&mut self.ctx, inside, tree);
             }
         }
-        current.status = request.status;
-        current.tree_share = request.tree_share;
-        current.reference = request.reference;
+        current.status = run.status;
+        current.tree_share = run.tree_share;
+        current.reference = run.reference;
         let old = core::mem::take(&mut self.held);
         for link in old.iter() {
-            if !request.shares.contains(&link) {
+            if !shares.contains(&link) {
                 // As many as were held fit.
                 let _ = self.dropped.add(link);
             }
         }
-        for link in &request.shares {
+        for link in &shares {
             let _ = self.held.add(*link);
         }
-        self.enter = Some(request.context);
+        self.enter = Some(run.context);
     }
 
     fn drop_all(&mut self) {
@@ -301,8 +370,12 @@ impl<P: Platform> Core<P> {
         }
     }
 
-    /// Ends dying objects, one after the other.
+    /// Ends dying objects, each once: one that still runs stays for the next turn. In between this core looks whether it
+    /// is to stop itself, so cores that end what each other run on do not wait for each other.
     fn bury(&mut self, inside: &Entered<'static>) {
+        if !self.ctx.begin_burial() {
+            return;
+        }
         while let Some(header) = self.ctx.pop_dying(inside) {
             match header.handle::<Share>() {
                 Some(share) => {
@@ -311,6 +384,7 @@ impl<P: Platform> Core<P> {
                 None => last(&mut self.ctx, inside, header),
             }
         }
+        self.ctx.local.relax();
     }
 
     /// Stops being a holder of a dropped share.

@@ -53,7 +53,6 @@ impl<P: Platform> Kernel for Gate<'_, P> {
                 dropped: &mut core.dropped,
             },
             current: &core.current,
-            requests: &core.system.requests,
             ending: &mut core.ending,
             replaced: &mut core.replaced,
             tsc_hz: core.system.info.tsc_hz,

@@ -23,6 +23,7 @@ mod core_kernel;
 mod exit;
 mod gate;
 mod machine;
+mod map;
 mod system;
 mod upcall;
 mod waiting;

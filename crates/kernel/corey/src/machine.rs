@@ -1,15 +1,15 @@
 //! The calls on the machine.
 
 use crate::audit;
+use crate::map;
 use crate::system::System;
 use crate::waiting::{self, Waiting};
-use core::fmt::Write;
 use core::sync::atomic::{Ordering, fence};
 use corey_abi::{
     AuditReport, CORE_BY_NUMBER, CoreStat, Error, HeldShare, Id, Locality, MACHINE_CORES, MachineCalls,
     MachineInfo, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, ShareEntry, UserPtr, control, counter,
 };
-use corey_kernel_hal::{Boot, CoreId, Exit, Platform};
+use corey_kernel_hal::{CoreId, Exit, Platform};
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_pcore::Pcore;
 use corey_kernel_percore::{CoreSet, Message, MessageKind, Numbers, ObjectWords};
@@ -41,37 +41,6 @@ impl<'a, P: Platform> MachineApi<'a, P> {
             return Err(Error::OutOfRange);
         }
         Ok(segment)
-    }
-
-    fn print_objects(&mut self) {
-        let system = self.system;
-        let local = &mut self.call.ctx.local;
-        system.map(&mut |address, bytes, name| {
-            let mut line = heapless::String::<160>::new();
-            // Names are short; a line that is cut is no JSON, and the meter skips it.
-            let _ = write!(
-                line,
-                "{{\"record\":\"objmap\",\"addr\":\"{address:#x}\",\"len\":{bytes},\"name\":\"{name}\"}}"
-            );
-            system.devices.line(local, line.as_bytes());
-        });
-        self.call.ctx.each_object(self.call.inside, &mut |ctx, header| {
-            let mut line = heapless::String::<160>::new();
-            let name = header.name();
-            let name = name.as_str();
-            let clean = if name.bytes().all(|b| b.is_ascii_graphic() && b != b'"' && b != b'\\') {
-                name
-            } else {
-                "?"
-            };
-            let _ = write!(
-                line,
-                "{{\"record\":\"objmap\",\"addr\":\"{:#x}\",\"len\":512,\"name\":\"{:?}:{clean}\"}}",
-                header.link().words().address(),
-                header.kind(),
-            );
-            system.devices.line(&mut ctx.local, line.as_bytes());
-        });
     }
 }
 
@@ -149,13 +118,20 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         // On the list from here on: a change after this look is followed by a wake-up.
         fence(Ordering::SeqCst);
         let mut word = [0; 8];
-        let looked = Segment::read(segment, call.ctx, inside, offset, &mut word);
-        if looked.is_err() || u64::from_le_bytes(word) != value {
+        if let Err(error) = Segment::read(segment, call.ctx, inside, offset, &mut word) {
+            // It does not wait.
+            *self.waiting = None;
+            if let Some(list) = call.ctx.world.waits(home) {
+                list.lock(&mut call.ctx.local).remove(core);
+            }
+            return Err(error);
+        }
+        if u64::from_le_bytes(word) != value {
             call.ctx.local.running.woken = true;
         }
         call.ctx.local.running.waits = true;
         call.ctx.local.attention = true;
-        looked
+        Ok(())
     }
 
     fn core_wake(&mut self, segment: ObjRef, offset: u64) -> Result<u64, Error> {
@@ -198,7 +174,7 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
                 Ok(())
             }
             (control::PRINT_OBJECTS, _) => {
-                self.print_objects();
+                map::print(self.system, &mut self.call);
                 Ok(())
             }
             _ => Err(Error::BadArgument),

@@ -7,9 +7,8 @@ use core::sync::atomic::AtomicU64;
 use corey_abi::Id;
 use corey_kernel_atree::{fault, revoke};
 use corey_kernel_device::Devices;
-use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Machine, Platform};
+use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Hooks, World};
-use corey_kernel_pcore::Requests;
 
 /// The kernel of a machine.
 #[derive(Debug)]
@@ -17,15 +16,14 @@ pub struct System<P> {
     pub(crate) info: BootInfo,
     pub(crate) world: World,
     pub(crate) devices: Devices,
-    pub(crate) requests: Requests,
     /// The share that is the key to the machine; 0 until it is made.
     pub(crate) boot_share: AtomicU64,
-    /// Begins and ends of audits: odd while one goes on. Others stop until it changes.
-    pub(crate) audits: AtomicU64,
     platform: PhantomData<fn() -> P>,
 }
 
 impl<P: Platform> System<P> {
+    const FIELDS: &'static [Field] = fields!(Self: info, world, devices, boot_share);
+
     pub(crate) fn hooks() -> Hooks<P> {
         Hooks { serve: exit::serve, fault, revoke, last: exit::last }
     }
@@ -45,7 +43,6 @@ impl<P: Platform> Boot<P> for System<P> {
         alloc: &mut impl BootAlloc,
     ) -> Self {
         let _ = platform;
-        let requests = Requests::new(info.topology.places.len(), alloc);
         let world = World::new(&info.topology, alloc);
         if world.memory.unused() > 0 {
             log::warn!("{} pages of RAM lie in too many pieces and stay unused", world.memory.unused());
@@ -54,9 +51,7 @@ impl<P: Platform> Boot<P> for System<P> {
             info,
             world,
             devices: Devices::new(machine),
-            requests,
             boot_share: AtomicU64::new(0),
-            audits: AtomicU64::new(0),
             platform: PhantomData,
         }
     }
@@ -70,8 +65,8 @@ impl<P: Platform> Boot<P> for System<P> {
         core
     }
 
-    fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+    fn map(&self, each: &mut dyn FnMut(Area)) {
         self.world.map(each);
-        self.requests.map(each);
+        each(Area::of("system", core::slice::from_ref(self), Self::FIELDS));
     }
 }

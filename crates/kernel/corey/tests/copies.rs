@@ -4,8 +4,8 @@ mod common;
 
 use common::*;
 use corey_abi::{
-    AddressTreeCalls, Error, Home, Id, ObjRef, SegmentCalls, ShareCalls, copy_mode, grain, segment_flag,
-    tree_kind,
+    AddressTreeCalls, Error, Home, Id, MapFlags, Mapping, ObjRef, SegmentCalls, ShareCalls, copy_mode, grain,
+    mapping_kind, segment_flag, tree_kind,
 };
 use corey_test_hal_host::User;
 use std::sync::Arc;
@@ -181,7 +181,22 @@ fn sides_that_break_a_page_at_once_part_for_good() {
             rounds.store(round, Ordering::Release);
             let mode = 1 + round % 2;
             let copied = copy(user, source, first.boot, mode).unwrap();
+            // The second copy finds pages that are shared, and that the writers are breaking.
+            let again = copy(user, source, first.boot, copy_mode::ON_WRITE).unwrap();
             map(user, first.tree, 101, copied, VA + GIB, PAGES).unwrap();
+            map(user, first.tree, 102, again, VA + 2 * GIB, PAGES).unwrap();
+            for page in 0..PAGES {
+                let at = VA + 2 * GIB + page * 4096;
+                let read =
+                    |user: &mut User<'_>| [0, 1, 2].map(|c: u64| user.read(at + 8 * (c % u64::from(CORES))));
+                let before = read(user);
+                assert_eq!(
+                    (before[0], read(user)),
+                    (Ok(1), before),
+                    "a second copy changed under its reader"
+                );
+            }
+            user.sys().share_delobj(again).unwrap();
             for page in 0..PAGES {
                 let at = VA + GIB + page * 4096;
                 assert_eq!(user.read(at), Ok(1), "what nobody writes changed");
@@ -253,6 +268,195 @@ fn large_pages_are_mapped_copied_cut_and_given_back() {
         (0..3000).for_each(|page| user.write(VA + 5 * GIB + page * 4096, 1).unwrap());
         user.sys().share_delobj(small).unwrap();
     });
+    audit(&booted);
+}
+
+const LARGE: u64 = 2 << 20;
+
+#[test]
+fn large_pages_are_copied_in_every_mode_on_both_sides() {
+    for mode in [copy_mode::NOW, copy_mode::ON_WRITE, copy_mode::ON_REFERENCE] {
+        let booted = boot(4);
+        booted.on(0, move |user| {
+            let first = start(user);
+            let source = large(user, first.boot, 2 * LARGE).unwrap();
+            map(user, first.tree, 100, source, VA, 1024).unwrap();
+            user.write(VA + 8, 1).unwrap();
+            user.write(VA + LARGE - 8, 2).unwrap();
+            let copied = copy(user, source, first.boot, mode).unwrap();
+            let again = copy(user, copied, first.boot, mode).unwrap();
+            map(user, first.tree, 101, copied, VA + GIB, 1024).unwrap();
+            map(user, first.tree, 102, again, VA + 2 * GIB, 1024).unwrap();
+            // Each side is written, the middle one last, and goes first.
+            user.write(VA + 8, 3).unwrap();
+            user.write(VA + 2 * GIB + LARGE - 8, 4).unwrap();
+            assert_eq!(
+                (user.read(VA + GIB + 8), user.read(VA + GIB + LARGE - 8)),
+                (Ok(1), Ok(2)),
+                "mode {mode}"
+            );
+            user.write(VA + GIB + 8, 5).unwrap();
+            // Nobody had touched the second page: zero on every side, and apart.
+            user.write(VA + LARGE, 6).unwrap();
+            assert_eq!(user.read(VA + GIB + LARGE), Ok(0));
+            user.sys().share_delobj(copied).unwrap();
+            assert_eq!((user.read(VA + 8), user.read(VA + LARGE - 8)), (Ok(3), Ok(2)), "mode {mode}");
+            assert_eq!(
+                (user.read(VA + 2 * GIB + 8), user.read(VA + 2 * GIB + LARGE - 8)),
+                (Ok(1), Ok(4)),
+                "mode {mode}"
+            );
+        });
+        audit(&booted);
+    }
+}
+
+#[test]
+fn large_pages_lie_in_trees_of_every_grain_that_has_room_for_them() {
+    let booted = boot(2);
+    let object = booted.on(0, |user| {
+        let first = start(user);
+        let object = large(user, first.boot, 2 * LARGE).unwrap();
+        let made = thread(user, first.boot, 1).unwrap();
+        for (number, grain) in [grain::GIB1, grain::GIB512].into_iter().enumerate() {
+            let at = name(user, "tree");
+            let tree = user.sys().at_alloc(first.boot, tree_kind::INTERIOR, grain, Home::Any, at).unwrap();
+            let tree = ObjRef { share: first.boot, object: tree };
+            // The second page only, in the middle of the grain.
+            let mapping = Mapping {
+                kind: mapping_kind::SEGMENT,
+                flags: MapFlags::WRITE.bits(),
+                object,
+                va: 6 * LARGE,
+                start_page: 512,
+                npages: 512,
+                ..Mapping::default()
+            };
+            let at = put(user, &mapping);
+            user.sys().at_set_slot(tree, 0, at).unwrap();
+            let number = number as u64;
+            link(user, first.tree, 100 + number, tree, VA + (number << 39)).unwrap();
+            link(user, made.tree, 1 + number, tree, VA + (number << 39)).unwrap();
+        }
+        map(user, first.tree, 102, object, VA + (2 << 39), 1024).unwrap();
+        run(user, made, &[]).unwrap();
+        user.write(VA + (2 << 39) + LARGE + 4096, 7).unwrap();
+        object
+    });
+    booted.on(1, |user| {
+        for number in 0..2_u64 {
+            let page = VA + (number << 39) + 6 * LARGE;
+            assert_eq!(user.read(page + 4096), Ok(7));
+            user.write(page + 8 + 8 * number, 8 + number).unwrap();
+        }
+    });
+    booted.on(0, move |user| {
+        assert_eq!(user.read(VA + (2 << 39) + LARGE + 8), Ok(8));
+        assert_eq!(user.read(VA + 6 * LARGE + 16), Ok(9));
+        user.sys().segment_set_nbytes(object, LARGE).unwrap();
+    });
+    booted.on(1, |user| {
+        assert!(user.read(VA + 6 * LARGE).is_err() && user.has_left(), "a cut page is still there")
+    });
+    audit(&booted);
+}
+
+/// Memory that went through small pages is in pieces: copies of 2 MiB pages fail, a write that needs one ends its
+/// program and no other, small pages go on; and a 2 MiB page that comes back is one again.
+#[test]
+fn without_a_whole_2_mib_page_copies_fail_and_small_pages_go_on() {
+    const PAGES: u64 = 3400;
+    let booted = boot(2);
+    let (source, later) = booted.on(0, |user| {
+        let first = start(user);
+        let source = large(user, first.boot, LARGE).unwrap();
+        map(user, first.tree, 100, source, VA, 512).unwrap();
+        user.write(VA + 8, 1).unwrap();
+        let small = segment(user, first.boot, PAGES).unwrap();
+        map(user, first.tree, 101, small, VA + GIB, PAGES).unwrap();
+        (0..PAGES).for_each(|page| user.write(VA + GIB + page * 4096, 1).unwrap());
+        user.sys().share_delobj(small).unwrap();
+        assert_eq!(copy(user, source, first.boot, copy_mode::NOW), Err(Error::NoMemory));
+        let later = copy(user, source, first.boot, copy_mode::ON_WRITE).unwrap();
+        let made = thread(user, first.boot, 1).unwrap();
+        map(user, made.tree, 1, later, VA, 512).unwrap();
+        run(user, made, &[]).unwrap();
+        (source, later)
+    });
+    booted.on(1, |user| {
+        assert_eq!(user.read(VA + 8), Ok(1));
+        assert!(user.write(VA + 8, 2).is_err() && user.has_left(), "there is no page for the copy");
+    });
+    booted.on(0, move |user| {
+        let first = start(user);
+        assert_eq!(user.read(VA + 8), Ok(1));
+        let small = segment(user, first.boot, 1000).unwrap();
+        map(user, first.tree, 102, small, VA + 2 * GIB, 1000).unwrap();
+        (0..1000).for_each(|page| user.write(VA + 2 * GIB + page * 4096, 1).unwrap());
+        user.sys().share_delobj(small).unwrap();
+        user.sys().share_delobj(source).unwrap();
+        user.sys().share_delobj(later).unwrap();
+    });
+    booted.on(0, |user| {
+        let first = start(user);
+        let page = large(user, first.boot, LARGE).unwrap();
+        map(user, first.tree, 103, page, VA + 3 * GIB, 512).unwrap();
+        user.write(VA + 3 * GIB, 1).unwrap();
+    });
+    audit(&booted);
+}
+
+#[test]
+fn pages_of_2_mib_are_mapped_where_small_ones_were() {
+    const LARGE: u64 = 2 << 20;
+    let booted = boot_with(2, 40 << 20);
+    let (running, inner, elsewhere) = booted.on(0, |user| {
+        let first = start(user);
+        let object = segment(user, first.boot, 600).unwrap();
+        let made = thread(user, first.boot, 1).unwrap();
+        let inner = interior(user, first.boot).unwrap();
+        link(user, first.tree, 100, inner, VA + GIB).unwrap();
+        link(user, made.tree, 100, inner, VA + GIB).unwrap();
+        map(user, first.tree, 101, object, VA, 600).unwrap();
+        map(user, inner, 0, object, 0, 600).unwrap();
+        map(user, made.tree, 101, object, VA, 600).unwrap();
+        for at in [VA, VA + GIB, VA + GIB + LARGE] {
+            user.write(at, 1).unwrap();
+        }
+        run(user, made, &[first.boot]).unwrap();
+        (first.tree, inner, made.tree)
+    });
+    let touch = |user: &mut User<'_>| {
+        [VA, VA + GIB, VA + GIB + LARGE].iter().for_each(|at| _ = user.read(at + 4096).unwrap());
+    };
+    booted.on(1, touch);
+    audit(&booted);
+    booted.on(0, move |user| {
+        let first = start(user);
+        for (tree, slot, va) in [(running, 101, VA), (inner, 0, 0), (elsewhere, 101, VA)] {
+            clear(user, tree, slot).unwrap();
+            let object = large(user, first.boot, 2 * LARGE).unwrap();
+            map(user, tree, slot, object, va, 1024).unwrap();
+        }
+        for at in [VA, VA + GIB, VA + GIB + LARGE] {
+            assert_eq!(user.read(at), Ok(0));
+            user.write(at, 2).unwrap();
+        }
+    });
+    booted.on(1, move |user| {
+        touch(user);
+        assert_eq!((user.read(VA), user.read(VA + GIB + LARGE)), (Ok(0), Ok(2)));
+    });
+    audit(&booted);
+    // And small ones again.
+    booted.on(0, move |user| {
+        let object = segment(user, start(user).boot, 600).unwrap();
+        for (tree, slot, va) in [(running, 101, VA), (inner, 0, 0), (elsewhere, 101, VA)] {
+            map(user, tree, slot, object, va, 600).unwrap();
+        }
+        touch(user);
+    });
+    booted.on(1, touch);
     audit(&booted);
 }
 

@@ -4,7 +4,7 @@ mod common;
 
 use common::*;
 use corey_abi::{Error, MachineCalls, ObjRef, PcoreCalls, SegmentCalls, ShareCalls};
-use corey_test_hal_host::Left;
+use corey_test_hal_host::{Left, User};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -272,5 +272,83 @@ fn runs_and_halts_on_all_cores_leave_nothing_behind() {
         }
         assert_eq!(user.sys().counter_read(corey_abi::counter::SHOOTDOWNS), Ok(0));
     });
+    audit(&booted);
+}
+
+/// Waits for a step of another core, taking interrupts.
+fn wait_for(step: &AtomicU64, wanted: u64, user: &mut User<'_>) {
+    while step.load(Ordering::Acquire) < wanted {
+        user.interrupts();
+        std::thread::yield_now();
+    }
+}
+
+/// A core unmaps a page of an interior tree and waits for the others to forget it; meanwhile another core takes the page
+/// from its segment. It must wait for them, too: the mapping is not gone before it was forgotten.
+#[test]
+fn a_page_that_is_being_unmapped_is_not_reused_before_every_core_forgot_it() {
+    const ROUNDS: u64 = 20;
+    let booted = boot(3);
+    let (common, object, tree, taker_tree) = booted.on(0, |user| {
+        let first = start(user);
+        let common = share(user, first.boot, 1000, 50).unwrap();
+        let object = segment(user, common, 1).unwrap();
+        let tree = interior(user, first.boot).unwrap();
+        link(user, first.tree, 100, tree, VA).unwrap();
+        let made = thread(user, first.boot, 1).unwrap();
+        link(user, made.tree, 1, tree, VA).unwrap();
+        run(user, made, &[]).unwrap();
+        let made = thread(user, first.boot, 2).unwrap();
+        run(user, made, &[common, first.boot]).unwrap();
+        (common, object, tree, made.tree)
+    });
+    // Three steps a round: made, mapped, read.
+    let step = Arc::new(AtomicU64::new(0));
+    let reader = {
+        let step = Arc::clone(&step);
+        booted.start(1, move |user| {
+            for round in 0..ROUNDS {
+                wait_for(&step, 3 * round + 2, user);
+                assert_eq!(user.read(VA), Ok(round));
+                step.store(3 * round + 3, Ordering::Release);
+                // Busy with its own things, it takes no interrupt for a while.
+                std::thread::sleep(std::time::Duration::from_millis(4));
+                user.interrupts();
+            }
+        })
+    };
+    let taker = {
+        let step = Arc::clone(&step);
+        booted.start(2, move |user| {
+            for round in 0..ROUNDS {
+                user.sys().segment_set_nbytes(object, 4096).unwrap();
+                map(user, taker_tree, 1, object, VA, 1).unwrap();
+                user.write(VA, round).unwrap();
+                clear(user, taker_tree, 1).unwrap();
+                step.store(3 * round + 1, Ordering::Release);
+                wait_for(&step, 3 * round + 3, user);
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                user.sys().segment_set_nbytes(object, 0).unwrap();
+                // The frame gets new contents now, if it is free.
+                let other = segment(user, common, 4).unwrap();
+                map(user, taker_tree, 1, other, VA, 4).unwrap();
+                (0..4).for_each(|page| user.write(VA + page * 4096, 1).unwrap());
+                clear(user, taker_tree, 1).unwrap();
+                user.sys().share_delobj(other).unwrap();
+            }
+        })
+    };
+    booted.on(0, move |user| {
+        for round in 0..ROUNDS {
+            wait_for(&step, 3 * round + 1, user);
+            map(user, tree, 0, object, 0, 1).unwrap();
+            assert_eq!(user.read(VA), Ok(round));
+            step.store(3 * round + 2, Ordering::Release);
+            wait_for(&step, 3 * round + 3, user);
+            clear(user, tree, 0).unwrap();
+        }
+    });
+    booted.wait(&reader);
+    booted.wait(&taker);
     audit(&booted);
 }

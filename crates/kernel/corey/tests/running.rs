@@ -283,6 +283,52 @@ fn a_picture_shows_what_a_core_holds() {
 }
 
 #[test]
+fn what_follows_a_run_finds_it_begun() {
+    // Eight cores start, ask and halt a core each, all at once.
+    const STARTERS: u16 = 8;
+    let booted = boot(usize::from(2 * STARTERS));
+    let targets = booted.on(0, |user| {
+        let first = start(user);
+        let targets: Vec<_> = (0..STARTERS)
+            .map(|starter| {
+                let target = thread(user, first.boot, u64::from(STARTERS + starter)).unwrap();
+                if starter != 0 {
+                    let made = thread(user, first.boot, u64::from(starter)).unwrap();
+                    run(user, made, &[target.share]).unwrap();
+                }
+                target
+            })
+            .collect();
+        targets
+    });
+    let storm = |core: u16| {
+        let target = targets[usize::from(core)];
+        booted.start(core, move |user| {
+            for round in 0..60 {
+                run(user, target, &[]).unwrap();
+                match round % 3 {
+                    0 => {
+                        let at = put(user, &0_u64);
+                        user.sys().core_stat(target.pcore, at).unwrap();
+                        let seen = take::<CoreStat>(user);
+                        assert_eq!((seen.mode, seen.nshares), (core_mode::USER, 1));
+                        assert_eq!(seen.tree, target.tree.object);
+                    }
+                    1 => assert_eq!(user.sys().pcore_set_interval(target.pcore, 1_000_000_000), Ok(())),
+                    _ => {}
+                }
+                assert_eq!(run(user, target, &[]), Err(Error::Busy));
+                assert_eq!(user.sys().pcore_halt(target.pcore, 3), Ok(()));
+                assert_eq!(user.sys().pcore_halt(target.pcore, 3), Err(Error::NotPermitted));
+            }
+        })
+    };
+    let storms: Vec<_> = (0..STARTERS).map(storm).collect();
+    storms.iter().for_each(|storm| booted.wait(storm));
+    audit(&booted);
+}
+
+#[test]
 fn a_fence_reaches_every_holder() {
     let booted = boot(3);
     booted.on(0, |user| {

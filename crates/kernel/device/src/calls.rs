@@ -36,14 +36,18 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         call.held.check_home(call.ctx, call.inside, core)?;
         let name = call.ctx.read_name(call.inside, name)?;
         share.charge(call.ctx, 0, 1)?;
-        if !self.1.take() {
+        // The object that had it may be dead and wait to be reclaimed.
+        let taken = self.1.take() || {
+            call.ctx.drain_all();
+            self.1.take()
+        };
+        if !taken {
             share.refund(call.ctx, 0, 1);
             return Err(Error::Busy);
         }
         match call.ctx.create(call.inside, core, &name, 0, Device::new(self.1)) {
             Ok(device) => call.name_new(&share, device.header(), 0),
             Err(error) => {
-                self.1.release();
                 share.refund(call.ctx, 0, 1);
                 Err(error)
             }

@@ -3,7 +3,7 @@
 use core::fmt;
 use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::Kind;
-use corey_kernel_hal::{Machine, Platform};
+use corey_kernel_hal::{Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Header, Object};
 use corey_kernel_percore::CoreSet;
 use corey_lib_sync::{Relax, Shared};
@@ -11,10 +11,8 @@ use corey_lib_sync::{Relax, Shared};
 /// Most bytes of a line.
 pub const LINE_BYTES: usize = 4096;
 
-/// Moves a terminal's cursor to its first cell (ECMA-48).
-const HOME: &[u8] = b"\x1b[H";
-/// Clears a row from the cursor on.
-const CLEAR: &[u8] = b"\x1b[K";
+/// Most bytes of an escape sequence.
+const SEQUENCE: usize = 16;
 
 /// The console's state.
 #[derive(Debug, Default)]
@@ -24,8 +22,7 @@ pub struct Console {
 
 impl Console {
     /// Writes one line to `machine`: line breaks inside become spaces, other control bytes `?`; a record
-    /// gets its number. A line of text may begin with `ESC [ H` (home) and end with `ESC [ K` (clear the rest of
-    /// the row): what a program needs that draws a screen again and again.
+    /// gets its number. A line of text may hold the escape sequences that draw ([`drawing`]).
     pub fn line(&mut self, machine: &dyn Machine, text: &[u8]) {
         let text = text.strip_suffix(b"\n").unwrap_or(text);
         if let Some(rest) = text.strip_prefix(b"{") {
@@ -39,40 +36,61 @@ impl Console {
                 &number
             };
             machine.console_write(head.as_bytes());
-            write_clean(machine, rest);
+            write_clean(machine, rest, false);
         } else {
-            let (home, text) = text.strip_prefix(HOME).map_or((false, text), |rest| (true, rest));
-            let (clear, text) = text.strip_suffix(CLEAR).map_or((false, text), |rest| (true, rest));
-            if home {
-                machine.console_write(HOME);
-            }
-            write_clean(machine, text);
-            if clear {
-                machine.console_write(CLEAR);
-            }
+            write_clean(machine, text, true);
         }
         machine.console_write(b"\n");
     }
 }
 
-fn write_clean(machine: &dyn Machine, text: &[u8]) {
+/// Writes `text`; where it `draws`, with the sequences that draw as they are.
+fn write_clean(machine: &dyn Machine, text: &[u8], draws: bool) {
     let mut buffer = heapless::Vec::<u8, 128>::new();
-    for chunk in text.chunks(128) {
-        buffer.clear();
-        buffer.extend(chunk.iter().map(|byte| match byte {
-            b'\n' | b'\r' => b' ',
-            b'\t' | 0x20..=0x7e | 0x80.. => *byte,
-            _ => b'?',
-        }));
-        machine.console_write(&buffer);
+    let mut rest = text;
+    while let Some(first) = rest.first() {
+        let length = if draws { drawing(rest).unwrap_or(1) } else { 1 };
+        let (now, later) = rest.split_at(length.min(rest.len()));
+        if buffer.len() + now.len() > buffer.capacity() {
+            machine.console_write(&buffer);
+            buffer.clear();
+        }
+        let clean = match first {
+            b'\n' | b'\r' => b" ",
+            b'\t' | 0x20..=0x7e | 0x80.. => now,
+            0x1b if now.len() > 1 => now,
+            _ => b"?",
+        };
+        // There is room: it was made above.
+        let _ = buffer.extend_from_slice(clean);
+        rest = later;
     }
+    machine.console_write(&buffer);
 }
+
+/// The length of the escape sequence that `text` begins with, if it is one that draws (ECMA-48): move the cursor (`H`,
+/// `A`), clear (`J`, `K`), make bold (`m`), say which rows scroll (`r`), cut long rows (`?7h`, `?7l`). None of
+/// them makes a terminal answer, or leave this set.
+fn drawing(text: &[u8]) -> Option<usize> {
+    let body = text.strip_prefix(b"\x1b[")?;
+    if body.starts_with(b"?7h") || body.starts_with(b"?7l") {
+        return Some(5);
+    }
+    let end = body.iter().take(SEQUENCE).position(|byte| !matches!(byte, b'0'..=b'9' | b';'))?;
+    matches!(body.get(end)?, b'A' | b'H' | b'J' | b'K' | b'm' | b'r').then_some(end + 3)
+}
+
+/// Whether a device is taken, on a line of its own: who prints or ends the run reads what lies beside it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Taken(AtomicBool);
 
 /// All devices of the machine.
 pub struct Devices {
     machine: &'static dyn Machine,
+    /// Lock order 6 (`console`): the serial port and the screen. Nothing is taken under it.
     console: Shared<Console>,
-    taken: AtomicBool,
+    taken: Taken,
 }
 
 impl fmt::Debug for Devices {
@@ -85,11 +103,7 @@ impl Devices {
     /// The devices of `machine`.
     #[must_use]
     pub fn new(machine: &'static dyn Machine) -> Self {
-        Self {
-            machine,
-            console: Shared::new(0, "console", Console::default()),
-            taken: AtomicBool::new(false),
-        }
+        Self { machine, console: Shared::new(0, "console", Console::default()), taken: Taken::default() }
     }
 
     /// The machine.
@@ -105,11 +119,11 @@ impl Devices {
 
     /// Takes the console; false when it is taken.
     pub(crate) fn take(&self) -> bool {
-        !self.taken.swap(true, Ordering::AcqRel)
+        !self.taken.0.swap(true, Ordering::AcqRel)
     }
 
     pub(crate) fn release(&self) {
-        self.taken.store(false, Ordering::Release);
+        self.taken.0.store(false, Ordering::Release);
     }
 }
 
@@ -128,6 +142,7 @@ impl Device {
 
 impl<P: Platform> Object<P> for Device {
     const KIND: Kind = Kind::Device;
+    const FIELDS: &'static [Field] = fields!(Self: devices);
 
     fn reclaim(&mut self, _: &mut Ctx<P>) {
         self.devices.release();
@@ -170,7 +185,39 @@ mod tests {
 
     #[test]
     fn one_buffer_is_one_line() {
-        assert_eq!(lines(&[b"\x1b[Hx\x1b[Hy\x1b[K"]), "\x1b[Hx?[Hy\x1b[K\n");
-        assert_eq!(lines(&[b"a\n{\"fake\":1}\x1b[2J"]), "a {\"fake\":1}?[2J\n");
+        assert_eq!(lines(&[b"a\n{\"fake\":1}\x07\r"]), "a {\"fake\":1}? \n");
+        let long = [b'x'; 1000];
+        assert_eq!(lines(&[&long]).len(), 1001);
+    }
+
+    #[test]
+    fn text_may_draw_and_nothing_else() {
+        for good in [
+            "\x1b[Hx",
+            "a\x1b[2;17Hb\x1b[K",
+            "\x1b[2J\x1b[4;999r\x1b[A",
+            "\x1b[1mbold\x1b[0m",
+            "\x1b[?7l\x1b[?7h",
+        ] {
+            assert_eq!(lines(&[good.as_bytes()]), format!("{good}\n"));
+        }
+        // Reports, titles, printers, other modes, resets; and sequences without an end.
+        let bad: [&[u8]; 9] = [
+            b"\x1b[6n",
+            b"\x1b]0;title\x07",
+            b"\x1b[5i",
+            b"\x1b[?25l",
+            b"\x1bc",
+            b"\x1b[?7",
+            b"\x1b[1;2;3;4;5;6;7;8;9H",
+            b"\x1b[",
+            b"\x1b",
+        ];
+        for bad in bad {
+            assert!(!lines(&[bad]).contains('\x1b'), "{bad:?}");
+        }
+        assert_eq!(lines(&[b"{\"a\":\"\x1b[2J\"}"]), "{\"seq\":1,\"a\":\"?[2J\"}\n", "a record is no text");
+        let split = [&[b'x'; 125], b"\x1b[12;34Hy".as_slice()].concat();
+        assert!(lines(&[&split]).ends_with("x\x1b[12;34Hy\n"), "a sequence is written whole");
     }
 }

@@ -71,7 +71,6 @@ pub trait Boot<P: crate::Platform>: Sync + Sized + 'static {
     /// Builds the kernel of the core that `platform` belongs to. Runs on that core.
     fn start(&'static self, platform: P) -> Self::Core;
 
-    /// Ranges of kernel data another core may look at, for the line meter's names: calls `each`
-    /// with (virtual address, length in bytes, name). Runs when a benchmark reports.
-    fn map(&self, each: &mut dyn FnMut(u64, u64, &str));
+    /// Kernel data another core may look at, for the line meter's names. Runs when a benchmark reports.
+    fn map(&self, each: &mut dyn FnMut(crate::Area));
 }

@@ -15,12 +15,14 @@
 #![allow(unsafe_code, reason = "declares unsafe trait methods; implements nothing")]
 
 mod boot;
+mod map;
 mod memory;
 mod platform;
 mod topology;
 mod traps;
 
 pub use boot::{Boot, BootAlloc, BootInfo, Module, Range};
+pub use map::{Area, Field, bytes_of};
 pub use memory::{Access, CoreId, Entry, Frame, MAX_CORES, PAGE_SIZE, USER_END, UserFault};
 pub use platform::{Cells, Exit, Machine, Platform, Ports};
 pub use topology::{MAX_NODES, NodeMemory, Place, Topology};

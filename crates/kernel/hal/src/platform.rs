@@ -15,19 +15,20 @@ pub trait Platform: Clone + 'static {
     /// memory for every frame of RAM that [`crate::BootInfo`] reported.
     fn direct(&self, frame: Frame) -> NonNull<u8>;
 
-    /// Fills `frame` with zeroes by one `rep stosq`-like instruction.
+    /// Fills `count` frames from `first` on with zeroes by one `rep stosq`-like instruction.
     ///
     /// # Safety
     ///
-    /// The caller owns `frame`: nothing else reads or writes it meanwhile.
-    unsafe fn zero(&self, frame: Frame);
+    /// The caller owns the frames: nothing else reads or writes them meanwhile.
+    unsafe fn zero(&self, first: Frame, count: u32);
 
-    /// Copies frame `from` over frame `to` by one `rep movsq`-like instruction.
+    /// Copies `count` frames from `from` on over those from `to` on by one `rep movsq`-like instruction.
     ///
     /// # Safety
     ///
-    /// The caller owns `to`. User code may write `from` meanwhile: bytes then come from before or after.
-    unsafe fn copy(&self, from: Frame, to: Frame);
+    /// The caller owns those it copies to. User code may write the others meanwhile: bytes then come from before or
+    /// after.
+    unsafe fn copy(&self, from: Frame, to: Frame, count: u32);
 
     /// Fills the kernel half of the new top-level table `root` (its user half is zero already).
     ///

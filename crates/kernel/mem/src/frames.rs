@@ -3,6 +3,9 @@
 use crate::memory::{LARGE, Memory};
 use corey_kernel_hal::{Frame, Platform};
 
+/// Frames of a 2 MiB page that are zeroed or copied at once; messages are served in between.
+const PART: u32 = 64;
+
 /// A frame that belongs to whoever has this value. Its contents are whatever was there.
 ///
 /// Dropping it leaks the frame, which an audit finds: give it to a cell or free it.
@@ -20,18 +23,16 @@ impl Owned {
     /// Fills it with zeroes.
     pub fn zero<P: Platform>(self, platform: &P) -> Zeroed {
         // SAFETY: `self` owns the frame.
-        unsafe { platform.zero(self.0) };
+        unsafe { platform.zero(self.0, 1) };
         Zeroed(self)
     }
 
     /// Fills a 2 MiB page with zeroes; `between` runs after every 64 frames.
     pub fn zero_large<P: Platform>(self, platform: &P, mut between: impl FnMut()) -> Zeroed {
-        for at in 0..LARGE {
+        for at in (0..LARGE).step_by(PART as usize) {
             // SAFETY: `self` owns the page's 512 frames.
-            unsafe { platform.zero(Frame(self.0.0 + at)) };
-            if at % 64 == 63 {
-                between();
-            }
+            unsafe { platform.zero(Frame(self.0.0 + at), PART) };
+            between();
         }
         Zeroed(self)
     }
@@ -43,12 +44,10 @@ impl Owned {
         from: crate::DataFrame,
         mut between: impl FnMut(),
     ) -> Zeroed {
-        for at in 0..LARGE {
+        for at in (0..LARGE).step_by(PART as usize) {
             // SAFETY: `self` owns the page's 512 frames, and both are 2 MiB pages.
-            unsafe { platform.copy(Frame(from.frame().0 + at), Frame(self.0.0 + at)) };
-            if at % 64 == 63 {
-                between();
-            }
+            unsafe { platform.copy(Frame(from.frame().0 + at), Frame(self.0.0 + at), PART) };
+            between();
         }
         Zeroed(self)
     }
@@ -56,7 +55,7 @@ impl Owned {
     /// Copies the page `from` into it. Contents are then as good as zeroes: fit to be a page.
     pub fn copy_of<P: Platform>(self, platform: &P, from: crate::DataFrame) -> Zeroed {
         // SAFETY: `self` owns the frame.
-        unsafe { platform.copy(from.frame(), self.0) };
+        unsafe { platform.copy(from.frame(), self.0, 1) };
         Zeroed(self)
     }
 }
@@ -126,6 +125,16 @@ impl FrameList {
             at = memory.info(frame).next();
             Some(frame)
         })
+    }
+
+    /// Takes `those` out.
+    pub fn take_those(&mut self, memory: &Memory, those: &[Frame]) -> Self {
+        let (mut all, mut taken) = (core::mem::take(self), Self::new());
+        while let Some(frame) = all.pop(memory) {
+            let to = if those.contains(&frame.0) { &mut taken } else { &mut *self };
+            to.push(memory, frame);
+        }
+        taken
     }
 
     /// Moves all of `other` here, one by one.

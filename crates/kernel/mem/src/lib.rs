@@ -29,6 +29,6 @@ mod table;
 pub use cell::{Content, FrameCell, Words};
 pub use frames::{FrameList, Owned, Zeroed};
 pub use memory::{LeafGuard, Mem, Memory, OutOfMemory, Source, Stock};
-pub use page::{Copying, DataFrame, Gone, PageSlot, PageState, Refused};
+pub use page::{DataFrame, Gone, NotOwn, PageSlot, PageState, Refused};
 pub use shared::{Part, Released};
 pub use table::{TablePage, TableRef, leave_root};

@@ -5,7 +5,7 @@ use crate::frames::{FrameList, Owned, Zeroed};
 use crate::nearest::order;
 use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
 use corey_abi::LOCAL_DISTANCE;
-use corey_kernel_hal::{BootAlloc, CoreId, Frame, PAGE_SIZE, Platform, Topology};
+use corey_kernel_hal::{Area, BootAlloc, CoreId, Field, Frame, PAGE_SIZE, Platform, Topology, fields};
 use corey_kernel_percore::Local;
 use corey_lib_sync::{Relax, Shared};
 
@@ -125,6 +125,7 @@ impl Stock {
 #[derive(Debug)]
 pub struct Memory {
     infos: &'static [FrameInfo],
+    /// Lock order 7 (`stock`): a core's frames that nobody has. Nothing is taken under it.
     stocks: &'static [Shared<Stock>],
     homes: &'static [Home],
     /// For each core a row: all cores, nearest memory first.
@@ -242,10 +243,11 @@ impl Memory {
         LeafGuard(lock)
     }
 
-    /// Address ranges for the line meter's names: `each(address, bytes, name)`.
-    pub fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
-        each(self.infos.as_ptr() as u64, size_of_val(self.infos) as u64, "frame.descriptor");
-        each(self.stocks.as_ptr() as u64, size_of_val(self.stocks) as u64, "stock");
+    /// Areas for the line meter's names.
+    pub fn map(&self, each: &mut dyn FnMut(Area)) {
+        const FIELDS: &[Field] = fields!(FrameInfo: next, home, leaf, large);
+        each(Area::of("frame.descriptor", self.infos, FIELDS));
+        each(Area::of("stock", self.stocks, &[]));
     }
 }
 

@@ -100,15 +100,15 @@ pub enum Refused {
     Revoking,
 }
 
-/// What [`PageSlot::begin_copy`] found.
+/// Why [`PageSlot::begin_copy`] did not begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Copying {
-    /// No page: the copy reads zero as well.
-    Absent,
-    /// A page of the segment's own; its mappings must be write-protected before [`PageSlot::share`].
-    Own,
-    /// A page that is shared already: nobody can write it.
+pub enum NotOwn {
+    /// There is no page, or a shared one: [`PageSlot::copy_shared`] copies it.
     Shared,
+    /// It is pinned by a device or a status word: it is copied now.
+    Pinned,
+    /// Another core is at it: wait, serving the mailbox.
+    Revoking,
 }
 
 /// What a slot gives up.
@@ -152,6 +152,13 @@ impl PageSlot {
             COW => PageState::Cow(Self::data(word)),
             _ => PageState::Revoking,
         }
+    }
+
+    /// Whether there is a page that can be read as it is.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_readable(&self) -> bool {
+        matches!(self.load(), PageState::Present(_) | PageState::Cow(_))
     }
 
     /// Gives an absent page its frame.
@@ -212,40 +219,70 @@ impl PageSlot {
         }
     }
 
-    /// Starts a copy: nobody else changes the slot until [`PageSlot::share`] or [`PageSlot::abort_copy`].
-    /// An absent page stays as it is.
+    /// Copies pages that are absent or shared already from `from`, slots of a segment that nobody else copies or cuts
+    /// meanwhile, to `to`, slots that no other core can reach yet: a shared page gets one more slot, and that is all; the
+    /// slot copied from is not written ([`crate::shared`]). Stops before the first page that needs more, and says where;
+    /// what it gives back besides is to be released.
+    pub fn copy_shared(
+        memory: &Memory,
+        from: &[Self],
+        to: &[Self],
+        on_reference: bool,
+    ) -> (usize, Option<Part>) {
+        let mut done = 0;
+        let reference = if on_reference { REFERENCE } else { 0 };
+        for (source, target) in from.iter().zip(to) {
+            let word = source.0.load(Ordering::SeqCst);
+            if word != ABSENT {
+                if word & (STATE | PINS) != COW {
+                    break;
+                }
+                let page = Self::data(word);
+                memory.share_more(page);
+                if source.0.load(Ordering::SeqCst) != word {
+                    return (done, Some(Part(page.0)));
+                }
+                target.0.store(word & !REFERENCE | reference, Ordering::Relaxed);
+            }
+            done += 1;
+        }
+        (done, None)
+    }
+
+    /// Starts a copy of a page of its own: nobody else changes the slot until [`PageSlot::share`] or
+    /// [`PageSlot::abort_copy`].
     ///
     /// # Errors
     ///
-    /// [`Refused`].
-    pub fn begin_copy(&self) -> Result<Copying, Refused> {
-        let free = |w: u64| w & PINS == 0 && matches!(w & STATE, PRESENT | COW);
+    /// What else there is.
+    pub fn begin_copy(&self) -> Result<(), NotOwn> {
+        let free = |w: u64| w & (STATE | PINS) == PRESENT;
         match self.change(|w| free(w).then_some(w & !STATE | REVOKING | COPYING)) {
-            Ok(word) if word & STATE == COW => Ok(Copying::Shared),
-            Ok(_) => Ok(Copying::Own),
-            Err(word) if word & STATE == ABSENT => Ok(Copying::Absent),
-            Err(word) => Err(Self::refused(word)),
+            Ok(_) => Ok(()),
+            Err(word) if word & PINS != 0 => Err(NotOwn::Pinned),
+            Err(word) if word & STATE == REVOKING => Err(NotOwn::Revoking),
+            Err(_) => Err(NotOwn::Shared),
         }
     }
 
-    /// Ends a copy that was begun here, if one was: `copy`, a slot that no other core can reach yet, gets a
-    /// part of the page. No mapping allows writing it any more.
+    /// What the slot of a copy holds of the page in `word`.
+    #[inline(always)]
+    fn copy_of(word: u64, on_reference: bool) -> u64 {
+        let reference = if on_reference { REFERENCE } else { 0 };
+        word & !(STATE | COPYING | REFERENCE) | SHARED | COW | reference
+    }
+
+    /// Ends a copy that was begun here of a page of its own, if one was: `copy`, a slot that no other core can reach
+    /// yet, gets a part of the page. No mapping allows writing it any more.
     pub fn share(&self, memory: &Memory, copy: &Self, on_reference: bool) {
         let word = self.0.load(Ordering::SeqCst);
         if word & (STATE | COPYING) != REVOKING | COPYING {
             return;
         }
-        let page = Self::data(word);
-        if word & SHARED == 0 {
-            memory.share_first(page);
-        } else {
-            memory.share_more(page);
-        }
-        let base = word & !(STATE | COPYING | REFERENCE) | SHARED | COW;
-        let reference = if on_reference { REFERENCE } else { 0 };
-        copy.0.store(base | reference, Ordering::SeqCst);
+        memory.share_first(Self::data(word));
+        copy.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
         // Whoever holds the slot in this state is the only one to change it.
-        self.0.store(base | word & REFERENCE, Ordering::SeqCst);
+        self.0.store(Self::copy_of(word, false), Ordering::Release);
     }
 
     /// Ends a copy that was begun here, if one was, without making one.
@@ -294,8 +331,15 @@ impl PageSlot {
     /// Keeps a present page where it is until [`PageSlot::unpin`]. `None` when it is not present, or
     /// pinned 2047 times.
     pub fn pin(&self) -> Option<DataFrame> {
-        let word = self.change(|w| (w & STATE == PRESENT && w & PINS != PINS).then_some(w + PIN)).ok()?;
-        Some(Self::data(word))
+        // An exchange that changes nothing has the line at once; a load first would move it twice.
+        let mut word = self.0.compare_exchange(ABSENT, ABSENT, Ordering::Relaxed, Ordering::Relaxed).err()?;
+        while word & STATE == PRESENT && word & PINS != PINS {
+            match self.0.compare_exchange(word, word + PIN, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return Some(Self::data(word)),
+                Err(now) => word = now,
+            }
+        }
+        None
     }
 
     /// Ends one [`PageSlot::pin`].
@@ -304,6 +348,7 @@ impl PageSlot {
     }
 
     /// Takes the page of a dead segment.
+    #[inline(always)]
     pub fn take(&mut self) -> Option<Gone> {
         Self::gone(core::mem::take(self.0.get_mut()))
     }

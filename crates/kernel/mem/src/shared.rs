@@ -1,7 +1,20 @@
 //! Pages that several segments have: copies that have not been made yet.
 //!
-//! A frame's descriptor counts the page slots that refer to it. The count is written by whoever holds one of
-//! those slots in the state `Revoking`, so it never goes from 1 up behind the last holder's back.
+//! A frame's descriptor counts the page slots that refer to it. Whoever leaves a page holds its slot in the state
+//! `Revoking`. Whoever adds a slot counts it first, and then looks whether the slot it copied from is as it was:
+//!
+//! ```text
+//! copier    count + 1 ─ is the slot still Cow with this frame? ── yes: the copy has it
+//!                                                               └ no: its part is released, as any other
+//! breaker   Cow → Revoking ─ is the count 1? ── yes: keeps the page ── no: copies it, leaves it
+//! ```
+//!
+//! Both write, then read what the other writes, in one total order. If the breaker's exchange comes first, the copier
+//! finds the slot changed. If the count comes first, the breaker sees it, copies, and the page stays until the copier's
+//! part is released. Copies of one segment, and cuts of it, exclude each other; so a page that was kept meanwhile is
+//! not shared anew, cut or counted by anybody before the copier has taken its part back. And a frame whose descriptor
+//! the copier counts in is no other page's yet: the copier is in the segment's `seen` set, so a page that leaves the
+//! segment meanwhile is [`WIDE`], and is not free before the copier has left the kernel.
 
 use crate::frames::Owned;
 use crate::memory::Memory;
@@ -35,13 +48,13 @@ impl Memory {
 
     /// A shared page gets one more slot.
     pub(crate) fn share_more(&self, page: DataFrame) {
-        self.info(page.frame()).sharers().fetch_add(1, Ordering::Relaxed);
+        self.info(page.frame()).sharers().fetch_add(1, Ordering::SeqCst);
     }
 
     /// Whether the slot that asks, and holds its page in the state `Revoking`, is the only one that has it.
     #[must_use]
     pub fn is_only(&self, page: DataFrame) -> bool {
-        self.info(page.frame()).sharers().load(Ordering::Acquire) & !WIDE == 1
+        self.info(page.frame()).sharers().load(Ordering::SeqCst) & !WIDE == 1
     }
 
     /// For audits: counts a part out or back in; true when it was the last one out.

@@ -9,7 +9,8 @@ use corey_kernel_hal::{Access, Entry, Frame, Platform};
 /// A table of 512 entries.
 ///
 /// An entry of the user half is 0, a leaf made from a [`DataFrame`], or a link to a table. A table that
-/// was linked by [`TableRef::add_child`] belongs to its parent until the tree is reclaimed; one linked
+/// was linked by [`TableRef::add_child`] belongs to its tree, which keeps it until it is unlinked or the tree is
+/// reclaimed; one linked
 /// by [`TableRef::link`] belongs to an interior tree, which outlives the link: it is attached meanwhile.
 #[derive(Debug)]
 #[repr(transparent)]
@@ -67,31 +68,21 @@ impl<'a> TableRef<'a> {
         let Entry::Table(frame) = P::decode(self.slot(index).load(Ordering::Acquire)) else {
             return None;
         };
-        // SAFETY: a linked table lives as long as the table that links it (type invariant), is RAM, and
-        // made of atomics.
+        // SAFETY: a linked table lives while it is linked (type invariant), is RAM, and made of atomics.
         let page = unsafe { platform.direct(frame).cast::<TablePage>().as_ref() };
         Some(Self { frame, page })
     }
 
-    /// Links a new, empty table, which now belongs to this one.
+    /// Links a new, empty table. What is returned owns it, and is kept while the link is there.
     ///
     /// # Errors
     ///
     /// The frame comes back when the entry is taken.
-    pub fn add_child<P: Platform>(self, index: usize, table: Zeroed) -> Result<(), Zeroed> {
+    pub fn add_child<P: Platform>(self, index: usize, table: Zeroed) -> Result<Owned, Zeroed> {
         let entry = P::table(table.0.0);
         match self.slot(index).compare_exchange(0, entry, Ordering::AcqRel, Ordering::Relaxed) {
-            Ok(_) => Ok(()),
+            Ok(_) => Ok(table.into_owned()),
             Err(_) => Err(table),
-        }
-    }
-
-    /// Takes the table back that entry `index` links by [`TableRef::add_child`]. Only a tree that no
-    /// processor can reach any more does that.
-    pub fn take_child<P: Platform>(self, index: usize) -> Option<Owned> {
-        match P::decode(self.slot(index).swap(0, Ordering::AcqRel)) {
-            Entry::Table(frame) => Some(Owned(frame)),
-            _ => None,
         }
     }
 
@@ -120,7 +111,8 @@ impl<'a> TableRef<'a> {
         let before = slot.load(Ordering::Relaxed);
         let after = P::protect(before);
         if before != after {
-            slot.store(after, Ordering::SeqCst);
+            // Before the flush or the message that follows: both order stores.
+            slot.store(after, Ordering::Release);
         }
         before != after
     }
@@ -132,13 +124,24 @@ impl<'a> TableRef<'a> {
         P::protect(entry) != entry
     }
 
+    /// For audits: whether an entry maps exactly this page, with exactly these rights or without writing.
+    #[must_use]
+    pub fn maps<P: Platform>(self, index: usize, page: DataFrame, access: Access, large: bool) -> bool {
+        let leaf = |access| {
+            if large { P::large_leaf(page.frame(), access) } else { P::leaf(page.frame(), access) }
+        };
+        let entry = self.slot(index).load(Ordering::Relaxed);
+        entry == leaf(access) || entry == leaf(access.without_write())
+    }
+
     /// Empties an entry. True when something was there.
     #[inline(always)]
     pub fn clear(self, index: usize) -> bool {
         let slot = self.slot(index);
         let before = slot.load(Ordering::Relaxed);
         if before != 0 {
-            slot.store(0, Ordering::SeqCst);
+            // As in `protect`.
+            slot.store(0, Ordering::Release);
         }
         before != 0
     }

@@ -5,15 +5,18 @@ use crate::limbo::Limbo;
 use crate::link::{Link, LinkCell};
 use crate::slab::{Slab, SlotList, slots};
 use crate::wait::WaitList;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
-use corey_kernel_hal::{BootAlloc, Cause, CoreId, Platform, Topology};
-use corey_kernel_mem::{Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
-use corey_kernel_percore::{CoreSet, Entered, Local, PerCore, Serve, Snapshot};
+use corey_kernel_hal::{Area, BootAlloc, Cause, CoreId, Frame, Platform, Topology};
+use corey_kernel_mem::{FrameList, Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
+use corey_kernel_percore::{CoreSet, Entered, Local, MessageKind, PerCore, Serve, Snapshot};
 use corey_lib_sync::{Relax, Shared};
 
 /// Faults one copy may resolve: a copy spans few pages, more means that another core takes them away.
 const COPY_RETRIES: usize = 64;
+
+/// Turns that an allocation waits for other cores to leave the kernel, when only they keep memory from it.
+const LIMBO_TURNS: usize = 10_000;
 
 /// Which pcore object has a core, on a line of its own.
 #[derive(Debug, Default)]
@@ -82,9 +85,16 @@ pub struct World {
     pub memory: Memory,
     /// Who has each core.
     pub owners: &'static [CoreSlot],
+    /// Lock order 6 (`slab`): a core's object slots. Nothing is taken under it.
     slabs: &'static [Shared<Slab>],
+    /// Lock order 6 (`limbo`): what waits until no core can hold a pointer. Nothing is taken under it.
     limbos: &'static [Shared<Limbo>],
+    /// Lock order 6 (`waits`): who waits on words of segments at home here. Nothing is taken under it.
     waits: &'static [Shared<WaitList>],
+    /// Where the snapshots of the limbos are.
+    snapshots: Area,
+    /// Begins and ends of audits: odd while one goes on. Other cores stand still until it changes.
+    pub audits: AtomicU64,
 }
 
 impl World {
@@ -94,14 +104,26 @@ impl World {
         let per_core = PerCore::new_all(cores, alloc);
         let slabs = alloc.slice(cores, |i| Shared::new(i as u16, "slab", Slab::default()));
         let owners = alloc.slice(cores, |_| CoreSlot::default());
-        let snapshots = alloc.slice(cores * cores, |_| Snapshot::default());
-        let mut rows = snapshots.chunks_exact_mut(cores);
+        // Each core's row on lines of its own.
+        let row = cores.next_multiple_of(128 / size_of::<Snapshot>());
+        let snapshots = alloc.slice(cores * row, |_| Snapshot::default());
+        let names = Area::of("limbo.snapshot", snapshots, &[]);
+        let mut rows = snapshots.chunks_exact_mut(row);
         let limbos = alloc.slice(cores, |i| {
             Shared::new(i as u16, "limbo", Limbo::new(rows.next().expect("one row per core")))
         });
         let waits = alloc.slice(cores, |i| Shared::new(i as u16, "waits", WaitList::default()));
         let memory = Memory::new(topology, alloc);
-        Self { cores: per_core, memory, owners, slabs, limbos, waits }
+        Self {
+            cores: per_core,
+            memory,
+            owners,
+            slabs,
+            limbos,
+            waits,
+            snapshots: names,
+            audits: AtomicU64::new(0),
+        }
     }
 
     /// Who waits on words of segments at home on `core`.
@@ -110,13 +132,15 @@ impl World {
         self.waits.get(core.index())
     }
 
-    /// Address ranges for the line meter's names.
-    pub fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
+    /// Areas for the line meter's names.
+    pub fn map(&self, each: &mut dyn FnMut(Area)) {
         self.memory.map(each);
-        each(self.cores.as_ptr() as u64, size_of_val(self.cores) as u64, "percore");
-        each(self.slabs.as_ptr() as u64, size_of_val(self.slabs) as u64, "slab");
-        each(self.limbos.as_ptr() as u64, size_of_val(self.limbos) as u64, "limbo");
-        each(self.waits.as_ptr() as u64, size_of_val(self.waits) as u64, "waits");
+        PerCore::map(self.cores, each);
+        each(Area::of("pcore.owner", self.owners, &[]));
+        each(Area::of("slab", self.slabs, &[]));
+        each(Area::of("limbo", self.limbos, &[]));
+        each(Area::of("waits", self.waits, &[]));
+        each(self.snapshots);
     }
 }
 
@@ -134,11 +158,22 @@ pub struct Ctx<P: Platform> {
     next_id: u64,
     /// Objects without references whose end has not begun.
     dying: SlotList,
+    /// Those whose turn it is.
+    ending: SlotList,
     /// Dead private objects, free from this core's next entry on.
     private: SlotList,
+    /// [`Ctx::take_starved`].
+    starved: bool,
     /// The entry (its epoch) in which `private` was last added to.
     private_since: u64,
+    /// Free slots of this core's memory.
+    slots: SlotList,
+    /// A limbo that this core filled, and turns that it still waits for it.
+    crowded: Option<(CoreId, usize)>,
 }
+
+/// Free slots that a core keeps to itself at most; the rest go to its slab.
+const SLOTS: u64 = 64;
 
 impl<P: Platform> Ctx<P> {
     /// The state of the core that `platform` belongs to.
@@ -150,8 +185,12 @@ impl<P: Platform> Ctx<P> {
             hooks,
             next_id: 1,
             dying: SlotList::default(),
+            ending: SlotList::default(),
             private: SlotList::default(),
+            starved: false,
             private_since: 0,
+            slots: SlotList::default(),
+            crowded: None,
         }
     }
 
@@ -211,8 +250,41 @@ impl<P: Platform> Ctx<P> {
     #[cold]
     #[inline(never)]
     fn alloc_last(&mut self, source: Source) -> Result<Owned, Error> {
-        self.drain_all();
-        self.mem.alloc(&mut self.local, source).map_err(|_| Error::NoMemory)
+        self.retry_with_limbo(|ctx| ctx.mem.alloc(&mut ctx.local, source).ok())
+    }
+
+    /// What `take` finds when limbo gave memory back. What waits there for cores that are in the kernel is waited for, as
+    /// long as nobody asks this core to leave it, and not for ever: one of them may wait for memory, too.
+    fn retry_with_limbo<T>(&mut self, mut take: impl FnMut(&mut Self) -> Option<T>) -> Result<T, Error> {
+        for _ in 0..LIMBO_TURNS {
+            self.drain_all();
+            if let Some(taken) = take(self) {
+                return Ok(taken);
+            }
+            if self.local.attention || !self.limbo_waits_for_others() {
+                break;
+            }
+            self.local.relax();
+        }
+        self.starved = self.limbo_has_frames();
+        Err(Error::NoMemory)
+    }
+
+    /// Whether an allocation failed since this was last asked while memory waited in limbo, perhaps for this very kernel
+    /// entry to end.
+    pub fn take_starved(&mut self) -> bool {
+        core::mem::take(&mut self.starved)
+    }
+
+    fn limbo_has_frames(&mut self) -> bool {
+        let (_, dying, limbo) = self.census();
+        dying + limbo > 0
+    }
+
+    fn limbo_waits_for_others(&mut self) -> bool {
+        let (world, local) = (self.world, &mut self.local);
+        let own = local.id;
+        world.limbos.iter().any(|limbo| limbo.lock(local).waits_for_others(world.cores, own))
     }
 
     /// Takes a zeroed frame.
@@ -223,6 +295,33 @@ impl<P: Platform> Ctx<P> {
     #[inline(always)]
     pub fn alloc_zeroed(&mut self, source: Source) -> Result<Zeroed, Error> {
         Ok(self.alloc(source)?.zero(&self.local.platform))
+    }
+
+    /// Takes `count` frames, or none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    pub fn alloc_all(&mut self, source: Source, count: u64) -> Result<FrameList, Error> {
+        let mut frames = FrameList::new();
+        for turn in 0..count {
+            match self.alloc(source) {
+                Ok(frame) => frames.push(&self.world.memory, frame),
+                Err(error) => {
+                    self.free_all(frames);
+                    return Err(error);
+                }
+            }
+            self.serve_every(turn);
+        }
+        Ok(frames)
+    }
+
+    /// Gives frames back that no core can reach.
+    pub fn free_all(&mut self, mut frames: FrameList) {
+        while let Some(frame) = frames.pop(&self.world.memory) {
+            self.free(frame);
+        }
     }
 
     /// Takes a zeroed 2 MiB page.
@@ -244,8 +343,7 @@ impl<P: Platform> Ctx<P> {
         if let Ok(page) = self.mem.alloc_large(&mut self.local, source) {
             return Ok(page);
         }
-        self.drain_all();
-        self.mem.alloc_large(&mut self.local, source).map_err(|_| Error::NoMemory)
+        self.retry_with_limbo(|ctx| ctx.mem.alloc_large(&mut ctx.local, source).ok())
     }
 
     /// Notes a dying object, to be ended by a loop instead of by recursion.
@@ -255,9 +353,16 @@ impl<P: Platform> Ctx<P> {
         self.local.attention = true;
     }
 
-    /// The next of them.
+    /// Begins a turn over them: those that are noted from here on wait for the next one. Says whether there are any.
+    #[must_use]
+    pub fn begin_burial(&mut self) -> bool {
+        self.ending.append(&mut self.dying);
+        self.ending.len() > 0
+    }
+
+    /// The next of this turn.
     pub fn pop_dying<'k>(&mut self, _: &'k Entered<'_>) -> Option<&'k Header> {
-        self.dying.pop()
+        self.ending.pop()
     }
 
     /// Gives a frame back that no core can reach.
@@ -270,7 +375,17 @@ impl<P: Platform> Ctx<P> {
     /// # Errors
     ///
     /// [`Error::BadAddress`].
+    #[inline(always)]
     pub fn copy_in(&mut self, inside: &Entered<'_>, from: UserPtr, to: &mut [u8]) -> Result<(), Error> {
+        if self.local.platform.copy_in(from.0, to).is_ok() {
+            return Ok(());
+        }
+        self.copy_in_faulting(inside, from, to)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn copy_in_faulting(&mut self, inside: &Entered<'_>, from: UserPtr, to: &mut [u8]) -> Result<(), Error> {
         for _ in 0..COPY_RETRIES {
             match self.local.platform.copy_in(from.0, to) {
                 Ok(()) => return Ok(()),
@@ -302,6 +417,7 @@ impl<P: Platform> Ctx<P> {
     /// # Errors
     ///
     /// [`Error::BadAddress`].
+    #[inline(always)]
     pub fn read_name(&mut self, inside: &Entered<'_>, from: UserPtr) -> Result<Name, Error> {
         let mut name = [0; NAME_BYTES];
         self.copy_in(inside, from, &mut name)?;
@@ -320,29 +436,102 @@ impl<P: Platform> Ctx<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::NoMemory`].
+    /// [`Error::NoMemory`]; what `value` owned was given back.
     pub fn create<'k, T: Object<P>>(
         &mut self,
         inside: &'k Entered<'_>,
         home: Home,
         name: &Name,
         pages: u64,
-        value: T,
+        mut value: T,
     ) -> Result<Handle<'k, T>, Error> {
-        self.drain_private();
-        let source = self.source(home);
-        let core = self.home(home)?;
-        let header = self.slot(core, source)?;
+        let place = self.home(home).map(|core| (core, self.source(home)));
+        let found = place.and_then(|(core, source)| Ok((core, self.place::<T>(core, source)?)));
+        let (core, header) = found.inspect_err(|_| value.reclaim(self))?;
+        Ok(self.fill(inside, header, core, name, pages, || value))
+    }
+
+    /// As [`Ctx::create`], in the memory of a core that was looked up, from `source`; `value` makes the object where it
+    /// lies.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`].
+    #[inline(always)]
+    pub fn create_with<'k, T: Object<P>>(
+        &mut self,
+        inside: &'k Entered<'_>,
+        (core, source): (CoreId, Source),
+        name: &Name,
+        pages: u64,
+        value: impl FnOnce() -> T,
+    ) -> Result<Handle<'k, T>, Error> {
+        let header = self.place::<T>(core, source)?;
+        Ok(self.fill(inside, header, core, name, pages, value))
+    }
+
+    /// A slot for a `T`.
+    #[inline(always)]
+    fn place<T: Object<P>>(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
+        match self.reuse::<T>(core) {
+            Some(header) => Ok(header),
+            None => self.slot(core, source),
+        }
+    }
+
+    /// Makes the object of a slot that [`Ctx::place`] found.
+    #[inline(always)]
+    fn fill<'k, T: Object<P>>(
+        &mut self,
+        _: &'k Entered<'_>,
+        header: &'static Header,
+        core: CoreId,
+        name: &Name,
+        pages: u64,
+        value: impl FnOnce() -> T,
+    ) -> Handle<'k, T> {
         let id = self.fresh_id();
         // SAFETY: the slot was free, so nobody refers to its body; it is large and aligned enough
         // (checked in `body`), and a `T` until it is dead and quiescent.
-        unsafe { header.body::<T>().write(value) };
-        header.init::<P, T>(id, core, name, pages);
-        let _ = inside;
-        Ok(Handle::new(header).expect("the type was just stored"))
+        unsafe { header.body::<T>().write(value()) };
+        header.init::<P, T>(id, core, name, pages)
     }
 
+    /// The slot of a dead private object of the same type, if this core's memory is wanted and one is free by now.
+    #[inline(always)]
+    fn reuse<T: Object<P>>(&mut self, core: CoreId) -> Option<&'static Header> {
+        if !self.private_is_ripe() {
+            return None;
+        }
+        let header = self.private.first()?;
+        if core != self.local.id || header.home() != core || !header.reclaims_as::<P, T>() {
+            self.reclaim_private();
+            return None;
+        }
+        self.private.pop();
+        // SAFETY: 1. The slot's body is a `T`: just checked. 2. The object is dead, and no core but this one could
+        // reach it, which has left the kernel since: no other reference to the body exists.
+        let body = unsafe { &mut *header.body::<T>() };
+        body.reclaim(self);
+        Some(header)
+    }
+
+    /// Whether there are dead private objects, and this core has left the kernel since they died.
+    #[inline(always)]
+    fn private_is_ripe(&self) -> bool {
+        self.private.len() != 0 && self.private_since != self.local.own().epoch.count()
+    }
+
+    #[inline(always)]
     fn slot(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
+        let kept = if core == self.local.id { self.slots.pop() } else { None };
+        kept.map_or_else(|| self.slot_of(core, source), Ok)
+    }
+
+    /// A free slot of `core`'s slab.
+    #[cold]
+    #[inline(never)]
+    fn slot_of(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
         let slab = self.world.slabs.get(core.index()).ok_or(Error::NotFound)?;
         loop {
             if let Some(header) = slab.lock(&mut self.local).free.pop() {
@@ -355,20 +544,27 @@ impl<P: Platform> Ctx<P> {
 
     /// Buries an object without references: unreachable from now on; its memory comes back when every
     /// core of `cores`, and every core that could have seen it before, has left the kernel.
+    #[inline(always)]
     pub fn retire(&mut self, header: &Header, cores: CoreSet) {
         header.kill();
         // SAFETY: slots are type-stable memory that is never freed.
         let header: &'static Header = unsafe { &*core::ptr::from_ref(header) };
         let mut all = header.seen.load();
         all.union(cores);
-        if all.is_within(self.local.id) {
+        if all.is_subset(&self.local.only) {
             self.drain_private();
             self.private.push(header);
             self.private_since = self.local.own().epoch.count();
-            return;
+        } else {
+            self.retire_shared(header, all);
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn retire_shared(&mut self, header: &'static Header, cores: CoreSet) {
         if let Some(limbo) = self.world.limbos.get(header.home().index()) {
-            limbo.lock(&mut self.local).open(all).objects.push(header);
+            limbo.lock(&mut self.local).open(cores).bury(header);
         }
         self.drain(header.home());
     }
@@ -376,7 +572,7 @@ impl<P: Platform> Ctx<P> {
     /// Releases a slot's part of a shared page, of which no mapping through that slot is left; `users` are the
     /// cores that could have read it through the kernel's own map. The last part frees the page.
     pub fn release(&mut self, part: Part, users: CoreSet) {
-        let wide = !users.is_within(self.local.id);
+        let wide = !users.is_subset(&self.local.only);
         let Some(Released { frame, wide }) = self.world.memory.release(part, wide) else { return };
         if !wide {
             self.free(frame);
@@ -392,7 +588,7 @@ impl<P: Platform> Ctx<P> {
     /// Frees a page that was taken from a segment, or releases its part; `users` as in [`Ctx::release`].
     pub fn give_up(&mut self, gone: Gone, home: CoreId, users: CoreSet) {
         match gone {
-            Gone::Own(frame) if users.is_within(self.local.id) => self.free(frame),
+            Gone::Own(frame) if users.is_subset(&self.local.only) => self.free(frame),
             Gone::Own(frame) => {
                 if let Some(limbo) = self.world.limbos.get(home.index()) {
                     limbo.lock(&mut self.local).open(users).frames.push(&self.world.memory, frame);
@@ -403,10 +599,15 @@ impl<P: Platform> Ctx<P> {
     }
 
     /// Frees this core's dead private objects of earlier entries.
+    #[inline(always)]
     fn drain_private(&mut self) {
-        if self.private.len() == 0 || self.private_since == self.local.own().epoch.count() {
-            return;
+        if self.private_is_ripe() {
+            self.reclaim_private();
         }
+    }
+
+    #[inline(never)]
+    fn reclaim_private(&mut self) {
         let mut dead = core::mem::take(&mut self.private);
         while let Some(header) = dead.pop() {
             self.reclaim(header);
@@ -415,6 +616,33 @@ impl<P: Platform> Ctx<P> {
 
     /// Reclaims what is ripe in `home`'s limbo.
     pub fn drain(&mut self, home: CoreId) {
+        self.harvest(home);
+        if self.is_crowded(home) {
+            self.crowded = Some((home, LIMBO_TURNS));
+            self.local.attention = true;
+        }
+    }
+
+    /// Whether more waits in `home`'s limbo than all limbos together can hold without running others out of memory.
+    fn is_crowded(&mut self, home: CoreId) -> bool {
+        let share = self.world.memory.frames() / self.world.limbos.len().max(1) as u64;
+        let limbo = self.world.limbos.get(home.index());
+        limbo.is_some_and(|limbo| limbo.lock(&mut self.local).pages() > share / 4)
+    }
+
+    /// Whether this core, at its kernel exit, is to wait outside its epoch for a turn: it has filled a limbo faster than
+    /// that empties. Not for ever: a core that is cut off inside the kernel holds back memory, and nothing else.
+    pub fn waits_for_limbo(&mut self) -> bool {
+        let Some((home, turns)) = self.crowded.take() else { return false };
+        self.harvest(home);
+        let waits = turns > 0 && self.is_crowded(home);
+        if waits {
+            self.crowded = Some((home, turns - 1));
+        }
+        waits
+    }
+
+    fn harvest(&mut self, home: CoreId) {
         let Some(limbo) = self.world.limbos.get(home.index()) else { return };
         let mut ripe = limbo.lock(&mut self.local).harvest(self.world.cores, &self.world.memory);
         while let Some(frame) = ripe.frames.pop(&self.world.memory) {
@@ -429,17 +657,22 @@ impl<P: Platform> Ctx<P> {
     pub fn drain_all(&mut self) {
         self.drain_private();
         for core in 0..self.world.limbos.len() {
-            self.drain(CoreId(core as u16));
+            self.harvest(CoreId(core as u16));
             self.local.serve_mailbox();
         }
     }
 
+    #[inline(always)]
     fn reclaim(&mut self, header: &'static Header) {
         let reclaim = header.reclaim.load(Ordering::Relaxed) as usize as *const ();
         // SAFETY: `init` stored a function of exactly this type, for this `P`: one kernel has one `P`.
         let reclaim = unsafe { core::mem::transmute::<*const (), fn(&mut Self, &Header)>(reclaim) };
         reclaim(self, header);
         header.reclaim.store(0, Ordering::Relaxed);
+        if header.home() == self.local.id && self.slots.len() < SLOTS {
+            self.slots.push(header);
+            return;
+        }
         if let Some(slab) = self.world.slabs.get(header.home().index()) {
             slab.lock(&mut self.local).free.push(header);
         }
@@ -457,6 +690,14 @@ impl<P: Platform> Ctx<P> {
                     }
                 }
             }
+        }
+    }
+
+    /// Calls `each` with every frame of object slots, and the core whose memory it is; for the line meter's names.
+    pub fn each_slab(&mut self, each: &mut dyn FnMut(&mut Self, CoreId, Frame)) {
+        for (core, slab) in self.world.slabs.iter().enumerate() {
+            let frames = slab.lock(&mut self.local).frames.iter(&self.world.memory);
+            frames.for_each(|frame| each(self, CoreId(core as u16), frame));
         }
     }
 
@@ -479,6 +720,38 @@ impl<P: Platform> Ctx<P> {
     pub fn serve_every(&mut self, turn: u64) {
         if turn % 64 == 63 {
             self.local.serve_mailbox();
+        }
+    }
+}
+
+impl<P: Platform> Ctx<P> {
+    /// If another core's audit asks for it, answers and serves messages until that is over. At the kernel exit, and in
+    /// waits that only another core's kernel exit ends ([`Ctx::relax_long`]): an audit waits for every core, so no core
+    /// may wait for one that stands still without standing still itself.
+    pub fn stand_still(&mut self) {
+        self.local.audit_pending = false;
+        let mailbox = &self.local.own().mailbox;
+        for sender in self.local.deferred.iter() {
+            if mailbox.reread(sender).is_none_or(|message| message.kind != MessageKind::Stop) {
+                continue;
+            }
+            self.local.deferred.remove(sender);
+            // Read before the answer: the next one asks this core again.
+            let audit = self.world.audits.load(Ordering::Acquire);
+            // What is dead is freed: an audit tells what lives from what was forgotten.
+            self.drain_all();
+            mailbox.answer(sender, self.mem.cached());
+            while self.world.audits.load(Ordering::Acquire) == audit {
+                self.relax();
+            }
+        }
+    }
+
+    /// One turn of a wait for another core's kernel exit.
+    pub fn relax_long(&mut self) {
+        self.relax();
+        if self.local.audit_pending {
+            self.stand_still();
         }
     }
 }

@@ -6,42 +6,45 @@ use core::any::TypeId;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Id, Kind, NAME_BYTES, Name};
-use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_hal::{CoreId, Field, Platform, fields};
 use corey_kernel_percore::SharedCoreSet;
 
 /// Bytes of an object's slot: header and body.
-pub(crate) const SLOT: usize = 512;
+pub const SLOT: usize = 512;
 
 /// What an object crate implements for its type.
 pub trait Object<P: Platform>: Sync + Sized + 'static {
     /// Its kind.
     const KIND: Kind;
 
+    /// Its fields, for the line meter's names.
+    const FIELDS: &'static [Field] = &[];
+
     /// Gives back everything the object owns. No core can reach it any more.
     fn reclaim(&mut self, ctx: &mut Ctx<P>);
 }
 
-/// The first 128 bytes of every object.
+/// The first 128 bytes of every object. What look-ups read is one line; what references and lists write, the other.
 #[repr(C, align(128))]
 pub struct Header {
     /// 0 while the slot is free or the object is dead. Written last when an object is made.
     id: AtomicU64,
     /// The body's type.
     type_id: AtomicU64,
-    reserved: AtomicU64,
-    /// Shares that name it; for a share also the cores that hold it.
-    refs: AtomicU32,
+    /// The function that reclaims the body, as an address.
+    pub(crate) reclaim: AtomicU64,
     /// Kind in the low byte, home core above.
-    kind_home: AtomicU32,
+    kind_home: AtomicU64,
+    name: [AtomicU64; NAME_BYTES / 8],
+    /// Shares that name it; for a share also the cores that hold it.
+    refs: AtomicU64,
     /// Pages each naming share is charged.
     pages: AtomicU64,
     /// Next slot of the list this one is in, as an address.
     pub(crate) next: AtomicU64,
-    /// The function that reclaims the body, as an address.
-    pub(crate) reclaim: AtomicU64,
-    name: [AtomicU64; NAME_BYTES / 8],
+    reserved: AtomicU64,
     /// Cores that could have looked it up through shares it has left.
     pub(crate) seen: SharedCoreSet,
 }
@@ -58,11 +61,22 @@ fn type_word<T: 'static>() -> u64 {
 }
 
 impl Header {
+    /// Its fields, for the line meter's names.
+    pub const FIELDS: &'static [Field] =
+        fields!(Self: id, type_id, refs, kind_home, pages, next, reclaim, name, seen);
+
     /// Makes the slot an object; the ID is visible last.
-    pub(crate) fn init<P: Platform, T: Object<P>>(&self, id: Id, home: CoreId, name: &Name, pages: u64) {
+    #[inline(always)]
+    pub(crate) fn init<P: Platform, T: Object<P>>(
+        &self,
+        id: Id,
+        home: CoreId,
+        name: &Name,
+        pages: u64,
+    ) -> Handle<'_, T> {
         self.type_id.store(type_word::<T>(), Ordering::Relaxed);
         self.refs.store(1, Ordering::Relaxed);
-        self.kind_home.store(T::KIND as u32 | u32::from(home.0) << 8, Ordering::Relaxed);
+        self.kind_home.store(T::KIND as u64 | u64::from(home.0) << 8, Ordering::Relaxed);
         self.pages.store(pages, Ordering::Relaxed);
         self.reclaim.store(reclaim_body::<P, T> as *const () as u64, Ordering::Relaxed);
         for (to, from) in self.name.iter().zip(name.0.chunks_exact(8)) {
@@ -70,6 +84,7 @@ impl Header {
         }
         self.seen.clear();
         self.id.store(id.0, Ordering::Release);
+        Handle { header: self, body: PhantomData }
     }
 
     /// The object's ID, 0 when it is dead.
@@ -78,10 +93,21 @@ impl Header {
         Id(self.id.load(Ordering::Acquire))
     }
 
+    /// Whether the body of the dead object in this slot is reclaimed as a `T`: then it is one.
+    #[inline(always)]
+    pub(crate) fn reclaims_as<P: Platform, T: Object<P>>(&self) -> bool {
+        // The type says what the body is; the function says that it was not reclaimed yet.
+        self.is::<T>() && self.reclaim.load(Ordering::Relaxed) != 0
+    }
+
     /// Makes every link to the object stale. [`Ctx::retire`] does it too; a segment is killed before its
     /// mappings are revoked, so that none is made meanwhile.
+    ///
+    /// Whoever must not miss it, does not: who fills an entry looks under a lock that the revoker takes, or answers its
+    /// message; who frees the slot fences before it looks at epochs.
+    #[inline(always)]
     pub fn kill(&self) {
-        self.id.store(0, Ordering::SeqCst);
+        self.id.store(0, Ordering::Release);
     }
 
     /// Its kind.
@@ -111,20 +137,22 @@ impl Header {
     }
 
     /// References it has.
-    pub fn refs(&self) -> u32 {
+    pub fn refs(&self) -> u64 {
         self.refs.load(Ordering::SeqCst)
     }
 
     /// Adds a reference, unless it has none left: then it is dying.
     #[must_use]
     pub fn acquire(&self) -> bool {
-        self.refs
-            .fetch_update(
-                Ordering::AcqRel,
-                Ordering::Relaxed,
-                |n| if n == 0 { None } else { n.checked_add(1) },
-            )
-            .is_ok()
+        // Most have one. A guess, because a load first would move the line twice.
+        let mut refs = 1;
+        while refs != 0 {
+            match self.refs.compare_exchange(refs, refs + 1, Ordering::AcqRel, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => refs = now,
+            }
+        }
+        false
     }
 
     /// Takes a reference away. True when it was the last: the caller retires the object.

@@ -29,6 +29,6 @@ mod wait;
 
 pub use corey_kernel_percore::Entered;
 pub use ctx::{CoreSlot, Ctx, Hooks, Take, World};
-pub use header::{Handle, Header, Object};
+pub use header::{Handle, Header, Object, SLOT};
 pub use link::{Link, LinkCell, NODE_ENTRIES, Node, NodeEntry, RECORD_WORDS, RECORDS, Record, Records};
 pub use wait::WaitList;

@@ -5,7 +5,9 @@
 //!                                     every core was outside since ─→ reclaim
 //! ```
 
+use crate::header::Header;
 use crate::slab::SlotList;
+use corey_kernel_hal::CoreId;
 use corey_kernel_mem::{FrameList, Memory};
 use corey_kernel_percore::{CoreSet, PerCore, Snapshot};
 
@@ -13,11 +15,19 @@ use corey_kernel_percore::{CoreSet, PerCore, Snapshot};
 #[derive(Debug, Default)]
 pub(crate) struct Bucket {
     pub(crate) objects: SlotList,
+    /// What naming shares were charged for the objects.
+    pages: u64,
     pub(crate) frames: FrameList,
     cores: CoreSet,
 }
 
 impl Bucket {
+    /// Adds a dead object.
+    pub(crate) fn bury(&mut self, header: &'static Header) {
+        self.pages += header.pages();
+        self.objects.push(header);
+    }
+
     fn is_empty(&self) -> bool {
         self.objects.len() == 0 && self.frames.is_empty()
     }
@@ -51,6 +61,23 @@ impl Limbo {
         )
     }
 
+    /// About how many pages come back.
+    pub(crate) fn pages(&self) -> u64 {
+        [&self.open, &self.waiting].into_iter().map(|bucket| bucket.pages + bucket.frames.len()).sum()
+    }
+
+    /// Whether another core than `own`, which is in the kernel, has yet to leave it, and that alone is waited for.
+    pub(crate) fn waits_for_others(&self, cores: &[PerCore], own: CoreId) -> bool {
+        let inside = |core: CoreId| match (cores.get(core.index()), self.snapshots.get(core.index())) {
+            (Some(per_core), Some(snapshot)) => !per_core.epoch.passed(*snapshot),
+            _ => false,
+        };
+        if self.waiting.is_empty() || self.waiting.cores.contains(own) && inside(own) {
+            return false;
+        }
+        self.waiting.cores.without(own).iter().any(inside)
+    }
+
     /// What no core can use any more. Closes the open bucket when nothing waits.
     pub(crate) fn harvest(&mut self, cores: &[PerCore], memory: &Memory) -> Bucket {
         let mut ripe = Bucket::default();
@@ -66,6 +93,7 @@ impl Limbo {
                     break;
                 }
                 ripe.objects.append(&mut self.waiting.objects);
+                self.waiting.pages = 0;
                 ripe.frames.append(memory, &mut self.waiting.frames);
                 self.waiting.cores = CoreSet::EMPTY;
             }

@@ -87,6 +87,7 @@ impl LinkCell {
     }
 
     /// Changes what it links.
+    #[inline(always)]
     pub fn store(&self, link: Link) {
         self.id.store(0, Ordering::Relaxed);
         self.address.store(link.address, Ordering::Release);

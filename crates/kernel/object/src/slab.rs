@@ -24,12 +24,17 @@ impl SlotList {
         self.count += 1;
     }
 
-    pub(crate) fn pop(&mut self) -> Option<&'static Header> {
+    /// The slot that was added last.
+    pub(crate) fn first(&self) -> Option<&'static Header> {
         if self.head == 0 {
             return None;
         }
         // SAFETY: addresses in the list come from `push`, and slot memory is never anything else.
-        let header = unsafe { &*(self.head as *const Header) };
+        Some(unsafe { &*(self.head as *const Header) })
+    }
+
+    pub(crate) fn pop(&mut self) -> Option<&'static Header> {
+        let header = self.first()?;
         self.head = header.next.load(Ordering::Relaxed);
         self.count -= 1;
         Some(header)

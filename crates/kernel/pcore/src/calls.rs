@@ -2,13 +2,13 @@
 
 use crate::current::{Current, Ending};
 use crate::pcore::Pcore;
-use crate::request::{Request, Requests, StatusPlace};
+use crate::request::{self, Request, Run, Shares, StatusPlace};
 use corey_abi::{
-    Error, Home, Id, Kind, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RUN_SHARES, RunContext, RunStatus,
+    Error, Home, Id, Kind, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RUN_SHARES, RunHead, RunStatus,
     SHORTEST_SLICE, UserPtr, reason, run_mode,
 };
 use corey_kernel_atree::{Tree, TreeKind, reserve, unreserve};
-use corey_kernel_hal::{Platform, USER_END, UserContext};
+use corey_kernel_hal::{CoreId, Platform, USER_END, UserContext};
 use corey_kernel_mem::PageState;
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_percore::{Message, MessageKind};
@@ -23,8 +23,6 @@ pub struct PcoreApi<'c, 'a, P: Platform> {
     pub call: Call<'a, P>,
     /// What runs here.
     pub current: &'c Option<Current>,
-    /// Requests to other cores.
-    pub requests: &'c Requests,
     /// Set when the caller ends.
     pub ending: &'c mut Option<Ending>,
     /// Set when the caller's context is replaced.
@@ -46,13 +44,35 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         named.ok_or(Error::NotPermitted)
     }
 
-    /// Checks a run's context against the caller's authority.
-    fn request(
-        &mut self,
+    /// Reads a run's context: its head, and the shares it names.
+    fn read_context(&mut self, context: UserPtr) -> Result<(RunHead, Shares), Error> {
+        let (ctx, inside) = (&mut *self.call.ctx, self.call.inside);
+        let mut bytes = [0; RunHead::BYTES];
+        ctx.copy_in(inside, context, &mut bytes)?;
+        let head = RunHead::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let mut ids = [[0; 8]; RUN_SHARES];
+        let count = usize::try_from(head.nshares).unwrap_or(usize::MAX);
+        let ids = ids.get_mut(..count).ok_or(Error::BadArgument)?;
+        let at = context.0.checked_add(RunHead::BYTES as u64).ok_or(Error::BadAddress)?;
+        ctx.copy_in(inside, UserPtr(at), ids.as_flattened_mut())?;
+        let mut shares = Shares::new();
+        for id in ids {
+            let link = self.reachable(Id(u64::from_le_bytes(*id)))?.link();
+            if shares.contains(&link) || shares.push(link).is_err() {
+                return Err(Error::BadArgument);
+            }
+        }
+        Ok((head, shares))
+    }
+
+    /// Checks a run against the caller's authority.
+    fn check(
+        &self,
         pcore: ObjRef,
         target: Handle<'a, Pcore>,
-        from: &RunContext,
-    ) -> Result<Request, Error> {
+        from: &RunHead,
+        shares: &Shares,
+    ) -> Result<(Run, Handle<'a, Tree>), Error> {
         match from.mode {
             run_mode::USER => {}
             run_mode::KERNEL_CORE => return Err(Error::Unsupported),
@@ -61,21 +81,11 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         if from.entry >= USER_END || from.stack > USER_END {
             return Err(Error::OutOfRange);
         }
-        let count =
-            usize::try_from(from.nshares).ok().filter(|n| *n <= RUN_SHARES).ok_or(Error::BadArgument)?;
-        let mut shares = heapless::Vec::new();
-        for id in from.shares.iter().take(count) {
-            let link = self.reachable(*id)?.link();
-            if shares.contains(&link) || shares.push(link).is_err() {
-                return Err(Error::BadArgument);
-            }
-        }
-        if !shares.iter().any(|s| s.id() == from.tree.share) {
-            return Err(Error::NotPermitted);
-        }
-        let share = self.reachable(from.tree.share)?;
-        let tree = share
-            .find(&self.call.ctx.local.platform, self.call.inside, from.tree.object)
+        let named = |id: Id| shares.iter().find(|share| share.id() == id);
+        let tree = named(from.tree.share)
+            .ok_or(Error::NotPermitted)?
+            .resolve::<Share>(self.call.inside)
+            .and_then(|share| share.find(&self.call.ctx.local.platform, self.call.inside, from.tree.object))
             .ok_or(Error::NotFound)?
             .handle::<Tree>()
             .ok_or(Error::WrongKind)?;
@@ -83,20 +93,20 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
             return Err(Error::WrongKind);
         }
         // The target names its pcore through a share it holds, or not at all.
-        let named = shares.iter().any(|s| s.id() == pcore.share);
-        Ok(Request {
+        let share = if named(pcore.share).is_some() { pcore.share } else { Id::NULL };
+        let run = Run {
             pcore: target.link(),
-            reference: ObjRef { share: if named { pcore.share } else { Id::NULL }, object: pcore.object },
+            reference: ObjRef { share, object: pcore.object },
             tree: tree.link(),
             tree_share: from.tree.share,
             context: UserContext { entry: from.entry, stack: from.stack, args: from.args },
             status: None,
-            shares,
-        })
+        };
+        Ok((run, tree))
     }
 
     /// Pins the page of a status place and writes "running" there.
-    fn pin(&mut self, from: &RunContext) -> Result<Option<StatusPlace>, Error> {
+    fn pin(&mut self, from: &RunHead) -> Result<Option<StatusPlace>, Error> {
         if from.status == ObjRef::default() {
             return Ok(None);
         }
@@ -105,29 +115,35 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         }
         let segment = self.call.object::<Segment>(from.status)?;
         let place = StatusPlace { segment: segment.link(), offset: from.status_offset };
+        let (ctx, inside) = (&mut *self.call.ctx, self.call.inside);
         let page = from.status_offset / PAGE_BYTES;
-        // A page that is being copied or cut meanwhile is not pinned: look again.
-        loop {
-            let found = Segment::page(segment, self.call.ctx, self.call.inside, page, Want::Write)?;
-            if found.slot.pin().is_some() {
-                break;
+        // Noted before the page is looked up: whoever takes it away waits for this core.
+        segment.header().seen().insert(ctx.core());
+        let platform = ctx.local.platform.clone();
+        let frame = loop {
+            if let Some(frame) = segment.slot(&platform, page).and_then(|slot| slot.pin()) {
+                break frame;
+            }
+            // Not there yet, shared, or being copied or cut meanwhile: look again.
+            let found = Segment::page(segment, ctx, inside, page, Want::Write)?;
+            if let Some(frame) = found.slot.pin() {
+                break frame;
             }
             if matches!(found.slot.load(), PageState::Present(_)) {
                 return Err(Error::Busy);
             }
-            self.call.ctx.relax();
-        }
-        place.report(self.call.ctx, self.call.inside, RunStatus::default());
+            ctx.relax();
+        };
+        place.write(&platform, segment, frame, RunStatus::default());
         Ok(Some(place))
     }
 
-    /// Makes `core` a holder of all shares of `request`; on failure of none.
-    fn hold(&mut self, request: &Request, core: corey_kernel_hal::CoreId) -> Result<(), Error> {
+    /// Makes `core` a holder of all `shares`; on failure of none.
+    fn hold(&mut self, shares: &[Link], core: CoreId) -> Result<(), Error> {
         let inside = self.call.inside;
-        for (done, link) in request.shares.iter().enumerate() {
-            let held = link.resolve::<Share>(inside).is_some_and(|share| Share::hold(share, core));
-            if !held {
-                for link in request.shares.iter().take(done) {
+        for (done, link) in shares.iter().enumerate() {
+            if !link.resolve::<Share>(inside).is_some_and(|share| Share::hold(share, core)) {
+                for link in shares.iter().take(done) {
                     self.unhold(*link, core);
                 }
                 return Err(Error::NotFound);
@@ -136,7 +152,7 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         Ok(())
     }
 
-    fn unhold(&mut self, link: Link, core: corey_kernel_hal::CoreId) {
+    fn unhold(&mut self, link: Link, core: CoreId) {
         if let Some(share) = link.resolve::<Share>(self.call.inside) {
             share.unhold(share.header(), core);
             if share.header().release() {
@@ -145,46 +161,52 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         }
     }
 
-    /// Runs on oneself, in this or another address space: the shares the caller holds stay held until the
-    /// new set is.
-    fn run_self(&mut self, mut request: Request, from: &RunContext) -> Result<(), Error> {
-        let current = self.current.ok_or(Error::NotPermitted)?;
-        let (inside, core) = (self.call.inside, self.call.ctx.core());
-        let moves = request.tree != current.tree;
-        let tree = request.tree.resolve::<Tree>(inside).ok_or(Error::NotFound)?;
-        request.status = self.pin(from)?;
-        let reserved = if moves { reserve(self.call.ctx, &tree, core) } else { Ok(()) };
-        let held = reserved.and_then(|()| {
-            self.hold_new(&request, core).inspect_err(|_| {
-                if moves {
-                    unreserve(&tree);
-                }
-            })
-        });
-        if let Err(error) = held {
-            if let Some(status) = request.status {
-                status.unpin(self.call.ctx, inside);
-            }
-            return Err(error);
+    /// Makes ready what a run of `tree` on `core` stands on: the root (if it `moves` there), the status page, and
+    /// the `shares`. On failure nothing stays.
+    fn prepare(
+        &mut self,
+        run: &mut Run,
+        from: &RunHead,
+        tree: Option<Handle<'a, Tree>>,
+        shares: &[Link],
+        core: CoreId,
+    ) -> Result<(), Error> {
+        if let Some(tree) = tree {
+            reserve(self.call.ctx, &tree, core)?;
         }
-        *self.replaced = Some(request);
-        self.call.ctx.local.attention = true;
-        Ok(())
+        let ready = self.pin(from).and_then(|status| {
+            run.status = status;
+            self.hold(shares, core)
+        });
+        if ready.is_err() {
+            if let Some(status) = run.status.take() {
+                status.unpin(self.call.ctx, self.call.inside);
+            }
+            if let Some(tree) = tree {
+                unreserve(&tree);
+            }
+        }
+        ready
     }
 
-    /// Makes this core a holder of the shares of `request` that it does not hold yet; on failure of none.
-    fn hold_new(&mut self, request: &Request, core: corey_kernel_hal::CoreId) -> Result<(), Error> {
-        let inside = self.call.inside;
-        let new: heapless::Vec<Link, RUN_SHARES> =
-            request.shares.iter().filter(|link| !self.call.held.holds(link.id())).copied().collect();
-        for (done, link) in new.iter().enumerate() {
-            if !link.resolve::<Share>(inside).is_some_and(|share| Share::hold(share, core)) {
-                for link in new.iter().take(done) {
-                    self.unhold(*link, core);
-                }
-                return Err(Error::NotFound);
-            }
-        }
+    /// Runs on oneself, in this or another address space: the shares the caller holds stay held until the
+    /// new set is.
+    #[cold]
+    #[inline(never)]
+    fn run_self(
+        &mut self,
+        mut run: Run,
+        tree: Handle<'a, Tree>,
+        from: &RunHead,
+        shares: Shares,
+    ) -> Result<(), Error> {
+        let current = self.current.ok_or(Error::NotPermitted)?;
+        let moved = (run.tree != current.tree).then_some(tree);
+        let held = &self.call.held;
+        let new: Shares = shares.iter().filter(|link| !held.holds(link.id())).copied().collect();
+        self.prepare(&mut run, from, moved, &new, self.call.ctx.core())?;
+        *self.replaced = Some(Request { run, shares });
+        self.call.ctx.local.attention = true;
         Ok(())
     }
 }
@@ -201,8 +223,8 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             share.refund(call.ctx, 0, 1);
             return Err(Error::Busy);
         }
-        let core = corey_kernel_hal::CoreId(number);
-        let pcore = match call.ctx.create(call.inside, Home::Any, &name, 0, Pcore::new(core)) {
+        let value = Pcore::new(CoreId(number), &call.ctx.local);
+        let pcore = match call.ctx.create(call.inside, Home::Any, &name, 0, value) {
             Ok(pcore) => pcore,
             Err(error) => {
                 slot.clear();
@@ -221,45 +243,29 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
 
     fn pcore_run(&mut self, pcore: ObjRef, context: UserPtr) -> Result<(), Error> {
         let target = self.call.object::<Pcore>(pcore)?;
-        let mut bytes = [0; RunContext::BYTES];
-        self.call.ctx.copy_in(self.call.inside, context, &mut bytes)?;
-        let from = RunContext::from_bytes(&bytes).ok_or(Error::BadArgument)?;
-        let mut request = self.request(pcore, target, &from)?;
+        let (from, shares) = self.read_context(context)?;
+        let (mut run, tree) = self.check(pcore, target, &from, &shares)?;
         if self.current.is_some_and(|c| c.pcore == target.link()) {
-            return self.run_self(request, &from);
-        }
-        if !target.claim() {
-            return Err(Error::Busy);
+            return self.run_self(run, tree, &from, shares);
         }
         let core = target.core();
-        let inside = self.call.inside;
-        let tree = request.tree.resolve::<Tree>(inside).ok_or(Error::NotFound);
-        let ready = tree.and_then(|tree| {
-            reserve(self.call.ctx, &tree, core)?;
-            let held = self.pin(&from).and_then(|status| {
-                request.status = status;
-                self.hold(&request, core)
-            });
-            held.inspect_err(|_| {
-                if let Some(status) = request.status {
-                    status.unpin(self.call.ctx, inside);
-                }
-                unreserve(&tree);
-            })
-        });
+        let place = target.place(&self.call.ctx.local).ok_or(Error::NotFound)?;
+        if !place.claim() {
+            return Err(Error::Busy);
+        }
+        // From here on the pcore cannot end; if it did before, the place is its successor's.
+        let owner = self.call.ctx.world.owners.get(core.index()).map(|slot| slot.owner.load());
+        let ready = if owner == Some(run.pcore) {
+            self.prepare(&mut run, &from, Some(tree), &shares, core)
+        } else {
+            Err(Error::NotFound)
+        };
         if let Err(error) = ready {
-            target.unclaim();
+            place.unclaim();
             return Err(error);
         }
-        let words = request.pcore.words();
-        self.requests.put(self.call.ctx, core, &request);
-        let message = Message { kind: MessageKind::Run, object: words, words: [0; 2] };
-        let local = &mut self.call.ctx.local;
-        if let Some(ticket) = local.post(core, message) {
-            while local.poll(ticket).is_none() && !local.halt_pending {
-                local.relax();
-            }
-        }
+        request::put(place, &run, &shares);
+        self.call.ctx.local.ring(core);
         Ok(())
     }
 
@@ -279,7 +285,7 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             local.set_slice(ticks);
             return Ok(());
         }
-        if !target.is_active() {
+        if !target.is_active(local) {
             return Err(Error::NotPermitted);
         }
         // Answered in the target's mailbox service: this wait ends whatever the target does.
@@ -303,20 +309,20 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             self.call.ctx.local.attention = true;
             return Ok(());
         }
-        if !target.is_active() {
+        if !target.is_active(&self.call.ctx.local) {
             return Err(Error::NotPermitted);
         }
         let words = target.link().words();
         let message = Message { kind: MessageKind::Halt, object: words, words: [u64::from(value), 0] };
-        let local = &mut self.call.ctx.local;
-        let Some(ticket) = local.post(target.core(), message) else { return Err(Error::NotFound) };
+        let ctx = &mut *self.call.ctx;
+        let Some(ticket) = ctx.local.post(target.core(), message) else { return Err(Error::NotFound) };
         loop {
-            match local.poll(ticket) {
+            match ctx.local.poll(ticket) {
                 Some(0) => return Ok(()),
                 Some(_) => return Err(Error::NotPermitted),
                 // Halted oneself: the wait is over, whatever comes of it.
-                None if local.halt_pending => return Ok(()),
-                None => local.relax(),
+                None if ctx.local.halt_pending => return Ok(()),
+                None => ctx.relax_long(),
             }
         }
     }

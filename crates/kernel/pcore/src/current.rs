@@ -1,10 +1,10 @@
 //! What runs on this core.
 
 use crate::pcore::Pcore;
-use crate::request::{Request, StatusPlace};
+use crate::request::{Run, StatusPlace};
 use corey_abi::{Id, ObjRef, RunStatus};
-use corey_kernel_atree::{Tree, load, unload, unreserve};
-use corey_kernel_hal::{Platform, UserContext};
+use corey_kernel_atree::{Tree, load, unload};
+use corey_kernel_hal::Platform;
 use corey_kernel_object::{Ctx, Entered, Link};
 use corey_kernel_percore::ObjectWords;
 use corey_kernel_share::Authority;
@@ -38,41 +38,25 @@ pub struct Ending {
 }
 
 impl Current {
-    /// Begins `request` on this core. `None` when pcore or root died meanwhile: then nothing runs, and the
-    /// shares are in `authority`, to be dropped.
-    pub fn begin<P: Platform>(
-        ctx: &mut Ctx<P>,
-        inside: &Entered<'_>,
-        request: &Request,
-        authority: &mut Authority,
-    ) -> Option<(Self, UserContext)> {
-        for share in &request.shares {
-            // The set has room for as many as a request has.
-            let _ = authority.add(*share);
-        }
-        let pcore = request.pcore.resolve::<Pcore>(inside);
-        let tree = request.tree.resolve::<Tree>(inside);
-        let (Some(pcore), Some(tree)) = (pcore, tree) else {
-            if let Some(tree) = tree {
-                unreserve(&tree);
-            }
-            if let Some(pcore) = pcore {
-                pcore.unclaim();
-            }
+    /// Begins `run` on this core, whose place is claimed; its shares are held. `None` when the root died meanwhile:
+    /// then nothing runs, and the shares are to be dropped.
+    pub fn begin<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, run: &Run) -> Option<Self> {
+        let place = ctx.local.own().mailbox.run_place();
+        let Some(tree) = run.tree.resolve::<Tree>(inside) else {
+            place.unclaim();
             return None;
         };
         load(ctx, inside, tree);
-        ctx.local.running.pcore = request.pcore.words();
-        pcore.begin();
-        let current = Self {
-            pcore: request.pcore,
-            reference: request.reference,
-            tree: request.tree,
-            tree_share: request.tree_share,
-            status: request.status,
+        ctx.local.running.pcore = run.pcore.words();
+        place.begin();
+        Some(Self {
+            pcore: run.pcore,
+            reference: run.reference,
+            tree: run.tree,
+            tree_share: run.tree_share,
+            status: run.status,
             first: false,
-        };
-        Some((current, request.context))
+        })
     }
 
     /// Whether it must end because pcore, root or the share that holds the root is gone.
@@ -102,9 +86,7 @@ impl Current {
         unload(ctx, inside);
         ctx.local.running.pcore = ObjectWords::NULL;
         ctx.local.set_slice(0);
-        if let Some(pcore) = self.pcore.resolve::<Pcore>(inside) {
-            pcore.stop();
-        }
+        ctx.local.own().mailbox.run_place().end();
         let Ending { reason, value, address } = ending;
         self.status.map(|place| Report { place, status: RunStatus { reason, value, address } })
     }

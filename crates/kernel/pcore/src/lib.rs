@@ -4,19 +4,23 @@
 //! starter can watch; a run names its shares, and each must be within the starter's reach.
 //!
 //! **Invariants.**
-//! 1. A core belongs to at most one pcore. A pcore is idle, starting or running, changed by
-//!    compare-and-swap; only the core itself ends `running`.
+//! 1. A core belongs to at most one pcore. It is idle, starting or running, changed by compare-and-swap in the
+//!    core's [`corey_kernel_percore::RunPlace`]; only the core itself ends `running`. Whoever claims a place finds
+//!    that the core is still that pcore's, and from then on the pcore cannot end: an old handle starts nothing.
 //! 2. A run is stopped only at that core's kernel exit, never in the middle of a call.
 //! 3. A core waiting for another core's halt gives up when it is to be halted itself.
 //!
 //! ```text
-//! starter   idle→starting ─ reserve root, hold shares ─ write request ─ Run ………… answer
-//! target                                          (idle) serve ─ exit: load root, running ─ answer ─ user
+//! starter   idle→starting ─ reserve root, hold shares ─ fill the place ─ ring ─ (goes on)
+//! target                                                      (idle) serve: note ─ exit: load root, running ─ user
 //! halter    Halt ………………………………………… answer
 //! target    serve: note ─ exit: unload, idle, answer ─ shares dropped ─ status
 //! ```
 //!
-//! **Sharing.** The pcore's state and the target's request, by starter and target; by design.
+//! Nobody waits for a run to begin: what it stands on is reserved for the target, and messages that are about what
+//! runs there are answered after it.
+//!
+//! **Sharing.** The target's run place, by starter and target; by design.
 //!
 //! **Testing.** `kernel/corey/tests` on the fake machine: run and halt storms.
 #![cfg_attr(not(test), no_std)]
@@ -31,4 +35,4 @@ mod request;
 pub use calls::PcoreApi;
 pub use current::{Current, Ending, Report};
 pub use pcore::{Pcore, end};
-pub use request::{Request, Requests, StatusPlace};
+pub use request::{Request, Run, Shares, StatusPlace, take};

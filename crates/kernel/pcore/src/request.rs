@@ -1,11 +1,12 @@
 //! What a starter leaves for the core it starts.
 
+use crate::pcore::Pcore;
 use corey_abi::{Id, ObjRef, PAGE_BYTES, RUN_SHARES, RunStatus};
-use corey_kernel_hal::{BootAlloc, CoreId, Platform, UserContext};
-use corey_kernel_mem::PageState;
-use corey_kernel_object::{Ctx, Entered, Link};
+use corey_kernel_hal::{Platform, UserContext};
+use corey_kernel_mem::{DataFrame, PageState};
+use corey_kernel_object::{Ctx, Entered, Handle, Link};
+use corey_kernel_percore::{RUN_WORDS, RunPlace};
 use corey_kernel_segment::{PageSize, Segment};
-use corey_lib_sync::Shared;
 
 /// Where a run reports its end: a pinned page of a segment.
 #[derive(Clone, Copy, Debug)]
@@ -25,14 +26,22 @@ impl StatusPlace {
         let platform = ctx.local.platform.clone();
         let Some(slot) = segment.slot(&platform, self.offset / PAGE_BYTES) else { return };
         if let PageState::Present(page) = slot.load() {
-            let page = if segment.page_size() == PageSize::Large {
-                page.part(self.offset / PAGE_BYTES)
-            } else {
-                page
-            };
-            let first = u64::from(status.reason) | u64::from(status.value) << 32;
-            page.write_status(&platform, self.offset % PAGE_BYTES, [first, status.address]);
+            self.write(&platform, segment, page, status);
         }
+    }
+
+    /// Writes `status` into the page that was found.
+    pub(crate) fn write<P: Platform>(
+        &self,
+        platform: &P,
+        segment: Handle<'_, Segment>,
+        page: DataFrame,
+        status: RunStatus,
+    ) {
+        let page =
+            if segment.page_size() == PageSize::Large { page.part(self.offset / PAGE_BYTES) } else { page };
+        let first = u64::from(status.reason) | u64::from(status.value) << 32;
+        page.write_status(platform, self.offset % PAGE_BYTES, [first, status.address]);
     }
 
     /// Lets the page go.
@@ -45,9 +54,9 @@ impl StatusPlace {
     }
 }
 
-/// A run to begin. The target is a holder of `shares` already, and the root is reserved for it.
-#[derive(Clone, Debug)]
-pub struct Request {
+/// A run, without its shares.
+#[derive(Clone, Copy, Debug)]
+pub struct Run {
     /// The pcore.
     pub pcore: Link,
     /// How the program names its pcore.
@@ -60,87 +69,78 @@ pub struct Request {
     pub context: UserContext,
     /// Where the end is reported.
     pub status: Option<StatusPlace>,
-    /// The share set.
-    pub shares: heapless::Vec<Link, RUN_SHARES>,
 }
 
-/// A request in its place. Only the shares that are passed are written and read: every line of it moves from the
-/// starter's cache to the target's.
-#[derive(Debug, Default)]
-struct Place {
-    full: bool,
-    nshares: u8,
-    pcore: Link,
-    reference: ObjRef,
-    tree: Link,
-    tree_share: Id,
-    context: UserContext,
-    status: Option<StatusPlace>,
-    shares: [Link; RUN_SHARES],
+/// A share set.
+pub type Shares = heapless::Vec<Link, RUN_SHARES>;
+
+/// A run that replaces what runs on this core.
+#[derive(Clone, Debug)]
+pub struct Request {
+    /// The run.
+    pub run: Run,
+    /// Its shares.
+    pub shares: Shares,
 }
 
-impl Place {
-    fn put(&mut self, from: &Request) {
-        self.full = true;
-        // At most RUN_SHARES.
-        self.nshares = from.shares.len() as u8;
-        self.pcore = from.pcore;
-        self.reference = from.reference;
-        self.tree = from.tree;
-        self.tree_share = from.tree_share;
-        self.context = from.context;
-        self.status = from.status;
-        for (to, from) in self.shares.iter_mut().zip(&from.shares) {
-            *to = *from;
-        }
-    }
+/// Note of a run in its place: the status segment comes before the shares.
+const STATUS: u32 = 1 << 16;
+/// Position of a share that is none.
+const NONE: u32 = 0xff;
 
-    fn take(&mut self) -> Option<Request> {
-        if !core::mem::take(&mut self.full) {
-            return None;
-        }
-        let mut shares = heapless::Vec::new();
-        for share in self.shares.iter().take(self.nshares.into()) {
-            // There is room for RUN_SHARES.
-            let _ = shares.push(*share);
-        }
-        Some(Request {
-            pcore: self.pcore,
-            reference: self.reference,
-            tree: self.tree,
-            tree_share: self.tree_share,
-            context: self.context,
-            status: self.status,
-            shares,
-        })
-    }
+/// Leaves `run` for its core, whose place is claimed. The core is a holder of `shares`, among them those that
+/// `run` names things through, and the root is reserved for it.
+pub(crate) fn put(place: &RunPlace, run: &Run, shares: &Shares) {
+    let position = |id: Id| shares.iter().position(|share| share.id() == id).map_or(NONE, |at| at as u32);
+    let status = run.status.map(|status| status.segment.words());
+    let note = position(run.tree_share)
+        | position(run.reference.share) << 8
+        | if status.is_some() { STATUS } else { 0 };
+    let links = [run.tree.words()].into_iter().chain(status).chain(shares.iter().map(|share| share.words()));
+    let UserContext { entry, stack, args: [a, b, c, d, e, f] } = run.context;
+    let offset = run.status.map_or(0, |status| status.offset);
+    let all: [u64; RUN_WORDS] = [entry, stack, offset, a, b, c, d, e, f];
+    // Words that are not there read zero.
+    let count = all.iter().rposition(|word| *word != 0).map_or(0, |last| last + 1);
+    place.put(note, links, all.get(..count).unwrap_or(&all));
 }
 
-/// One place for a request per core.
-#[derive(Debug)]
-pub struct Requests(&'static [Shared<Place>]);
-
-impl Requests {
-    /// Places for `cores` cores, from boot memory.
-    pub fn new(cores: usize, alloc: &mut impl BootAlloc) -> Self {
-        Self(alloc.slice(cores, |i| Shared::new(i as u16, "pcore.request", Place::default())))
-    }
-
-    /// Leaves a request for `core`, which is claimed.
-    pub fn put<P: Platform>(&self, ctx: &mut Ctx<P>, core: CoreId, request: &Request) {
-        if let Some(place) = self.0.get(core.index()) {
-            place.lock(&mut ctx.local).put(request);
+/// Takes this core's run out of its place: gives its shares to `each` (at most [`RUN_SHARES`]), and returns the rest.
+/// `None` when there is no pcore, which cannot be while the place is claimed.
+pub fn take<P: Platform>(ctx: &Ctx<P>, inside: &Entered<'_>, mut each: impl FnMut(Link)) -> Option<Run> {
+    let place = ctx.local.own().mailbox.run_place();
+    let pcore = ctx.world.owners.get(ctx.core().index())?.owner.load();
+    pcore.resolve::<Pcore>(inside)?;
+    let note = place.note();
+    let mut links = place.links();
+    let tree = Link::from(links.next()?);
+    let status = if note & STATUS == 0 {
+        None
+    } else {
+        Some(StatusPlace { segment: links.next()?.into(), offset: place.word(2) })
+    };
+    let (tree_at, named_at) = (note & 0xff, note >> 8 & 0xff);
+    let (mut tree_share, mut named) = (Id::NULL, Id::NULL);
+    for (at, words) in (0..).zip(links) {
+        let share = Link::from(words);
+        if at == tree_at {
+            tree_share = share.id();
         }
+        if at == named_at {
+            named = share.id();
+        }
+        each(share);
     }
-
-    /// Takes this core's request.
-    pub fn take<P: Platform>(&self, ctx: &mut Ctx<P>) -> Option<Request> {
-        let place = self.0.get(ctx.core().index())?;
-        place.lock(&mut ctx.local).take()
-    }
-
-    /// Address ranges for the line meter's names.
-    pub fn map(&self, each: &mut dyn FnMut(u64, u64, &str)) {
-        each(self.0.as_ptr() as u64, size_of_val(self.0) as u64, "pcore.request");
-    }
+    Some(Run {
+        pcore,
+        reference: ObjRef { share: named, object: pcore.id() },
+        tree,
+        tree_share,
+        context: UserContext {
+            entry: place.word(0),
+            stack: place.word(1),
+            args: core::array::from_fn(|at| place.word(3 + at)),
+        },
+        status,
+    })
 }

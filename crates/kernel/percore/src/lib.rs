@@ -8,7 +8,8 @@
 //! the store it protects; handlers take no lock and wait for nothing.
 //!
 //! **Sharing.** Epoch: written by its core, read by reclaimers. Mailbox: one pending map that senders
-//! set and the owner clears, one slot per (sender, owner). Each on 128-byte lines of its own. Nobody
+//! set and the owner clears, one slot per (sender, owner). Notice: written by its core, read by those whom it
+//! notifies. Each on 128-byte lines of its own. Nobody
 //! touches another core's lines unless the two share something.
 //!
 //! **Testing.** Unit tests, loom models of epoch and mailbox from this source, and every kernel test on
@@ -21,15 +22,21 @@
 
 mod atomic;
 mod epoch;
+mod line;
 mod local;
 mod mailbox;
+mod notice;
 mod picture;
+mod run_place;
 mod set;
 mod words;
 
 pub use epoch::{Entered, Epoch, Snapshot};
+pub use line::Line;
 pub use local::{Counters, Local, Paging, PerCore, Running, Serve};
-pub use mailbox::{Delivery, Mailbox, Message, MessageKind, Ticket};
+pub use mailbox::{Delivery, Mailbox, Message, MessageKind, Taken, Ticket};
+pub use notice::Notice;
 pub use picture::{Numbers, Picture};
+pub use run_place::{RUN_LINKS, RUN_WORDS, RunPlace};
 pub use set::{CoreSet, SharedCoreSet};
 pub use words::ObjectWords;

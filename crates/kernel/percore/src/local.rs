@@ -1,12 +1,13 @@
 //! [`Local`]: what a core needs to wait, to be interrupted in a wait, and to ask other cores.
 
 use crate::epoch::Epoch;
-use crate::mailbox::{Delivery, Mailbox, Message, Slots, Ticket};
+use crate::mailbox::{Delivery, Mailbox, Message, Slots, Taken, Ticket};
+use crate::notice::Notice;
 use crate::picture::{Numbers, Picture};
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
 use corey_abi::{RUN_SHARES, core_mode};
-use corey_kernel_hal::{BootAlloc, CoreId, Platform};
+use corey_kernel_hal::{Area, BootAlloc, CoreId, Field, Platform, fields};
 use corey_lib_sync::Relax;
 use crossbeam_utils::CachePadded;
 
@@ -17,6 +18,8 @@ pub struct PerCore {
     pub epoch: CachePadded<Epoch>,
     /// Written by senders, read by the core.
     pub mailbox: CachePadded<Mailbox>,
+    /// Written by the core, read by those whom it notifies.
+    pub notice: CachePadded<Notice>,
     /// Written by the core when somebody asks.
     pub picture: CachePadded<Picture>,
 }
@@ -28,8 +31,16 @@ impl PerCore {
         alloc.slice(cores, |i| Self {
             epoch: CachePadded::default(),
             mailbox: CachePadded::new(Mailbox::new(&slots, i)),
+            notice: CachePadded::default(),
             picture: CachePadded::default(),
         })
+    }
+
+    /// Areas for the line meter's names.
+    pub fn map(cores: &[Self], each: &mut dyn FnMut(Area)) {
+        const FIELDS: &[Field] = fields!(PerCore: epoch, mailbox, picture);
+        each(Area::of("percore", cores, FIELDS));
+        cores.iter().for_each(|core| core.mailbox.map(each));
     }
 }
 
@@ -80,6 +91,10 @@ pub struct Local<P> {
     pub platform: P,
     /// This core.
     pub id: CoreId,
+    /// The set of this core.
+    pub only: CoreSet,
+    /// The cores that have answered this core's notices an odd number of times.
+    odd: CoreSet,
     own: &'static PerCore,
     /// Every core's shared blocks.
     pub cores: &'static [PerCore],
@@ -89,10 +104,14 @@ pub struct Local<P> {
     pub paging: Paging,
     /// What runs here.
     pub running: Running,
-    /// Messages that wait for the kernel exit: run and halt requests, by sender.
+    /// Messages that wait for the kernel exit: halts and what comes after a run, by sender.
     pub deferred: CoreSet,
+    /// Whether a run waits for the kernel exit.
+    pub run_pending: bool,
     /// Whether a halt is among them: this core abandons its own waits for pcores.
     pub halt_pending: bool,
+    /// Whether another core's audit is among them.
+    pub audit_pending: bool,
     /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
     pub attention: bool,
     serve: Serve<P>,
@@ -103,6 +122,8 @@ impl<P: Platform> Local<P> {
     pub fn new(platform: P, cores: &'static [PerCore], serve: Serve<P>) -> Self {
         Self {
             id: platform.core(),
+            only: CoreSet::only(platform.core()),
+            odd: CoreSet::EMPTY,
             own: cores.get(platform.core().index()).expect("a core's number is below the number of cores"),
             platform,
             cores,
@@ -110,7 +131,9 @@ impl<P: Platform> Local<P> {
             paging: Paging::default(),
             running: Running::default(),
             deferred: CoreSet::EMPTY,
+            run_pending: false,
             halt_pending: false,
+            audit_pending: false,
             attention: false,
             serve,
         }
@@ -174,11 +197,24 @@ impl<P: Platform> Local<P> {
         }
     }
 
+    /// Serves the mailbox without looking first whether something waits: after an interrupt something does, and to
+    /// look would fetch the line once more.
     #[cold]
     #[inline(never)]
-    fn serve_all(&mut self) {
+    pub fn serve_all(&mut self) {
         let mailbox = &self.own().mailbox;
-        for sender in mailbox.take().iter() {
+        let Taken { posts, notices, run } = mailbox.take();
+        for sender in notices.iter() {
+            if let Some(message) = self.cores.get(sender.index()).and_then(|core| core.notice.get()) {
+                let delivery = (self.serve)(self, sender, &message);
+                debug_assert!(matches!(delivery, Delivery::Done(_)), "{message:?} is no notice");
+            }
+            mailbox.noticed(sender);
+        }
+        // Before the posts: what was posted behind a run is about what it began.
+        self.run_pending |= run;
+        self.attention |= run;
+        for sender in posts.iter() {
             let Some(message) = mailbox.read(sender) else {
                 continue;
             };
@@ -206,6 +242,14 @@ impl<P: Platform> Local<P> {
         Some(ticket)
     }
 
+    /// Says to `target` that its run place, which this core claimed, was filled.
+    pub fn ring(&mut self, target: CoreId) {
+        if self.cores.get(target.index()).is_some_and(|per_core| per_core.mailbox.ring()) {
+            self.counters.ipis += 1;
+            self.platform.send_ipi(target);
+        }
+    }
+
     /// The answer to `ticket`, once it is there.
     #[must_use]
     pub fn poll(&self, ticket: Ticket) -> Option<u64> {
@@ -214,8 +258,13 @@ impl<P: Platform> Local<P> {
 
     /// Sends `message` to every core of `targets` but this one, and waits until all have answered.
     pub fn broadcast(&mut self, targets: CoreSet, message: Message) {
+        let targets = targets.without(self.id);
+        if message.kind.is_notice() {
+            self.notify(targets, message);
+            return;
+        }
         let mut waiting = CoreSet::EMPTY;
-        for target in targets.without(self.id).iter() {
+        for target in targets.iter() {
             if self.post(target, message).is_some() {
                 waiting.insert(target);
             }
@@ -226,6 +275,32 @@ impl<P: Platform> Local<P> {
             };
             while per_core.mailbox.poll(self.id).is_none() {
                 self.relax();
+            }
+        }
+    }
+
+    /// As [`Local::broadcast`], for what needs no reply: one message for all. Nothing that runs in its waits
+    /// notifies: service waits for nothing.
+    fn notify(&mut self, targets: CoreSet, message: Message) {
+        self.own().notice.set(message);
+        for target in targets.iter() {
+            if self.cores.get(target.index()).is_some_and(|core| core.mailbox.notify(self.id)) {
+                self.counters.ipis += 1;
+                self.platform.send_ipi(target);
+            }
+        }
+        for target in targets.iter() {
+            let Some(per_core) = self.cores.get(target.index()) else {
+                continue;
+            };
+            let before = self.odd.contains(target);
+            while per_core.mailbox.is_odd(self.id) == before {
+                self.relax();
+            }
+            if before {
+                self.odd.remove(target);
+            } else {
+                self.odd.insert(target);
             }
         }
     }

@@ -8,8 +8,12 @@
 //! One slot per (sender, owner): a full queue cannot happen, and an answer goes to a line only the two
 //! touch. An interrupt is sent only when the pending summary was zero: otherwise one is on its way, or the
 //! owner has not yet looked.
+//!
+//! A run is no message ([`crate::RunPlace`]): it lies beside the summary, so that the line that says "look" carries
+//! most of it, and nobody waits for its answer.
 
 use crate::atomic::{AtomicU64, Ordering};
+use crate::run_place::RunPlace;
 use crate::set::CoreSet;
 use crate::words::ObjectWords;
 use corey_kernel_hal::{CoreId, MAX_CORES};
@@ -30,11 +34,9 @@ pub enum MessageKind {
     ForgetTree = 2,
     /// Unlink this interior tree, and forget all of it.
     Unlink = 3,
-    /// Run what this pcore was asked to. Answered when it runs.
-    Run = 4,
     /// Halt this pcore with value `words[0]`. Answered when it has halted.
     Halt = 5,
-    /// Halt if what you run on is dead. Answered when that was checked.
+    /// Halt at your kernel exit if what you run on is dead. Answered at once: the sender looks again.
     Recheck = 6,
     /// Stop: answer when the sender's audit is over.
     Stop = 7,
@@ -53,12 +55,26 @@ pub enum MessageKind {
 }
 
 impl MessageKind {
-    fn from_word(word: u64) -> Option<Self> {
+    /// Whether its service ends it and says nothing: then one message serves many cores ([`crate::Notice`]).
+    #[must_use]
+    pub fn is_notice(self) -> bool {
+        match self {
+            Self::ForgetSegment
+            | Self::ForgetTree
+            | Self::Unlink
+            | Self::ProtectSegment
+            | Self::Fence
+            | Self::Recheck
+            | Self::Wake => true,
+            Self::Halt | Self::Stop | Self::ChangeRoot | Self::Stat | Self::Interval => false,
+        }
+    }
+
+    pub(crate) fn from_word(word: u64) -> Option<Self> {
         [
             Self::ForgetSegment,
             Self::ForgetTree,
             Self::Unlink,
-            Self::Run,
             Self::Halt,
             Self::Recheck,
             Self::Stop,
@@ -119,12 +135,55 @@ struct Slot {
     reply: AtomicU64,
 }
 
-/// The bits of senders that posted.
+/// Bits of 64 senders.
 #[derive(Debug, Default)]
+#[repr(C)]
+struct Senders {
+    /// Those that posted.
+    posts: AtomicU64,
+    /// Those that notify.
+    notices: AtomicU64,
+    /// Changed by the owner, and nobody else, when a notice was served.
+    answers: AtomicU64,
+}
+
+/// Groups of senders.
+const GROUPS: usize = MAX_CORES / 64;
+/// Bit of the summary: something lies in the run place.
+const RUN: u64 = 1 << 63;
+
+/// Who wants something, and the place for a run. For the first 64 cores the bits and the head of a run are one line.
+#[derive(Debug, Default)]
+#[repr(C)]
 struct Pending {
-    /// Bit w: look at word w. What the owner reads at every entry and exit.
+    /// Bit g: look at the posts of group g; bit `GROUPS + g`: at its notices; [`RUN`]: at the run place. What the owner
+    /// reads at every entry and exit.
     summary: AtomicU64,
-    words: [AtomicU64; MAX_CORES / 64],
+    first: Senders,
+    run: RunPlace,
+    others: [Senders; GROUPS - 1],
+}
+
+impl Pending {
+    /// The bits of senders `64 * number` and the next 63.
+    #[inline(always)]
+    fn group(&self, number: usize) -> Option<&Senders> {
+        match number.checked_sub(1) {
+            None => Some(&self.first),
+            Some(at) => self.others.get(at),
+        }
+    }
+}
+
+/// What the owner found at one look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Those with a message in their slot.
+    pub posts: CoreSet,
+    /// Those with a message in their [`crate::Notice`].
+    pub notices: CoreSet,
+    /// Whether there is a run to begin.
+    pub run: bool,
 }
 
 /// The slots of all mailboxes, one per (owner, sender).
@@ -153,6 +212,11 @@ impl Mailbox {
         let first = owner * slots.cores;
         let own = slots.all.get(first..first + slots.cores).expect("one row of slots per core");
         Self { pending: CachePadded::default(), slots: own }
+    }
+
+    /// Its slots, for the line meter's names.
+    pub(crate) fn map(&self, each: &mut dyn FnMut(corey_kernel_hal::Area)) {
+        each(corey_kernel_hal::Area::of("mailbox.slot", self.slots, &[]));
     }
 
     /// Whether something waits. Reads one line that only senders write.
@@ -184,12 +248,36 @@ impl Mailbox {
         slot.object[0].store(message.object.address(), Ordering::Relaxed);
         slot.object[1].store(message.object.id(), Ordering::Relaxed);
         slot.state.store(POSTED, Ordering::Release);
+        (Ticket { target: owner }, self.ask(sender, |group| &group.posts, 0))
+    }
+
+    /// Sets `sender`'s bit in a word of its group, and the summary's; true when the owner needs an interrupt.
+    #[inline(always)]
+    fn ask(&self, sender: CoreId, word: impl Fn(&Senders) -> &AtomicU64, base: usize) -> bool {
         let at = sender.index() / 64;
-        let word = self.pending.words.get(at).expect("core numbers are below MAX_CORES");
-        word.fetch_or(1 << (sender.index() % 64), Ordering::SeqCst);
+        let group = self.pending.group(at).expect("core numbers are below MAX_CORES");
+        word(group).fetch_or(1 << (sender.index() % 64), Ordering::SeqCst);
         // The owner takes the summary first: a bit set before that is seen, one set after asks for a new turn.
-        let before = self.pending.summary.fetch_or(1 << at, Ordering::SeqCst);
-        (Ticket { target: owner }, before == 0)
+        self.pending.summary.fetch_or(1 << (base + at), Ordering::SeqCst) == 0
+    }
+
+    /// Sender's side: tells the owner to look at the sender's notice. True when it needs an interrupt.
+    pub(crate) fn notify(&self, sender: CoreId) -> bool {
+        self.ask(sender, |group| &group.notices, GROUPS)
+    }
+
+    /// Sender's side: whether its notices were answered an odd number of times.
+    pub(crate) fn is_odd(&self, sender: CoreId) -> bool {
+        let group = self.pending.group(sender.index() / 64);
+        group.is_some_and(|g| g.answers.load(Ordering::Acquire) >> (sender.index() % 64) & 1 == 1)
+    }
+
+    /// Owner's side: `sender`'s notice was served.
+    pub(crate) fn noticed(&self, sender: CoreId) {
+        if let Some(group) = self.pending.group(sender.index() / 64) {
+            let answers = group.answers.load(Ordering::Relaxed);
+            group.answers.store(answers ^ 1 << (sender.index() % 64), Ordering::Release);
+        }
     }
 
     /// Sender's side: the reply, once it is there.
@@ -202,30 +290,51 @@ impl Mailbox {
         })
     }
 
-    /// Owner's side: the senders that posted since the last call.
-    pub fn take(&self) -> CoreSet {
-        let mut senders = CoreSet::EMPTY;
+    /// The owner's run place.
+    #[must_use]
+    #[inline(always)]
+    pub fn run_place(&self) -> &RunPlace {
+        &self.pending.run
+    }
+
+    /// Starter's side: says that the run place, which this core claimed, was filled. Returns whether the owner
+    /// needs an interrupt.
+    #[must_use]
+    pub fn ring(&self) -> bool {
+        // As in `post`: the owner takes the summary first, so it sees this bit or is asked for a new turn.
+        self.pending.summary.fetch_or(RUN, Ordering::SeqCst) == 0
+    }
+
+    /// Owner's side: who posted or notified since the last call, and whether there is a run.
+    pub fn take(&self) -> Taken {
+        let mut taken = Taken::default();
         let mut summary = self.pending.summary.swap(0, Ordering::SeqCst);
+        taken.run = summary & RUN != 0;
+        summary &= !RUN;
         while summary != 0 {
             let at = summary.trailing_zeros() as usize;
             summary &= summary - 1;
-            let mut bits = self.pending.words.get(at).map_or(0, |word| word.swap(0, Ordering::SeqCst));
+            let Some(group) = self.pending.group(at % GROUPS) else { continue };
+            let (word, set) = if at < GROUPS {
+                (&group.posts, &mut taken.posts)
+            } else {
+                (&group.notices, &mut taken.notices)
+            };
+            let mut bits = word.swap(0, Ordering::SeqCst);
             while bits != 0 {
-                senders.insert(CoreId((at * 64) as u16 + bits.trailing_zeros() as u16));
+                set.insert(CoreId((at % GROUPS * 64) as u16 + bits.trailing_zeros() as u16));
                 bits &= bits - 1;
             }
         }
-        senders
+        taken
     }
 
     /// Owner's side: reads `sender`'s message. `None` when there is none that was not read before.
     #[must_use]
     pub fn read(&self, sender: CoreId) -> Option<Message> {
         let slot = self.slots.get(sender.index())?;
-        if slot.state.load(Ordering::Acquire) != POSTED {
-            return None;
-        }
-        slot.state.store(TAKEN, Ordering::Relaxed);
+        // An exchange at once: a load first would move the line twice.
+        slot.state.compare_exchange(POSTED, TAKEN, Ordering::Acquire, Ordering::Relaxed).ok()?;
         self.reread(sender)
     }
 
@@ -259,7 +368,10 @@ impl Mailbox {
 #[cfg(all(test, loom))]
 mod models {
     use super::*;
+    use crate::notice::Notice;
     use loom::sync::Arc;
+
+    const FENCE: Message = Message { kind: MessageKind::Fence, object: ObjectWords::NULL, words: [0; 2] };
 
     fn mailbox(senders: usize) -> Mailbox {
         let slots: Vec<_> = (0..senders).map(|_| Slot::default()).collect();
@@ -276,7 +388,7 @@ mod models {
             let other = {
                 let owner = Arc::clone(&owner);
                 loom::thread::spawn(move || {
-                    for (kind, word) in [(MessageKind::Run, 1), (MessageKind::Interval, 2)] {
+                    for (kind, word) in [(MessageKind::Halt, 1), (MessageKind::Interval, 2)] {
                         let message = Message { kind, object: ObjectWords::NULL, words: [word; 2] };
                         let _ = owner.post(CoreId(0), sender, message);
                         while owner.poll(sender).is_none() {
@@ -287,7 +399,7 @@ mod models {
             };
             let mut next = 1;
             while next < 3 {
-                for sender in owner.take().iter() {
+                for sender in owner.take().posts.iter() {
                     let message = owner.read(sender).expect("its bit says so");
                     assert_eq!(message.words, [next; 2], "one after the other");
                     // Noted, then looked at in two passes, as the kernel's exit does.
@@ -302,6 +414,41 @@ mod models {
                 loom::thread::yield_now();
             }
             other.join().unwrap();
+        });
+    }
+
+    /// A run is neither lost nor seen half: of a starter and a sender at least one interrupts the owner, and what is
+    /// found beside the bit is whole.
+    #[test]
+    fn a_run_beside_a_message_arrives_whole() {
+        loom::model(|| {
+            let owner = Arc::new(mailbox(1));
+            let starter = {
+                let owner = Arc::clone(&owner);
+                loom::thread::spawn(move || {
+                    assert!(owner.run_place().claim(), "it is idle");
+                    owner.run_place().put(3, [], &[7, 8]);
+                    owner.ring()
+                })
+            };
+            let message = Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [0; 2] };
+            let mine = owner.post(CoreId(0), CoreId(0), message).1;
+            let look = |owner: &Mailbox| {
+                let Taken { posts, run, .. } = owner.take();
+                if run {
+                    let place = owner.run_place();
+                    assert_eq!((place.note(), place.word(0), place.word(1)), (3, 7, 8));
+                    place.begin();
+                }
+                (!posts.is_empty(), run)
+            };
+            let first = look(&owner);
+            let theirs = starter.join().unwrap();
+            let second = look(&owner);
+            assert!(mine || theirs, "nobody interrupts the owner");
+            assert!(theirs || !second.1, "a run that comes after a look interrupts");
+            assert_eq!((first.0 || second.0, first.1 || second.1), (true, true));
+            assert!(!owner.run_place().claim(), "it runs");
         });
     }
 
@@ -331,12 +478,71 @@ mod models {
                 .1;
             let theirs = other.join().unwrap();
             assert!(mine || theirs, "nobody interrupts the owner");
-            for sender in owner.take().iter() {
+            for sender in owner.take().posts.iter() {
                 assert_eq!(owner.read(sender).unwrap().words[0], u64::from(sender.0));
                 owner.answer(sender, u64::from(sender.0) + 10);
             }
             assert_eq!(owner.poll(CoreId(0)), Some(10));
             assert_eq!(owner.poll(CoreId(1)), Some(11));
+        });
+    }
+
+    /// A core notifies another twice: each notice is served as it was written, and answered after that.
+    #[test]
+    fn a_notice_is_served_before_it_is_answered() {
+        loom::model(|| {
+            let owner = Arc::new(mailbox(0));
+            let notice = Arc::new(Notice::default());
+            let served = Arc::new(AtomicU64::new(0));
+            let sender = {
+                let (owner, notice, served) = (owner.clone(), notice.clone(), served.clone());
+                loom::thread::spawn(move || {
+                    for round in 1..=2 {
+                        notice.set(Message { words: [round; 2], ..FENCE });
+                        let _ = owner.notify(CoreId(0));
+                        while owner.is_odd(CoreId(0)) != (round == 1) {
+                            loom::thread::yield_now();
+                        }
+                        assert_eq!(served.load(Ordering::Relaxed), round, "answered before it was served");
+                    }
+                })
+            };
+            let mut rounds = 0;
+            while rounds < 2 {
+                for sender in owner.take().notices.iter() {
+                    rounds += 1;
+                    assert_eq!(notice.get(), Some(Message { words: [rounds; 2], ..FENCE }));
+                    served.store(rounds, Ordering::Relaxed);
+                    owner.noticed(sender);
+                }
+                loom::thread::yield_now();
+            }
+            sender.join().unwrap();
+        });
+    }
+
+    /// A notice and a message from two cores: whoever is told that no interrupt is needed is in the owner's turn.
+    #[test]
+    fn an_interrupt_or_a_turn_serves_notices_too() {
+        loom::model(|| {
+            let owner = Arc::new(mailbox(2));
+            let notice = Arc::new(Notice::default());
+            let other = {
+                let (owner, notice) = (owner.clone(), notice.clone());
+                loom::thread::spawn(move || {
+                    notice.set(FENCE);
+                    owner.notify(CoreId(1))
+                })
+            };
+            let mine = owner.post(CoreId(0), CoreId(0), FENCE).1;
+            let early = owner.take();
+            let theirs = other.join().unwrap();
+            let late = owner.take();
+            assert!(mine || theirs, "nobody interrupts the owner");
+            assert!(early.posts.contains(CoreId(0)));
+            assert!(theirs || early.notices.contains(CoreId(1)), "nobody interrupts the owner again");
+            assert_eq!(early.notices.contains(CoreId(1)), !late.notices.contains(CoreId(1)), "once");
+            assert_eq!(notice.get(), Some(FENCE));
         });
     }
 }

@@ -66,6 +66,7 @@ impl CoreSet {
     }
 
     /// Adds all of `other`.
+    #[inline(always)]
     pub fn union(&mut self, other: Self) {
         for (mine, theirs) in self.0.iter_mut().zip(other.0) {
             *mine |= theirs;
@@ -90,7 +91,14 @@ impl CoreSet {
     #[must_use]
     #[inline(always)]
     pub fn is_within(&self, core: CoreId) -> bool {
-        self.without(core).is_empty()
+        self.is_subset(&Self::only(core))
+    }
+
+    /// Whether every core in it is in `other`.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_subset(&self, other: &Self) -> bool {
+        self.0.iter().zip(&other.0).fold(0, |all, (mine, theirs)| all | mine & !theirs) == 0
     }
 
     /// The cores in it, lowest first.
@@ -119,10 +127,23 @@ impl Default for SharedCoreSet {
 impl SharedCoreSet {
     /// Adds `core`; a full fence when that changed the set.
     pub fn insert(&self, core: CoreId) {
-        self.union(CoreSet::only(core));
+        let bit = 1 << (core.index() % 64);
+        if let Some(word) = self.0.get(core.index() / 64)
+            && word.load(Ordering::Relaxed) & bit == 0
+        {
+            word.fetch_or(bit, Ordering::SeqCst);
+        }
+    }
+
+    /// Adds `core`, which is not in it: without a look first, which would move the line once more.
+    pub fn add(&self, core: CoreId) {
+        if let Some(word) = self.0.get(core.index() / 64) {
+            word.fetch_or(1 << (core.index() % 64), Ordering::SeqCst);
+        }
     }
 
     /// Adds all of `other`.
+    #[inline(always)]
     pub fn union(&self, other: CoreSet) {
         for (mine, theirs) in self.0.iter().zip(other.0) {
             if theirs & !mine.load(Ordering::Relaxed) != 0 {
@@ -140,6 +161,7 @@ impl SharedCoreSet {
 
     /// The set as it is.
     #[must_use]
+    #[inline(always)]
     pub fn load(&self) -> CoreSet {
         CoreSet(core::array::from_fn(|i| self.0.get(i).map_or(0, |w| w.load(Ordering::SeqCst))))
     }
@@ -168,6 +190,8 @@ mod tests {
         let shared = SharedCoreSet::default();
         shared.union(set);
         shared.insert(CoreId(255));
+        shared.insert(CoreId(255));
+        shared.add(CoreId(255));
         assert_eq!(shared.load().iter().count(), 2);
         shared.remove(CoreId(3));
         assert_eq!(shared.load(), CoreSet::only(CoreId(255)));

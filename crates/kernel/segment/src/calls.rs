@@ -15,30 +15,53 @@ use corey_lib_sync::Relax;
 pub struct SegmentApi<'a, P: Platform>(pub Call<'a, P>);
 
 impl<'a, P: Platform> SegmentApi<'a, P> {
-    /// A segment of `npages` in `share`, paid for but not yet named.
+    /// A segment of `npages` in `share`, paid for (`cost` pages) but not yet named.
+    #[inline(always)]
     fn make(
         &mut self,
         share: &Share,
-        npages: u64,
+        (npages, cost): (u64, u64),
         size: PageSize,
         core: Home,
         name: UserPtr,
     ) -> Result<Handle<'a, Segment>, Error> {
         let call = &mut self.0;
-        call.held.check_home(call.ctx, call.inside, core)?;
+        let home = call.held.check_home(call.ctx, call.inside, core)?;
         let name = call.ctx.read_name(call.inside, name)?;
-        let cost = Segment::cost(npages, size);
         share.charge(call.ctx, cost, 1)?;
         let source = call.ctx.source(core);
-        let home = call.ctx.home(core)?;
-        let value = Segment::new(home, size);
-        let made = call.ctx.create(call.inside, core, &name, cost, value).and_then(|segment| {
-            segment.grow(call.ctx, npages, source).map(|()| segment).inspect_err(|_| {
-                let own = CoreSet::only(call.ctx.core());
-                call.ctx.retire(segment.header(), own);
-            })
-        });
-        made.inspect_err(|_| share.refund(call.ctx, cost, 1))
+        let value = || Segment::new(home, size, npages);
+        let made = call.ctx.create_with(call.inside, (home, source), &name, cost, value);
+        let grown = match made {
+            // The slots of few pages cost nothing.
+            Ok(_) if cost == npages => Ok(()),
+            Ok(segment) => segment.grow(call.ctx, npages, source),
+            Err(error) => Err(error),
+        };
+        match (made, grown) {
+            (Ok(segment), Ok(())) => Ok(segment),
+            (made, Err(error)) | (made @ Err(error), Ok(())) => {
+                Err(self.not_made(share, made.ok(), cost, error))
+            }
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_made(
+        &mut self,
+        share: &Share,
+        segment: Option<Handle<'a, Segment>>,
+        cost: u64,
+        error: Error,
+    ) -> Error {
+        let ctx = &mut *self.0.ctx;
+        if let Some(segment) = segment {
+            let own = CoreSet::only(ctx.core());
+            ctx.retire(segment.header(), own);
+        }
+        share.refund(ctx, cost, 1);
+        error
     }
 
     fn shrink(&mut self, segment: Handle<'a, Segment>, old: u64, new: u64) -> Result<(), Error> {
@@ -95,8 +118,9 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
             _ => return Err(Error::BadArgument),
         };
         let npages = pages_of(nbytes, size)?;
-        let segment = self.make(&share, npages, size, core, name)?;
-        self.0.name_new(&share, segment.header(), Segment::cost(npages, size))
+        let cost = Segment::cost(npages, size);
+        let segment = self.make(&share, (npages, cost), size, core, name)?;
+        self.0.name_new(&share, segment.header(), cost)
     }
 
     fn segment_copy(
@@ -117,16 +141,17 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
         };
         from.begin_change(&mut self.0.ctx.local)?;
         let (npages, size) = (from.npages(), from.page_size());
-        let made = self.make(&share, npages, size, core, name).and_then(|to| {
+        let cost = Segment::cost(npages, size);
+        let made = self.make(&share, (npages, cost), size, core, name).and_then(|to| {
             let call = &mut self.0;
             copy(call.ctx, call.inside, from, to, mode).map(|()| to).inspect_err(|_| {
                 let own = CoreSet::only(call.ctx.core());
                 call.ctx.retire(to.header(), own);
-                share.refund(call.ctx, Segment::cost(npages, size), 1);
+                share.refund(call.ctx, cost, 1);
             })
         });
         from.end_change(&mut self.0.ctx.local);
-        self.0.name_new(&share, made?.header(), Segment::cost(npages, size))
+        self.0.name_new(&share, made?.header(), cost)
     }
 
     #[inline(always)]

@@ -3,8 +3,9 @@
 use crate::segment::{PageSize, Segment};
 use corey_abi::Error;
 use corey_kernel_hal::Platform;
-use corey_kernel_mem::{Copying, PageSlot, PageState, Refused, Source};
+use corey_kernel_mem::{NotOwn, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Take};
+use corey_kernel_percore::CoreSet;
 use corey_lib_sync::Relax;
 
 /// When the pages of a copy are copied.
@@ -22,6 +23,8 @@ pub(crate) enum Mode {
 /// all of them   write-protect every mapping, acks
 /// each page     Revoking → Cow, and Cow in the copy
 /// ```
+///
+/// A page that is `Cow` already is counted once more, and looked at again (`kernel/mem`, `shared`).
 ///
 /// # Errors
 ///
@@ -103,6 +106,9 @@ fn copy_page<P: Platform>(
     Ok(())
 }
 
+/// Slots at a time between two looks at the mailbox.
+const RUN: usize = 64;
+
 fn copy_later<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -112,42 +118,67 @@ fn copy_later<P: Platform>(
 ) -> Result<(), Error> {
     let platform = ctx.local.platform.clone();
     let size = from.page_size();
-    let mut result = Ok(());
-    // Pages to be write-protected: first, and first above the last.
+    let unit = size.pages();
+    // Slots of both from the `at`-th on and before `end` that lie side by side. `from` is not cut meanwhile: its change
+    // was begun.
+    let side_by_side = |at: u64, end: u64| {
+        let source = from.body().slots_from(&platform, at);
+        let count = ((end - at) as usize).min(source.len()).min(RUN);
+        (source.get(..count).unwrap_or(&[]), to.body().slots_from(&platform, at))
+    };
+    // Slots of pages to be write-protected: first, and first above the last.
     let (mut first, mut end) = (u64::MAX, 0);
-    for page in pages(to) {
-        ctx.serve_every(page);
-        let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
-            break;
-        };
-        let found = loop {
-            match source.begin_copy() {
-                Err(Refused::Revoking) => ctx.relax(),
-                other => break other,
-            }
-        };
-        match found {
-            Ok(Copying::Absent) => {}
-            Ok(Copying::Shared) => source.share(&ctx.world.memory, target, on_reference),
-            Ok(Copying::Own) => {
-                first = first.min(page);
-                end = page + size.pages();
-            }
-            Err(_) => result = copy_page(ctx, size, source, target),
-        }
-        if result.is_err() {
+    let mut result = Ok(());
+    let mut at = 0;
+    let slots = to.npages() / unit;
+    while at < slots && result.is_ok() {
+        let (mut sources, mut targets) = side_by_side(at, slots);
+        if sources.is_empty() || targets.is_empty() {
             break;
         }
-    }
-    if first < end {
-        if result.is_ok() {
-            (ctx.hooks.revoke)(ctx, inside, from.header(), first, end - first, Take::Write);
-        }
-        for page in (first..end).step_by(size.pages() as usize) {
-            ctx.serve_every(page);
-            let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
+        loop {
+            let (done, back) = PageSlot::copy_shared(&ctx.world.memory, sources, targets, on_reference);
+            if let Some(part) = back {
+                // It was nowhere to be seen.
+                ctx.release(part, CoreSet::EMPTY);
+            }
+            at += done as u64;
+            let rest = sources.get(done..).and_then(<[_]>::split_first);
+            let Some(((source, later), (target, behind))) =
+                rest.zip(targets.get(done..).and_then(<[_]>::split_first))
+            else {
                 break;
             };
+            match source.begin_copy() {
+                Ok(()) => {
+                    first = first.min(at);
+                    end = at + 1;
+                }
+                Err(NotOwn::Pinned) => result = copy_page(ctx, size, source, target),
+                Err(other) => {
+                    if other == NotOwn::Revoking {
+                        ctx.relax();
+                    }
+                    (sources, targets) =
+                        (sources.get(done..).unwrap_or(&[]), targets.get(done..).unwrap_or(&[]));
+                    continue;
+                }
+            }
+            if result.is_err() {
+                break;
+            }
+            at += 1;
+            (sources, targets) = (later, behind);
+        }
+        ctx.local.serve_mailbox();
+    }
+    if first < end && result.is_ok() {
+        let (page, count) = (first * unit, (end - first) * unit);
+        (ctx.hooks.revoke)(ctx, inside, from.header(), page, count, Take::Write);
+    }
+    while first < end {
+        let (sources, targets) = side_by_side(first, end);
+        for (source, target) in sources.iter().zip(targets) {
             // Only what was begun above; a page that another core is breaking is not.
             if result.is_ok() {
                 source.share(&ctx.world.memory, target, on_reference);
@@ -155,6 +186,11 @@ fn copy_later<P: Platform>(
                 source.abort_copy();
             }
         }
+        if sources.is_empty() {
+            break;
+        }
+        first += sources.len() as u64;
+        ctx.local.serve_mailbox();
     }
     result
 }

@@ -3,7 +3,7 @@
 use crate::slots::{self, MAX_PAGES, Slots};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Kind};
-use corey_kernel_hal::{CoreId, PAGE_SIZE, Platform};
+use corey_kernel_hal::{CoreId, Field, Frame, PAGE_SIZE, Platform, fields};
 use corey_kernel_mem::{DataFrame, Memory, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Object, Take};
 use corey_lib_sync::{Guard, Relax, Shared};
@@ -76,12 +76,15 @@ pub struct Segment {
     slots: Slots,
     /// Whether a core ever waited on a word of it.
     waited: AtomicBool,
+    /// Lock order 3 (`segment.mappings`): the list of mappings. Leaf tables are locked under it.
     maps: Shared<MapList>,
 }
 
 impl<P: Platform> Object<P> for Segment {
     const KIND: Kind = Kind::Segment;
+    const FIELDS: &'static [Field] = fields!(Self: npages, size, slots, waited, maps);
 
+    #[inline(always)]
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
         // Slots above the end are empty: cutting empties them.
         self.slots.free(ctx, self.npages() / self.size.pages());
@@ -93,17 +96,20 @@ impl<P: Platform> Object<P> for Segment {
 /// # Errors
 ///
 /// [`Error::OutOfRange`] above 2^39 bytes.
+#[inline(always)]
 pub(crate) fn pages_of(nbytes: u64, size: PageSize) -> Result<u64, Error> {
     let npages = nbytes.div_ceil(PAGE_SIZE);
-    if npages > MAX_PAGES { Err(Error::OutOfRange) } else { Ok(npages.next_multiple_of(size.pages())) }
+    let unit = size.pages();
+    if npages > MAX_PAGES { Err(Error::OutOfRange) } else { Ok((npages + (unit - 1)) & !(unit - 1)) }
 }
 
 impl Segment {
-    /// An empty segment.
+    /// A segment of `npages`; before anybody else sees it, [`Segment::grow`] makes the slots that need frames.
     #[must_use]
-    pub fn new(home: CoreId, size: PageSize) -> Self {
+    #[inline(always)]
+    pub fn new(home: CoreId, size: PageSize, npages: u64) -> Self {
         Self {
-            npages: AtomicU64::new(0),
+            npages: AtomicU64::new(npages),
             size,
             slots: Slots::default(),
             waited: AtomicBool::new(false),
@@ -113,6 +119,7 @@ impl Segment {
 
     /// Pages a share is charged for a segment of `npages`: its pages and their slots.
     #[must_use]
+    #[inline(always)]
     pub fn cost(npages: u64, size: PageSize) -> u64 {
         npages + slots::frames_for(npages / size.pages())
     }
@@ -130,14 +137,15 @@ impl Segment {
         self.size
     }
 
-    /// Makes it larger: slots first, then the size.
+    /// Makes it larger: slots first, then the size. One at a time: whoever made it, or began a change.
     ///
     /// # Errors
     ///
     /// [`Error::NoMemory`].
+    #[inline(always)]
     pub fn grow<P: Platform>(&self, ctx: &mut Ctx<P>, npages: u64, source: Source) -> Result<(), Error> {
         self.slots.reserve(ctx, npages / self.size.pages(), source)?;
-        self.npages.fetch_max(npages, Ordering::SeqCst);
+        self.npages.store(npages.max(self.npages()), Ordering::Release);
         Ok(())
     }
 
@@ -337,6 +345,7 @@ impl Segment {
     }
 
     /// The list of mappings, locked.
+    #[inline(always)]
     pub fn mappings<R: Relax>(&self, waiter: &mut R) -> Guard<'_, MapList> {
         self.maps.lock(waiter)
     }
@@ -368,12 +377,23 @@ impl Segment {
         self.slots.get(platform, number)
     }
 
+    /// Slots from the `at`-th on, of pages inside or cut off, as many as lie side by side.
+    #[inline(always)]
+    pub(crate) fn slots_from<P: Platform>(&self, platform: &P, at: u64) -> &[PageSlot] {
+        self.slots.from(platform, at)
+    }
+
     /// For audits, while all other cores stand still: frames of slots, and frames of pages. A page that several
     /// segments have is counted once, by the last of them; [`Segment::recount`] ends that.
     #[must_use]
     pub fn census<P: Platform>(&self, platform: &P, memory: &Memory) -> (u64, u64) {
         let (slots, pages) = self.slots.census(platform, memory);
         (slots, pages * self.size.pages())
+    }
+
+    /// Calls `each` with every frame it has, and whether that is a page; for the line meter's names.
+    pub fn each_frame<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Frame, bool)) {
+        self.slots.each_frame(platform, each);
     }
 
     /// Ends [`Segment::census`].

@@ -3,15 +3,16 @@
 use crate::share::Share;
 use core::cell::Cell;
 use corey_abi::{Error, Home, Id, ObjRef, RUN_SHARES};
-use corey_kernel_hal::Platform;
+use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link};
 
 /// The share set of a running pcore (or, later, of a ring).
 #[derive(Clone, Debug, Default)]
 pub struct Authority {
     held: heapless::Vec<Link, RUN_SHARES>,
-    /// Position of the share that was named last: tried first.
-    last: Cell<u8>,
+    /// The two shares that were named last, of those that are held: tried first. Calls that name two objects go to and
+    /// fro between their shares.
+    last: [Cell<Link>; 2],
 }
 
 impl Authority {
@@ -22,15 +23,21 @@ impl Authority {
     /// [`Error::NotFound`].
     #[inline(always)]
     pub fn share<'k>(&self, inside: &'k Entered<'_>, id: Id) -> Result<Handle<'k, Share>, Error> {
-        if let Some(link) = self.held.get(usize::from(self.last.get()))
-            && link.id() == id
-        {
-            return link.resolve(inside).ok_or(Error::NotFound);
-        }
-        let at = self.held.iter().position(|link| link.id() == id).ok_or(Error::NotFound)?;
-        // There are at most RUN_SHARES.
-        self.last.set(at as u8);
-        self.held.get(at).and_then(|link| link.resolve(inside)).ok_or(Error::NotFound)
+        let [first, second] = &self.last;
+        let link = match (first.get(), second.get()) {
+            (link, _) | (_, link) if link.id() == id => link,
+            _ => self.search(id).ok_or(Error::NotFound)?,
+        };
+        link.resolve(inside).ok_or(Error::NotFound)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn search(&self, id: Id) -> Option<Link> {
+        let found = self.held.iter().copied().find(|link| link.id() == id)?;
+        let [first, second] = &self.last;
+        second.set(first.replace(found));
+        Some(found)
     }
 
     /// The header of what `reference` names.
@@ -68,31 +75,40 @@ impl Authority {
         header.handle().ok_or(Error::WrongKind)
     }
 
-    /// Whether memory of `home` may be used: one's own, a free core's, or that of a core whose pcore one's
-    /// shares name.
+    /// The core whose memory `home` means, if it may be used: one's own, a free core's, or that of a core whose pcore
+    /// one's shares name.
     ///
     /// # Errors
     ///
     /// [`Error::NotFound`] for a core that does not exist, [`Error::NotPermitted`].
+    #[inline(always)]
     pub fn check_home<P: Platform>(
         &self,
         ctx: &Ctx<P>,
         inside: &Entered<'_>,
         home: Home,
-    ) -> Result<(), Error> {
+    ) -> Result<CoreId, Error> {
         let core = ctx.home(home)?;
-        if core == ctx.core() {
-            return Ok(());
-        }
+        if core == ctx.core() { Ok(core) } else { self.check_other_home(ctx, inside, core) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn check_other_home<P: Platform>(
+        &self,
+        ctx: &Ctx<P>,
+        inside: &Entered<'_>,
+        core: CoreId,
+    ) -> Result<CoreId, Error> {
         let owner = ctx.world.owners.get(core.index()).ok_or(Error::NotFound)?.owner.load();
         if owner.header(inside).is_none() {
-            return Ok(());
+            return Ok(core);
         }
         let named = self.held.iter().any(|link| {
             link.resolve::<Share>(inside)
                 .is_some_and(|share| share.find(&ctx.local.platform, inside, owner.id()).is_some())
         });
-        if named { Ok(()) } else { Err(Error::NotPermitted) }
+        if named { Ok(core) } else { Err(Error::NotPermitted) }
     }
 
     /// The shares held.
@@ -104,6 +120,12 @@ impl Authority {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.held.is_full()
+    }
+
+    /// Whether no share is held.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.held.is_empty()
     }
 
     /// Whether `id` is held.
@@ -121,11 +143,13 @@ impl Authority {
     /// Takes a share out.
     pub fn remove(&mut self, id: Id) -> Option<Link> {
         let at = self.held.iter().position(|link| link.id() == id)?;
+        self.last = Default::default();
         Some(self.held.swap_remove(at))
     }
 
     /// Takes any share out; `None` when none is left.
     pub fn pop(&mut self) -> Option<Link> {
+        self.last = Default::default();
         self.held.pop()
     }
 }

@@ -35,6 +35,7 @@ impl<'a, P: Platform> Call<'a, P> {
     /// # Errors
     ///
     /// [`Error::NotFound`], [`Error::NotPermitted`].
+    #[inline(always)]
     pub fn share_for(&self, id: Id, kind: Kind) -> Result<corey_kernel_object::Handle<'a, Share>, Error> {
         let share = self.held.share(self.inside, id)?;
         if share.kinds().contains(kind.into()) { Ok(share) } else { Err(Error::NotPermitted) }
@@ -44,18 +45,23 @@ impl<'a, P: Platform> Call<'a, P> {
     ///
     /// # Errors
     ///
-    /// As [`Share::insert`].
+    /// As [`Share::insert_new`].
+    #[inline(always)]
     pub fn name_new(&mut self, share: &Share, header: &Header, pages: u64) -> Result<Id, Error> {
-        let id = header.id();
-        match share.insert(self.ctx, header.link(), pages) {
-            Ok(()) => Ok(id),
-            Err(error) => {
-                share.refund(self.ctx, pages, 1);
-                let core = corey_kernel_percore::CoreSet::only(self.ctx.core());
-                self.ctx.retire(header, core);
-                Err(error)
-            }
+        let link = header.link();
+        match share.insert_new(self.ctx, link, pages) {
+            Ok(()) => Ok(link.id()),
+            Err(error) => Err(self.not_named(share, header, pages, error)),
         }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn not_named(&mut self, share: &Share, header: &Header, pages: u64, error: Error) -> Error {
+        share.refund(self.ctx, pages, 1);
+        let core = corey_kernel_percore::CoreSet::only(self.ctx.core());
+        self.ctx.retire(header, core);
+        error
     }
 }
 

@@ -3,10 +3,10 @@
 use crate::table::{self, Place};
 use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, Kind, Kinds};
-use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, LinkCell, Node, Object};
-use corey_kernel_percore::{CoreSet, SharedCoreSet};
+use corey_kernel_percore::{CoreSet, Line, SharedCoreSet};
 use corey_lib_sync::Shared;
 
 /// What a share may still use. Its lock is the share's lock.
@@ -24,18 +24,22 @@ pub struct Quota {
     pub dead: bool,
 }
 
-/// Names objects for the cores that hold it.
+/// Names objects for the cores that hold it. The first line is what look-ups read.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Share {
-    kinds: Kinds,
-    holders: SharedCoreSet,
-    parent: LinkCell,
     table: FrameCell<Node>,
+    kinds: Kinds,
+    parent: LinkCell,
+    /// Written when a core comes or goes.
+    holders: Line<SharedCoreSet>,
+    /// Lock order 1 (`share`): the quota, and every change of the table.
     quota: Shared<Quota>,
 }
 
 impl<P: Platform> Object<P> for Share {
     const KIND: Kind = Kind::Share;
+    const FIELDS: &'static [Field] = fields!(Self: kinds, holders, parent, table, quota);
 
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
         table::free(ctx, &mut self.table);
@@ -50,7 +54,7 @@ impl Share {
         cell.store(parent);
         Self {
             kinds,
-            holders: SharedCoreSet::default(),
+            holders: Line::default(),
             parent: cell,
             table: FrameCell::default(),
             quota: Shared::new(
@@ -84,10 +88,34 @@ impl Share {
         table::for_each(platform, &self.table, &mut |_, link| each(link));
     }
 
+    /// Calls `each` with the frames of its table, for the line meter's names.
+    pub fn each_frame<P: Platform>(&self, platform: &P, each: &mut dyn FnMut(Frame)) {
+        table::each_frame(platform, &self.table, each);
+    }
+
     /// Frames of its table, for audits.
     #[must_use]
     pub fn frames<P: Platform>(&self, platform: &P) -> u64 {
         table::nodes(platform, &self.table)
+    }
+
+    /// For audits: what of its quota is neither left, nor charged for what it names, nor carved for `children`:
+    /// (pages, objects), both 0 when its books are right.
+    pub fn missing<P: Platform>(&self, ctx: &mut Ctx<P>, children: (u64, u64)) -> (i128, i128) {
+        let (mut pages, mut objects) = children;
+        table::for_each(&ctx.local.platform, &self.table, &mut |entry, _| {
+            pages += entry.pages.load(Ordering::Relaxed);
+            objects += 1;
+            true
+        });
+        let quota = self.quota.lock(&mut ctx.local);
+        let missing = |all: u64, left: u64, used: u64| i128::from(all) - i128::from(left) - i128::from(used);
+        (missing(quota.carved.0, quota.pages, pages), missing(quota.carved.1, quota.objects, objects))
+    }
+
+    /// For audits: the share its quota was carved from, and how much.
+    pub fn carved<P: Platform>(&self, ctx: &mut Ctx<P>) -> (Link, (u64, u64)) {
+        (self.parent.load(), self.quota.lock(&mut ctx.local).carved)
     }
 
     /// Takes `pages` and `objects` from the quota.
@@ -95,6 +123,7 @@ impl Share {
     /// # Errors
     ///
     /// [`Error::QuotaExceeded`].
+    #[inline(always)]
     pub fn charge<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) -> Result<(), Error> {
         let mut quota = self.quota.lock(&mut ctx.local);
         match (quota.pages.checked_sub(pages), quota.objects.checked_sub(objects)) {
@@ -120,12 +149,32 @@ impl Share {
         (quota.pages, quota.objects)
     }
 
-    /// Names the object of `header`, whose pages and one object were charged.
+    /// Names the object of `link`, whose pages and one object were charged.
     ///
     /// # Errors
     ///
     /// [`Error::Exists`], [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
     pub fn insert<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        self.insert_where::<P, false>(ctx, link, pages)
+    }
+
+    /// As [`Share::insert`], for an object that no share can name yet.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoMemory`]; [`Error::NotFound`] when the share just died.
+    #[inline(always)]
+    pub fn insert_new<P: Platform>(&self, ctx: &mut Ctx<P>, link: Link, pages: u64) -> Result<(), Error> {
+        self.insert_where::<P, true>(ctx, link, pages)
+    }
+
+    #[inline(always)]
+    fn insert_where<P: Platform, const NEW: bool>(
+        &self,
+        ctx: &mut Ctx<P>,
+        link: Link,
+        pages: u64,
+    ) -> Result<(), Error> {
         let platform = ctx.local.platform.clone();
         loop {
             let missing = {
@@ -133,10 +182,8 @@ impl Share {
                 if quota.dead {
                     return Err(Error::NotFound);
                 }
-                if table::find(&platform, &self.table, link.id()).is_some() {
-                    return Err(Error::Exists);
-                }
-                match table::place(&platform, &self.table, link.id()) {
+                match table::place::<P, NEW>(&platform, &self.table, link.id()) {
+                    Place::Taken => return Err(Error::Exists),
                     Place::Entry(entry) => {
                         entry.pages.store(pages, Ordering::Relaxed);
                         entry.link.store(link);
@@ -145,14 +192,22 @@ impl Share {
                     Place::Node(cell) => cell,
                 }
             };
-            // No lock is held while taking memory: that may wait.
-            let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
-            table::grow(ctx, missing, frame);
+            self.grow(ctx, missing)?;
         }
+    }
+
+    /// Adds a node to the table. No lock is held while taking memory: that may wait.
+    #[cold]
+    #[inline(never)]
+    fn grow<P: Platform>(&self, ctx: &mut Ctx<P>, missing: &FrameCell<Node>) -> Result<(), Error> {
+        let frame = ctx.alloc_zeroed(Source::Core(CoreId(self.quota.home())))?;
+        table::grow(ctx, missing, frame);
+        Ok(())
     }
 
     /// Removes the entry that names `id`, refunds it, and notes who could have looked the object up. The
     /// object keeps the reference, which the caller releases.
+    #[inline(always)]
     pub fn remove<'k, P: Platform>(
         &self,
         ctx: &mut Ctx<P>,
@@ -164,7 +219,9 @@ impl Share {
         let entry = table::find(&platform, &self.table, id)?;
         let header = entry.link.load().header(inside)?;
         entry.link.store(Link::NULL);
-        quota.pages += entry.pages.swap(0, Ordering::Relaxed);
+        // The swap is the fence between unlinking and reading who holds the share: a core that this misses becomes a
+        // holder (a fence, too) later, and finds the entry empty.
+        quota.pages += entry.pages.swap(0, Ordering::SeqCst);
         quota.objects += 1;
         header.seen().union(self.holders.load());
         Some(header)
@@ -220,7 +277,7 @@ impl Share {
     pub fn hold(handle: Handle<'_, Self>, core: CoreId) -> bool {
         let alive = handle.header().acquire();
         if alive {
-            handle.holders.insert(core);
+            handle.holders.add(core);
         }
         alive
     }
@@ -240,22 +297,25 @@ impl Share {
         last: &mut dyn FnMut(&mut Ctx<P>, &Header),
     ) {
         handle.quota.lock(&mut ctx.local).dead = true;
-        loop {
-            // Some at a time: the table must not be walked while it changes.
-            let mut some = heapless::Vec::<Id, 32>::new();
-            handle.for_each(&ctx.local.platform.clone(), &mut |link| {
-                some.push(link.id()).is_ok() && !some.is_full()
-            });
-            if some.is_empty() {
-                break;
-            }
-            for id in some {
-                let Some(header) = handle.remove(ctx, inside, id) else { continue };
+        // Nothing is added to a dead share, and its nodes stay until it is reclaimed: it is walked while it empties.
+        let platform = ctx.local.platform.clone();
+        let mut turn = 0;
+        // Trees first: a segment that nothing maps any more is not looked for in page tables.
+        for trees in [true, false] {
+            handle.for_each(&platform, &mut |link| {
+                turn += 1;
+                ctx.serve_every(turn);
+                let tree = link.header(inside).is_some_and(|header| header.kind() == Kind::AddressTree);
+                if trees && !tree {
+                    return true;
+                }
+                let Some(header) = handle.remove(ctx, inside, link.id()) else { return true };
                 header.seen().union(handle.header().seen().load());
                 if header.release() {
                     last(ctx, header);
                 }
-            }
+                true
+            });
         }
         Self::settle(handle, ctx, inside);
     }

@@ -4,7 +4,7 @@
 //! lock: it walks down until an entry has its ID or there is no node below.
 
 use corey_abi::Id;
-use corey_kernel_hal::Platform;
+use corey_kernel_hal::{Frame, Platform};
 use corey_kernel_mem::{FrameCell, Zeroed};
 use corey_kernel_object::{Ctx, Link, NODE_ENTRIES, Node, NodeEntry};
 
@@ -49,22 +49,35 @@ pub(crate) fn find<'a, P: Platform>(
 
 /// Where an ID can be put.
 pub(crate) enum Place<'a> {
+    /// It is there already.
+    Taken,
     /// This entry is empty.
     Entry(&'a NodeEntry),
     /// A node is missing here.
     Node(&'a FrameCell<Node>),
 }
 
-/// The first place on `id`'s path where it can be put. The caller holds the share's lock.
-pub(crate) fn place<'a, P: Platform>(platform: &P, root: &'a FrameCell<Node>, id: Id) -> Place<'a> {
+/// The first place on `id`'s path where it can be put; `NEW` says that it was never put anywhere. The caller holds the
+/// share's lock.
+#[inline(always)]
+pub(crate) fn place<'a, P: Platform, const NEW: bool>(
+    platform: &P,
+    root: &'a FrameCell<Node>,
+    id: Id,
+) -> Place<'a> {
     let mut path = Path::new(id);
     let mut node = root;
+    let mut empty = None;
     loop {
+        // To the end of the path: it may lie behind an entry that was emptied since.
         let Some(entry) = node.get(platform).and_then(|n| n.0.get(path.next())) else {
-            return Place::Node(node);
+            return empty.map_or(Place::Node(node), Place::Entry);
         };
-        if entry.link.id() == 0 {
-            return Place::Entry(entry);
+        match entry.link.id() {
+            0 if NEW => return Place::Entry(entry),
+            0 => empty = empty.or(Some(entry)),
+            there if there == id.0 => return Place::Taken,
+            _ => {}
         }
         node = &entry.child;
     }
@@ -108,5 +121,15 @@ pub(crate) fn free<P: Platform>(ctx: &mut Ctx<P>, root: &mut FrameCell<Node>) ->
 
 /// Nodes of a table, for audits.
 pub(crate) fn nodes<P: Platform>(platform: &P, root: &FrameCell<Node>) -> u64 {
-    root.get(platform).map_or(0, |node| 1 + node.0.iter().map(|e| nodes(platform, &e.child)).sum::<u64>())
+    let mut nodes = 0;
+    each_frame(platform, root, &mut |_| nodes += 1);
+    nodes
+}
+
+/// Calls `each` with the frame of every node.
+pub(crate) fn each_frame<P: Platform>(platform: &P, root: &FrameCell<Node>, each: &mut dyn FnMut(Frame)) {
+    if let Some((frame, node)) = root.get_with_frame(platform) {
+        each(frame);
+        node.0.iter().for_each(|entry| each_frame(platform, &entry.child, each));
+    }
 }

@@ -14,7 +14,7 @@ pub const WARM: u64 = 4096;
 /// The block of operation `number`.
 #[inline(always)]
 pub const fn layout(number: u64) -> Layout {
-    let size = SIZES[number as usize % SIZES.len()];
+    let size = SIZES[(number % SIZES.len() as u64) as usize];
     match Layout::from_size_align(size, 8) {
         Ok(layout) => layout,
         Err(_) => Layout::new::<u64>(),

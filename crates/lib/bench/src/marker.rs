@@ -23,6 +23,8 @@ pub enum Kind {
     MachineEnd = 7,
     /// The directory of cache lines is forgotten.
     Forget = 8,
+    /// One operation begins that its core does not return from: it ends when the processor halts (`hlt`).
+    BeginLast = 9,
 }
 
 impl Kind {
@@ -37,6 +39,7 @@ impl Kind {
             6 => Self::MachineBegin,
             7 => Self::MachineEnd,
             8 => Self::Forget,
+            9 => Self::BeginLast,
             _ => return None,
         })
     }

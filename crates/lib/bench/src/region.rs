@@ -91,40 +91,25 @@ pub fn run_region_between<const ID: u32, M: Machine>(
     meeting.barrier.wait(cores, pause);
     let start_ns = machine.now_ns();
     machine.marker::<ID, TRACK_ON>();
-    match order {
-        Order::Free => {
-            for index in 0..iters {
-                machine.marker::<ID, BEGIN>();
-                operation(index);
-                machine.marker::<ID, END>();
-                between(index);
+    // One loop, so that there is one place where the operation is inlined: a call would count with it.
+    for index in 0..iters {
+        if order != Order::Free {
+            turns.wait(core, index, pause);
+        }
+        machine.marker::<ID, BEGIN>();
+        operation(index);
+        machine.marker::<ID, END>();
+        if order == Order::Hops {
+            if core != 0 {
+                machine.marker::<ID, MACHINE_END>();
+            }
+            if core + 1 != cores {
+                machine.marker::<ID, MACHINE_BEGIN>();
             }
         }
-        Order::Turns => {
-            for index in 0..iters {
-                turns.wait(core, index, pause);
-                machine.marker::<ID, BEGIN>();
-                operation(index);
-                machine.marker::<ID, END>();
-                between(index);
-                turns.pass(core, cores, index);
-            }
-        }
-        Order::Hops => {
-            for index in 0..iters {
-                turns.wait(core, index, pause);
-                machine.marker::<ID, BEGIN>();
-                operation(index);
-                machine.marker::<ID, END>();
-                if core != 0 {
-                    machine.marker::<ID, MACHINE_END>();
-                }
-                if core + 1 != cores {
-                    machine.marker::<ID, MACHINE_BEGIN>();
-                }
-                between(index);
-                turns.pass(core, cores, index);
-            }
+        between(index);
+        if order != Order::Free {
+            turns.pass(core, cores, index);
         }
     }
     machine.marker::<ID, TRACK_OFF>();

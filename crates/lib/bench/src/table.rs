@@ -19,7 +19,7 @@ pub struct Benchmark {
 pub const DEFAULT_TURN_ITERS: u64 = 1000;
 
 /// The most variants a benchmark has.
-pub const MAX_VARIANTS: usize = 4;
+pub const MAX_VARIANTS: usize = 5;
 
 const fn row(
     number: u32,
@@ -47,7 +47,7 @@ pub static BENCHMARKS: [Benchmark; 14] = [
     row(3, "pagepass", &["interior", "separate"], 4096),
     planned(4, "pread", &["same", "own"], 1),
     planned(5, "tcp", &["kernelcore", "stack", "shared"], 1),
-    row(6, "vm", &["private", "interior", "cow", "object"], 4096),
+    row(6, "vm", &["private", "interior", "cow", "object", "interior-64"], 4096),
     row(7, "cfork", &["default"], 256),
     row(8, "run", &["default"], 1000),
     row(9, "heap", &["local", "prodcons", "larson"], 65_536),
@@ -116,6 +116,8 @@ pub const VM_INTERIOR: u32 = id(6, 1);
 pub const VM_COW: u32 = id(6, 2);
 /// `vm object`.
 pub const VM_OBJECT: u32 = id(6, 3);
+/// `vm interior-64`.
+pub const VM_INTERIOR_64: u32 = id(6, 4);
 /// `cfork default`.
 pub const CFORK_DEFAULT: u32 = id(7, 0);
 /// `run default`.

@@ -238,7 +238,10 @@ mod tests {
         let ids: Vec<u32> = request.ids().collect();
         assert_eq!(
             ids,
-            [16, 17, 32, 33, 34, 48, 49, 96, 97, 98, 99, 112, 128, 144, 145, 146, 160, 161, 162, 163, 224]
+            [
+                16, 17, 32, 33, 34, 48, 49, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160, 161, 162, 163,
+                224
+            ]
         );
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
         assert_eq!(request.cores(1).unwrap().as_slice(), [1]);
@@ -267,7 +270,7 @@ mod tests {
             text("bench", "nul"),
             "bench=nul: no such benchmark; valid: null[/current|nbytes] \
              memclone[/interior|shared|private] pagepass[/interior|separate] \
-             vm[/private|interior|cow|object] cfork[/default] run[/default] heap[/local|prodcons|larson] \
+             vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
              fig1[/latency|lock|lockcontended|shootdown] large[/private]"
         );
         assert!(text("bench", "tcp").starts_with("bench=tcp: does not exist yet; valid: null"));

@@ -12,7 +12,8 @@ use corey_libos_rt::sys::sys;
 use corey_libos_rt::{Process, Status, exec, println};
 
 /// Words that others read.
-const OTHERS: [&str; 6] = ["init", "pti", "log", "lost", "ip", "results"];
+const OTHERS: [&str; 10] =
+    ["init", "pti", "log", "lost", "ip", "results", "heap", "frames", "rows", "columns"];
 
 /// Reads the command line. On a mistake says what is valid.
 ///
@@ -120,7 +121,7 @@ fn one(
     let (own_pages, team_pages) = pages(variant, cores, iters);
     // What is forked takes its core itself.
     let targets = if bench.name == "cfork" { 0 } else { bench.processors(cores) - cores };
-    let mut team = Team::new(process, team_pages + 1024 + u64::from(targets) * TARGET_PAGES)?;
+    let mut team = Team::new(process, bench.name, team_pages + 1024 + u64::from(targets) * TARGET_PAGES)?;
     // The first worker uses a share of its own too.
     let name = corey_abi::Name::new("worker");
     let share = {

@@ -2,6 +2,7 @@
 
 use crate::arena::Arena;
 use crate::worker::Worker;
+use core::fmt::Write;
 use core::mem::{offset_of, size_of};
 use corey_abi::{Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, ShareCalls, mapping_kind};
 use corey_lib_bench::MAX_CORES;
@@ -83,9 +84,13 @@ extern "C" fn begin(worker: &mut Worker) -> ! {
 }
 
 impl Team {
-    /// A share of `pages` pages and an arena in it, mapped in `process`.
-    pub(crate) fn new(process: &mut Process, pages: u64) -> Result<Self, Error> {
-        let name = Name::new("team");
+    /// A share of `pages` pages and an arena in it, mapped in `process`. It is named after the benchmark, so that
+    /// whoever looks at cores sees what runs there.
+    pub(crate) fn new(process: &mut Process, bench: &str, pages: u64) -> Result<Self, Error> {
+        let mut text = heapless::String::<32>::new();
+        // A name is cut, too.
+        let _ = write!(text, "{bench} team");
+        let name = Name::new(&text);
         let parent = process.boot;
         let share = sys().share_alloc(parent, Kinds::all(), pages, 2048, Home::Any, address(&name))?;
         let arena = segment(share, ARENA_PAGES * PAGE_BYTES, "arena")?;

@@ -34,6 +34,7 @@ impl fmt::Display for CforkError {
             Self::Call(step, Error::QuotaExceeded) => {
                 write!(f, "{step}: the parent's share cannot pay for it (pages or objects)")
             }
+            Self::Call(step, Error::NoMemory) => write!(f, "{step}: no memory is left"),
             Self::Call(step, error) => write!(f, "{step}: {error:?}"),
         }
     }

@@ -1,27 +1,29 @@
 //! Making the child.
 
 use crate::error::CforkError;
+use crate::place::{PAGES, Place};
 use crate::plan::Plan;
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::Ordering;
 use corey_abi::{
     Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, RUN_SHARES, RunContext,
     ShareCalls,
 };
-use corey_libos_rt::{Process, begin_copy, shared};
+use corey_libos_rt::{Process, begin_copy, halt, shared};
 use corey_libos_sys::fork::{Words, enter};
 use corey_libos_sys::{address, fork_point, segment, sys};
 use corey_libos_vm::{Ended, Space, Thread};
 
-/// Children that can run at once.
-const CHILDREN: usize = 256;
+/// What a child halts with that cannot make a buffer for its console: its share has nothing to spare.
+pub const NO_CONSOLE: u32 = 102;
 /// Pages and objects a child may use beside what it begins with.
 const SPARE: (u64, u64) = (256, 32);
 
 /// A program that can be forked: where its children's ends are reported.
 #[derive(Clone, Copy, Debug)]
 pub struct Cfork {
-    page: ObjRef,
-    words: &'static [[AtomicU64; 2]; CHILDREN],
+    /// The segment of `place`.
+    memory: ObjRef,
+    place: &'static Place,
     spare: (u64, u64),
 }
 
@@ -88,9 +90,10 @@ fn make(request: &Request<'_>, stack: u64) -> Result<Child, CforkError> {
             return Err(CforkError::Call("passing shares", Error::Full));
         }
     }
-    let mut plan = Plan::read(process.space.tree)?;
+    let mut plan = cfork.place.plan();
+    plan.read(process.space.tree)?;
     plan.check(&held)?;
-    let (pages, objects) = plan.cost()?;
+    let (pages, objects) = plan.cost(&held, cfork.memory);
     let name = Name::new("cfork");
     let at = address(&name);
     let (pages, objects) = (pages + cfork.spare.0, objects + cfork.spare.1);
@@ -102,7 +105,7 @@ fn make(request: &Request<'_>, stack: u64) -> Result<Child, CforkError> {
     let _ = sys().share_delobj(ObjRef { share: process.program, object: share });
     let _ = sys().self_drop(share);
     started?;
-    let words = &cfork.words[usize::from(core) % CHILDREN];
+    let (words, _) = cfork.place.words(core);
     Ok(Child { core, thread: Thread::at(words) })
 }
 
@@ -121,10 +124,10 @@ fn start(
         other => CforkError::Call("taking the core", other),
     })?;
     let tree = Space::root(share, 0, "cfork").map_err(call("the child's root tree"))?.tree;
-    plan.transfer(share, held)?;
+    plan.transfer(share, held, cfork.memory)?;
     plan.set(tree)?;
-    let place = usize::from(core) % CHILDREN;
-    cfork.words[place][0].store(0, Ordering::Release);
+    let ([word, _], offset) = cfork.place.words(core);
+    word.store(0, Ordering::Release);
     let mut context = RunContext {
         tree,
         nshares: held.len() as u64 + 1,
@@ -132,8 +135,8 @@ fn start(
         // Unused: the copy sets its own.
         stack,
         args: [stack, share.0, pcore.0, tree.object.0, 0, 0],
-        status: cfork.page,
-        status_offset: place as u64 * 16,
+        status: cfork.memory,
+        status_offset: offset,
         ..RunContext::default()
     };
     let all = [share].into_iter().chain(held.iter().copied());
@@ -145,16 +148,17 @@ fn start(
 }
 
 impl Cfork {
-    /// Makes the page where children's ends are reported; the child does not write it, and has a copy.
+    /// Makes the memory where children's ends are reported. A child has new one in its place: to it, the children that its
+    /// parent had run for ever.
     ///
     /// # Errors
     ///
     /// As `segment_alloc` and `at_set_slot`.
     pub fn new(process: &mut Process) -> Result<Self, Error> {
-        let page = segment(process.program, PAGE_BYTES, "children")?;
-        let (va, _) = process.space.map(page, 1, MapFlags::WRITE)?;
-        // SAFETY: just mapped, for good, and used for status words only.
-        Ok(Self { page, words: unsafe { shared(va) }, spare: SPARE })
+        let memory = segment(process.program, PAGES * PAGE_BYTES, "children")?;
+        let (va, _) = process.space.map(memory, PAGES, MapFlags::WRITE)?;
+        // SAFETY: just mapped, for good, all zeroes, and used for this only.
+        Ok(Self { memory, place: unsafe { shared(va) }, spare: SPARE })
     }
 
     /// The same, with other numbers of pages and objects that each child may use beside what it begins with.
@@ -179,8 +183,10 @@ impl Cfork {
         }
         let [share, pcore, tree, _] = words;
         let named = |object| ObjRef { share: Id(share), object: Id(object) };
-        begin_copy(process, Id(share), named(pcore), named(tree))
-            .map(Forked::Child)
-            .map_err(|error| CforkError::Call("the child's console", error))
+        match begin_copy(process, Id(share), named(pcore), named(tree)) {
+            Ok(own) => Ok(Forked::Child(own)),
+            // An error here would be taken for the parent's: nobody may go on as the parent.
+            Err(_) => halt(NO_CONSOLE),
+        }
     }
 }

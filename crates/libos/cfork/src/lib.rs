@@ -17,7 +17,8 @@
 
 mod error;
 mod fork;
+mod place;
 mod plan;
 
 pub use error::CforkError;
-pub use fork::{Cfork, Child, Forked};
+pub use fork::{Cfork, Child, Forked, NO_CONSOLE};

@@ -69,7 +69,15 @@ impl fmt::Display for Failure {
         match self.how {
             How::Taken => f.write_str("it is taken"),
             How::NoSuchCore => f.write_str("there is no such core"),
-            How::NotStarted(error) => write!(f, "the thread was not started: {error:?}"),
+            How::NotStarted(error) => {
+                f.write_str("the thread was not started: ")?;
+                match error {
+                    Error::QuotaExceeded => f.write_str("a share cannot pay for it (pages or objects)"),
+                    Error::NoMemory => f.write_str("no memory is left"),
+                    Error::Full => f.write_str("its parent holds too many shares, or its tree has no slot"),
+                    error => write!(f, "{error:?}"),
+                }
+            }
             How::Panicked => f.write_str("the thread panicked"),
             How::Halted(value) => write!(f, "the thread halted with {value}"),
             How::HaltedByOther(value) => write!(f, "another core halted the thread with {value}"),

@@ -5,7 +5,7 @@ use crate::fence::CoreFence;
 use crate::scope::{Scope, run};
 use core::marker::PhantomData;
 use corey_abi::{Id, RUN_SHARES};
-use corey_libos_rt::{Process, heaps};
+use corey_libos_rt::Process;
 
 /// Pages and objects of a thread's share, when the first thread spawns it.
 const QUOTA: (u64, u64) = (1024, 256);
@@ -85,24 +85,6 @@ impl Here {
     /// pages; stack, tree and pcore take 3 objects.
     pub fn set_quota(&mut self, pages: u64, objects: u64) {
         self.quota = (pages, objects);
-    }
-
-    /// Gives every core a heap of its own, so that threads may allocate, and what they allocate is good on every
-    /// core. Before the first scope; by the first thread. Each heap costs about 30 pages at first.
-    ///
-    /// # Errors
-    ///
-    /// As the calls that make a tree and its memory; heaps that were made stay.
-    pub fn use_heaps(&mut self) -> Result<(), Failure> {
-        let share = self.process.program;
-        for core in 1..self.process.info.header.cores.min(crate::MAX_CORES as u64) as u32 {
-            if !heaps::is_prepared(core) {
-                // SAFETY: one per core: it was not prepared, and only the first thread prepares.
-                let made = unsafe { heaps::prepare(&mut self.process, share, core) };
-                made.map_err(|error| Failure::start(core as u16, error))?;
-            }
-        }
-        Ok(())
     }
 
     /// Runs `work` with a scope to spawn threads in. Returns when `work` and every thread have ended.

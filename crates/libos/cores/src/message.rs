@@ -116,14 +116,12 @@ extern "C" fn begin<F: FnOnce(&mut Here) -> T, T>(address: u64) -> ! {
     let message = Message { address };
     // SAFETY: `fill` wrote it, and this thread alone takes it.
     let Payload { mut here, work } = unsafe { message.payload().cast::<Payload<F>>().read() };
-    let heap = u32::from(here.core());
-    if heaps::is_prepared(heap) {
-        // SAFETY: `Here::use_heaps` made it before any thread was started; this is the only thread of its core.
-        unsafe { heaps::join(heap) };
-    }
+    // SAFETY: this is the only thread of its core, and every thread holds the program's share.
+    unsafe { heaps::join(u32::from(here.core())) };
     let result = work(&mut here);
     // SAFETY: `fill` checked room and alignment; the closure is moved out.
     unsafe { message.payload().cast::<T>().write(result) };
+    heaps::leave();
     message.head().done.store(1, Ordering::Release);
     halt(0)
 }

@@ -9,11 +9,12 @@ use core::cell::RefCell;
 use core::fmt;
 use core::marker::PhantomData;
 use corey_abi::{
-    Error, Id, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, RUN_SHARES, ShareCalls, THREAD_BYTES,
+    Error, Id, MapFlags, Name, ObjRef, ObjectCalls, PAGE_BYTES, PcoreCalls, RUN_SHARES, ShareCalls,
+    THREAD_BYTES, UserPtr,
 };
-use corey_libos_rt::Process;
 use corey_libos_rt::sys::{address, segment, sys};
 use corey_libos_rt::vm::{Core, Thread, spawn};
+use corey_libos_rt::{Process, heaps};
 
 const GIB: u64 = 1 << 30;
 /// Where thread stacks lie: core `n`'s ends in the middle of the `n`-th GiB, with nothing below and above it.
@@ -52,6 +53,7 @@ pub(crate) fn run<'env, T>(
     let (own, program) = (here.core, here.process.program);
     let failed = |error| Failure::start(own, error);
     let cores = here.process.info.header.cores.min(MAX_CORES as u64);
+    heaps::open(&mut here.process).map_err(failed)?;
     let messages = segment(program, cores * PAGE_BYTES, "messages").map_err(failed)?;
     let at = messages_of(own);
     let slot = here.process.space.map_at(messages, at, 0, cores, MapFlags::WRITE).map_err(|error| {
@@ -169,6 +171,9 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         let process =
             Process { program: taken.share, pcore: taken.pcore, space: taken.space, ..here.process };
         let message = self.message(core);
+        // Written by the kernel first: without memory for the page, filling it would be this thread's fault.
+        let page = UserPtr(message.address());
+        sys().obj_get_name(taken.pcore, page).map_err(|_| Error::NoMemory)?;
         let entry = message.fill(Here::below(here, core, process), work);
         // As after a call: the return address would lie below a 16-byte boundary.
         let top = end - THREAD_BYTES - 8;

@@ -4,7 +4,7 @@
 //! with the address. Freeing looks at both; a block of another core too, so this mode does write its lines.
 
 use crate::chunk::Chunk;
-use crate::heap::{Heap, Pages};
+use crate::heap::{Heap, PRIVATE, Pages};
 use core::alloc::Layout;
 use core::fmt;
 use core::ptr::NonNull;
@@ -40,9 +40,9 @@ pub enum Wrong {
 pub struct Misuse {
     /// What was wrong.
     pub wrong: Wrong,
-    /// The address that was given back.
+    /// The address that was given.
     pub address: usize,
-    /// Bytes of a block of its class and the heap that owns it, where there is one.
+    /// Bytes of a block of its class, and the heap that owns it, where there is one.
     pub block: Option<(usize, u32)>,
     /// The heap that found it.
     pub heap: u32,
@@ -51,18 +51,30 @@ pub struct Misuse {
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { wrong, address, block, heap } = self;
-        write!(f, "heap {heap}: ")?;
         match wrong {
-            Wrong::Foreign => write!(f, "{address:#x} is no block of it or its team")?,
+            Wrong::Foreign => write!(f, "{address:#x} is no block of this heap or its team")?,
             Wrong::FreedTwice => write!(f, "{address:#x} was freed twice")?,
             Wrong::Overrun => write!(f, "bytes behind {address:#x} were written")?,
             Wrong::Size(size) => {
                 write!(f, "{address:#x} was taken with {size} bytes, and freed with another size")?;
             }
         }
-        match block {
-            Some((bytes, owner)) => write!(f, " (blocks of {bytes} bytes, owner {owner})"),
-            None => Ok(()),
+        f.write_str(" (")?;
+        if let Some((bytes, owner)) = block {
+            write!(f, "class of {bytes} bytes, {}; ", Of(*owner))?;
+        }
+        write!(f, "given to {})", Of(*heap))
+    }
+}
+
+/// A heap by its position.
+struct Of(u32);
+
+impl fmt::Display for Of {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            PRIVATE => f.write_str("a private heap"),
+            heap => write!(f, "heap {heap}"),
         }
     }
 }
@@ -92,18 +104,19 @@ impl<P: Pages, const CHECKED: bool> Heap<'_, P, CHECKED> {
         Some(block)
     }
 
-    /// Marks `block` free, or panics with what is wrong.
-    pub(crate) fn check(&mut self, block: NonNull<u8>, layout: Layout) {
-        if let Err(misuse) = self.inspect(block, layout) {
-            panic!("{misuse}");
-        }
+    /// Marks `block` free, or says what is wrong.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn check(&mut self, block: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
+        self.inspect(block, layout)?;
         // SAFETY: `inspect` found that it is a block.
         let chunk = unsafe { Chunk::of_block(block) };
         let (trailer, key) = (trailer(chunk, block), block.addr().get() as u64);
         // Two cores may free it at once: one of them finds it freed.
         if trailer.state.swap(FREED ^ key, Ordering::Relaxed) != LIVE ^ key {
-            panic!("{}", self.misuse(Wrong::FreedTwice, block, Some(chunk)));
+            return Err(self.misuse(Wrong::FreedTwice, block, Some(chunk)));
         }
+        Ok(())
     }
 
     fn misuse(&self, wrong: Wrong, block: NonNull<u8>, chunk: Option<Chunk>) -> Misuse {

@@ -9,7 +9,7 @@ pub const CHUNK: usize = 1 << 20;
 pub(crate) const LARGE: u32 = CLASSES as u32;
 /// Marks chunks, for checking mode.
 const MAGIC: u64 = 0x434f_5245_5948_4541;
-/// A chunk whose uses never lead to the slow path.
+/// The trigger of a chunk whose frees never lead to the slow path: no number of blocks is one less than none.
 pub(crate) const NEVER: u32 = u32::MAX;
 
 /// The first line: written once, read by every core.
@@ -44,10 +44,10 @@ pub(crate) struct Free {
 pub(crate) struct State {
     /// First free block.
     pub(crate) free: Option<NonNull<Free>>,
-    /// Blocks handed out.
-    pub(crate) used: u32,
-    /// At this number of uses a free takes the slow path.
-    pub(crate) trigger: u32,
+    /// Frees until the slow path, were nothing taken meanwhile: blocks handed out, less `trigger`.
+    pub(crate) left: u32,
+    /// With so many blocks handed out, a free takes the slow path.
+    trigger: u32,
     /// Blocks that were ever linked.
     pub(crate) carved: u32,
     /// Neighbours in the list of chunks of the class.
@@ -55,11 +55,37 @@ pub(crate) struct State {
     pub(crate) previous: Option<Chunk>,
 }
 
+impl State {
+    const fn new(used: u32) -> Self {
+        Self { free: None, left: used, trigger: 0, carved: 0, next: None, previous: None }
+    }
+
+    /// Blocks handed out.
+    pub(crate) fn used(&self) -> u32 {
+        self.left.wrapping_add(self.trigger)
+    }
+
+    /// Says with how many blocks handed out a free takes the slow path.
+    pub(crate) fn set_trigger(&mut self, trigger: u32) {
+        self.left = self.used().wrapping_sub(trigger);
+        self.trigger = trigger;
+    }
+}
+
 #[repr(C)]
 struct Header {
     fixed: Fixed,
     state: State,
 }
+
+struct Unwritten(Header);
+// SAFETY: nobody writes it: it has no free block, and is in no list.
+unsafe impl Sync for Unwritten {}
+
+static NOTHING: Unwritten = Unwritten(Header {
+    fixed: Fixed { owner: u32::MAX, class: 0, first: 0, capacity: 0, block: 0, bytes: 0, magic: 0 },
+    state: State::new(0),
+});
 
 /// Bytes before the first block.
 const HEADER: usize = size_of::<Header>();
@@ -69,8 +95,11 @@ const HEADER: usize = size_of::<Header>();
 pub(crate) struct Chunk(NonNull<Header>);
 
 impl Chunk {
+    /// A chunk without blocks: where there is none, so that taking a block asks one question less.
+    pub(crate) const NOTHING: Self = Self(NonNull::from_ref(&NOTHING.0));
+
     fn write(at: NonNull<u8>, fixed: Fixed, used: u32) -> Self {
-        let state = State { free: None, used, trigger: 0, carved: 0, next: None, previous: None };
+        let state = State::new(used);
         let chunk = Self(at.cast());
         // SAFETY: the callers got at least `HEADER` bytes there, aligned to 4096, and nobody else uses them.
         unsafe { chunk.0.write(Header { fixed, state }) };
@@ -138,6 +167,14 @@ impl Chunk {
     pub(crate) unsafe fn state<'a>(self) -> &'a mut State {
         // SAFETY: the caller's promise; type invariant.
         unsafe { &mut (*self.0.as_ptr()).state }
+    }
+
+    /// Its first free block.
+    #[inline(always)]
+    pub(crate) fn free(self) -> Option<NonNull<Free>> {
+        // SAFETY: type invariant; the callers are the owner, who holds no reference to the line, or this is
+        // `NOTHING`, which nobody writes.
+        unsafe { (*self.0.as_ptr()).state.free }
     }
 
     /// Where it begins.

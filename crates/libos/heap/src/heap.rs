@@ -1,22 +1,37 @@
 //! One core's heap: taking and giving blocks of its own, chunks in and out.
 
+use crate::checked::Misuse;
 use crate::chunk::{CHUNK, Chunk, Free, LARGE, NEVER};
 use crate::inbox::{Inbox, Link};
 use crate::remote::{Batch, Outgoing};
-use crate::sizes::{CLASSES, class};
+use crate::sizes::{self, CLASSES, LARGEST, UNIT, class};
 use core::alloc::Layout;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicBool, Ordering::Relaxed, Ordering::SeqCst, compiler_fence};
 
 /// Bytes of blocks linked at once, so that memory nobody asked for is not touched.
 const CARVE: usize = 4096;
 
 /// The owner of a private heap's chunks: a position that no team has.
-const PRIVATE: u32 = u32::MAX;
+pub(crate) const PRIVATE: u32 = u32::MAX;
+
+/// Bytes of the largest block whose class is found by a look into a table.
+const DIRECT: usize = 1024;
+
+/// What memory holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Zeroes: it is fresh.
+    Zero,
+    /// Whatever was left there.
+    Any,
+}
 
 /// Where a heap's chunks come from.
 pub trait Pages {
-    /// `bytes` zero bytes, a multiple of 4096, at a multiple of [`CHUNK`]; `None` when there are none.
-    fn take(&mut self, bytes: usize) -> Option<NonNull<u8>>;
+    /// `bytes` bytes, a multiple of 4096, at a multiple of [`CHUNK`], and what they hold; `None` when there are
+    /// none.
+    fn take(&mut self, bytes: usize) -> Option<(NonNull<u8>, Contents)>;
 
     /// Takes memory back.
     ///
@@ -24,6 +39,11 @@ pub trait Pages {
     ///
     /// `at` and `bytes` are as in [`Pages::take`], and nobody uses the memory any more.
     unsafe fn give(&mut self, at: NonNull<u8>, bytes: usize);
+
+    /// Whether blocks of more than [`LARGEST`] bytes had better share chunks than have one each.
+    fn is_scarce(&self) -> bool {
+        false
+    }
 
     /// Whether `at` lies in memory that this source, or that of a heap of the same team, has handed out. Only
     /// checking mode asks.
@@ -33,10 +53,15 @@ pub trait Pages {
 /// A heap over memory of `P`. With `CHECKED`, misuse is found and named, for some time and memory per block.
 #[derive(Debug)]
 pub struct Heap<'t, P: Pages, const CHECKED: bool = false> {
-    /// First chunk of each class: blocks are taken from it. It has no previous one, and its trigger is never.
-    heads: [Option<Chunk>; CLASSES],
     /// Position in the team.
     pub(crate) owner: u32,
+    /// `heads` once more, for sizes: that of `16 * n` bytes and less is found at `n`; a chunk without blocks where
+    /// there is none.
+    direct: [Chunk; DIRECT / UNIT + 1],
+    /// First chunk of each class: blocks are taken from it. It has no previous one, and its trigger is never.
+    heads: [Option<Chunk>; CLASSES],
+    /// Set while lists and counts may disagree: whoever stops here for ever leaves a heap nobody can use.
+    changing: AtomicBool,
     /// Whether an inbox is being emptied: then it is not looked at again.
     draining: bool,
     /// The inboxes of all heaps that free each other's blocks; none for a private heap.
@@ -60,8 +85,43 @@ impl<P: Pages, const CHECKED: bool> Heap<'static, P, CHECKED> {
 
 impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     const fn with(source: P, team: &'t [Inbox], owner: u32) -> Self {
-        let heads = [None; CLASSES];
-        Self { heads, owner, draining: false, team, outgoing: None, reserve: None, source }
+        Self {
+            owner,
+            direct: [Chunk::NOTHING; DIRECT / UNIT + 1],
+            heads: [None; CLASSES],
+            changing: AtomicBool::new(false),
+            draining: false,
+            team,
+            outgoing: None,
+            reserve: None,
+            source,
+        }
+    }
+
+    /// Begins a change of several steps. Returns what [`Heap::leave`] needs.
+    pub(crate) fn enter(&self) -> bool {
+        let before = self.changing.load(Relaxed);
+        self.changing.store(true, Relaxed);
+        compiler_fence(SeqCst);
+        before
+    }
+
+    pub(crate) fn leave(&self, before: bool) {
+        compiler_fence(SeqCst);
+        self.changing.store(before, Relaxed);
+    }
+
+    /// Whether another core can go on with this heap when the one that had it ended, wherever it was then. Taking
+    /// or giving a block of the first chunk of its class loses at most that block.
+    pub fn is_whole(&self) -> bool {
+        !self.changing.load(Relaxed)
+    }
+
+    fn set_head(&mut self, class: usize, head: Option<Chunk>) {
+        self.heads[class] = head;
+        let first = class.checked_sub(1).map_or(0, |below| sizes::bytes(below) / UNIT + 1);
+        let sizes = self.direct.iter_mut().take(sizes::bytes(class) / UNIT + 1).skip(first);
+        sizes.for_each(|place| *place = head.unwrap_or(Chunk::NOTHING));
     }
 
     /// The heap at `position` of a team.
@@ -91,9 +151,12 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
 
     /// Takes a block of zeroes.
     pub fn take_zeroed(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        let block = self.take(layout)?;
-        // A large block's memory is fresh, and so zero.
-        if CHECKED || class(layout).is_some() {
+        let (block, contents) = if !CHECKED && layout.size() > DIRECT {
+            self.take_other(layout)?
+        } else {
+            (self.take(layout)?, Contents::Any)
+        };
+        if contents == Contents::Any {
             // SAFETY: the block is ours, and has room for the layout.
             unsafe { block.write_bytes(0, layout.size()) };
         }
@@ -104,19 +167,38 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     ///
     /// # Panics
     ///
-    /// In checking mode: when this is misuse ([`crate::Misuse`]).
+    /// In checking mode: when this is misuse ([`crate::Misuse`]), at the caller's place.
     ///
     /// # Safety
     ///
     /// `block` came from [`Heap::take`] with this `layout` and is not used any more. (In checking mode what
     /// breaks this is found, if memory says so.)
     #[inline(always)]
+    #[track_caller]
     pub unsafe fn give(&mut self, block: NonNull<u8>, layout: Layout) {
-        if CHECKED {
-            self.check(block, layout);
+        if CHECKED && let Err(misuse) = self.check(block, layout) {
+            panic!("{misuse}");
         }
         // SAFETY: the caller's promise.
         unsafe { self.give_plain(block) };
+    }
+
+    /// As [`Heap::give`], for who reports misuse otherwise than by a panic here.
+    ///
+    /// # Errors
+    ///
+    /// In checking mode: what was wrong. The block is as it was.
+    ///
+    /// # Safety
+    ///
+    /// As [`Heap::give`].
+    pub unsafe fn try_give(&mut self, block: NonNull<u8>, layout: Layout) -> Result<(), Misuse> {
+        if CHECKED {
+            self.check(block, layout)?;
+        }
+        // SAFETY: the caller's promise.
+        unsafe { self.give_plain(block) };
+        Ok(())
     }
 
     /// Changes a block's size: in place when its class is still a good one. `None`, with the block as it was,
@@ -125,6 +207,7 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     /// # Safety
     ///
     /// As [`Heap::give`]; `size` is not 0 and makes a valid layout.
+    #[track_caller]
     pub unsafe fn resize(&mut self, block: NonNull<u8>, old: Layout, size: usize) -> Option<NonNull<u8>> {
         if !CHECKED {
             // SAFETY: the caller's promise.
@@ -145,22 +228,39 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
 
     #[inline(always)]
     pub(crate) fn take_plain(&mut self, layout: Layout) -> Option<NonNull<u8>> {
-        let Some(class) = class(layout) else { return self.take_large(layout) };
-        match self.heads[class].and_then(Self::pop) {
+        if layout.align() > UNIT || layout.size() > DIRECT {
+            return self.take_other(layout).map(|(block, _)| block);
+        }
+        // Rounded up like this it takes two instructions.
+        #[allow(clippy::manual_div_ceil, reason = "`div_ceil` divides, and then looks at the remainder")]
+        let number = (layout.size() + UNIT - 1) / UNIT;
+        match Self::pop(self.direct[number]) {
             Some(block) => Some(block),
-            None => self.refill(class),
+            None => self.refill_for(layout.size()),
         }
     }
 
-    /// A free block of `chunk`, which is in a list of this heap.
+    /// A block of more than [`DIRECT`] bytes, or with an alignment of its own.
+    #[inline(never)]
+    fn take_other(&mut self, layout: Layout) -> Option<(NonNull<u8>, Contents)> {
+        let shares = |class: &usize| sizes::bytes(*class) <= LARGEST || self.source.is_scarce();
+        let Some(class) = class(layout).filter(shares) else { return self.take_large(layout) };
+        let block = match self.heads[class].and_then(Self::pop) {
+            Some(block) => block,
+            None => self.refill(class)?,
+        };
+        Some((block, Contents::Any))
+    }
+
+    /// A free block of `chunk`, which is in a list of this heap, or `NOTHING`.
     #[inline(always)]
     fn pop(chunk: Chunk) -> Option<NonNull<u8>> {
-        // SAFETY: the chunk is this heap's, and no other reference is held here.
+        let block = chunk.free()?;
+        // SAFETY: it has a free block, so the chunk is this heap's, and no other reference is held here.
         let state = unsafe { chunk.state() };
-        let block = state.free?;
         // SAFETY: a free block holds its link; only the owner writes it.
         state.free = unsafe { block.read() }.next;
-        state.used += 1;
+        state.left = state.left.wrapping_add(1);
         Some(block.cast())
     }
 
@@ -193,15 +293,22 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
         // SAFETY: a block is 16 bytes at least, aligned to 16, and this one nobody uses.
         unsafe { block.write(Free { next: state.free }) };
         state.free = Some(block);
-        state.used -= 1;
-        if state.used == state.trigger {
+        state.left = state.left.wrapping_sub(1);
+        if state.left == 0 {
             self.turned(chunk);
         }
     }
 
     /// A chunk that was full has room, or one that is not the first of its class is empty.
     #[cold]
+    #[inline(never)]
     fn turned(&mut self, chunk: Chunk) {
+        let before = self.enter();
+        self.relist(chunk);
+        self.leave(before);
+    }
+
+    fn relist(&mut self, chunk: Chunk) {
         let fixed = chunk.fixed();
         if fixed.class == LARGE {
             // SAFETY: its only block is free.
@@ -210,11 +317,12 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
         let class = fixed.class as usize;
         // SAFETY: the chunk is ours, and `push` does not use its reference any more.
         let state = unsafe { chunk.state() };
-        if state.used != 0 {
+        if state.used() != 0 {
             let Some(head) = self.heads[class] else { return self.make_head(class, chunk) };
             // SAFETY: another chunk of ours: a full one is in no list.
             let first = unsafe { head.state() };
-            (state.previous, state.next, state.trigger) = (Some(head), first.next, 0);
+            (state.previous, state.next) = (Some(head), first.next);
+            state.set_trigger(0);
             first.next = Some(chunk);
             if let Some(next) = state.next {
                 // SAFETY: a third chunk of ours.
@@ -247,14 +355,42 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     fn make_head(&mut self, class: usize, chunk: Chunk) {
         // SAFETY: the chunk is ours, and the callers hold no reference any more.
         let state = unsafe { chunk.state() };
-        (state.previous, state.next, state.trigger) = (None, None, NEVER);
-        self.heads[class] = Some(chunk);
+        (state.previous, state.next) = (None, None);
+        state.set_trigger(NEVER);
+        self.set_head(class, Some(chunk));
+    }
+
+    /// Takes the first chunk of `class` out of its list: the next one is the first.
+    fn drop_head(&mut self, class: usize, head: Chunk) {
+        // SAFETY: the chunk is ours, and the callers hold no reference any more.
+        let next = unsafe { head.state() }.next.take();
+        self.set_head(class, next);
+        if let Some(next) = next {
+            // SAFETY: another chunk of ours.
+            let state = unsafe { next.state() };
+            state.previous = None;
+            state.set_trigger(NEVER);
+        }
+    }
+
+    /// A block of `size` bytes when the first chunk of its class has none at hand.
+    #[cold]
+    #[inline(never)]
+    fn refill_for(&mut self, size: usize) -> Option<NonNull<u8>> {
+        self.refill(sizes::of_size(size))
     }
 
     /// A block when the first chunk of `class` has none at hand.
     #[cold]
     #[inline(never)]
     fn refill(&mut self, class: usize) -> Option<NonNull<u8>> {
+        let before = self.enter();
+        let block = self.refilled(class);
+        self.leave(before);
+        block
+    }
+
+    fn refilled(&mut self, class: usize) -> Option<NonNull<u8>> {
         self.collect();
         while let Some(head) = self.heads[class] {
             Self::carve(head);
@@ -263,18 +399,12 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
             }
             // All of it is handed out: it leaves the list until a block comes back.
             // SAFETY: the chunk is ours, and no other reference is held here.
-            let state = unsafe { head.state() };
-            state.trigger = head.fixed().capacity - 1;
-            self.heads[class] = state.next.take();
-            if let Some(next) = self.heads[class] {
-                // SAFETY: another chunk of ours.
-                let state = unsafe { next.state() };
-                (state.previous, state.trigger) = (None, NEVER);
-            }
+            unsafe { head.state() }.set_trigger(head.fixed().capacity - 1);
+            self.drop_head(class, head);
         }
         let start = match self.reserve.take() {
             Some(start) => start,
-            None => self.source.take(CHUNK)?,
+            None => self.source.take(CHUNK)?.0,
         };
         // SAFETY: the reserve is an empty chunk, and fresh memory is ours.
         let chunk = unsafe { Chunk::of_class(start, self.owner, class) };
@@ -303,13 +433,16 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     }
 
     #[cold]
-    fn take_large(&mut self, layout: Layout) -> Option<NonNull<u8>> {
+    fn take_large(&mut self, layout: Layout) -> Option<(NonNull<u8>, Contents)> {
         let (bytes, first) = Chunk::large_bytes(layout.size(), layout.align())?;
+        let before = self.enter();
         self.collect();
-        let at = self.source.take(bytes)?;
-        // SAFETY: fresh memory of that many bytes.
+        let taken = self.source.take(bytes);
+        self.leave(before);
+        let (at, contents) = taken?;
+        // SAFETY: memory of that many bytes, and ours.
         let chunk = unsafe { Chunk::large(at, self.owner, bytes, first) };
-        Some(chunk.block(0))
+        Some((chunk.block(0), contents))
     }
 
     /// Takes in what other cores gave back.
@@ -318,6 +451,10 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
             return;
         }
         let Some(inbox) = self.team.get(self.owner as usize) else { return };
+        if inbox.is_empty() {
+            return;
+        }
+        let before = self.enter();
         self.draining = true;
         let mut next = inbox.take_all();
         while let Some(link) = next {
@@ -329,6 +466,7 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
             unsafe { self.open(link) };
         }
         self.draining = false;
+        self.leave(before);
     }
 
     /// # Safety
@@ -358,28 +496,29 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
 
     /// Sends all batches, takes in what came, and gives every empty chunk back to the source.
     pub fn trim(&mut self) {
+        let before = self.enter();
         self.collect();
         self.flush();
         self.drop_outgoing();
         for class in 0..CLASSES {
             let Some(head) = self.heads[class] else { continue };
             // SAFETY: the chunk is ours, and no other reference is held here.
-            let state = unsafe { head.state() };
-            if state.used != 0 {
+            if unsafe { head.state() }.used() != 0 {
                 continue;
             }
-            self.heads[class] = state.next.take();
-            if let Some(next) = self.heads[class] {
-                // SAFETY: another chunk of ours.
-                let state = unsafe { next.state() };
-                (state.previous, state.trigger) = (None, NEVER);
-            }
+            self.drop_head(class, head);
             self.retire(head);
         }
         if let Some(start) = self.reserve.take() {
             // SAFETY: an empty chunk.
             unsafe { self.source.give(start, CHUNK) };
         }
+        self.leave(before);
+    }
+
+    /// Ends a heap: its chunks stay as they are, and the source can be used for another.
+    pub fn into_source(self) -> P {
+        self.source
     }
 
     /// The source.
@@ -387,3 +526,7 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
         &self.source
     }
 }
+
+#[cfg(all(test, loom))]
+#[path = "heap_models.rs"]
+mod models;

@@ -66,9 +66,14 @@ impl Inbox {
         }
     }
 
+    /// Whether there is nothing, as far as this core can see.
+    pub fn is_empty(&self) -> bool {
+        self.first.load(Ordering::Relaxed).is_null()
+    }
+
     /// Takes everything; the last one pushed comes first. Writes nothing when there is nothing.
     pub fn take_all(&self) -> Option<NonNull<Link>> {
-        if self.first.load(Ordering::Relaxed).is_null() {
+        if self.is_empty() {
             return None;
         }
         NonNull::new(self.first.swap(ptr::null_mut(), Ordering::Acquire))
@@ -80,6 +85,7 @@ mod models {
     use super::*;
     use loom::cell::UnsafeCell;
     use std::sync::Arc;
+    use std::sync::atomic::AtomicUsize;
 
     #[repr(C)]
     struct Batch {
@@ -112,9 +118,20 @@ mod models {
         sum
     }
 
+    /// loom forgets that a load depends on a later exchange when the exchanging thread loads in between, as `push`
+    /// does; so the owner looks before the others began, and, in a second model, when they may have pushed.
     #[test]
     fn each_batch_is_taken_once_and_whole() {
-        loom::model(|| {
+        batches(|| ());
+        let early = batches(loom::thread::yield_now);
+        assert!(early > 0, "no execution took a batch before its sender ended");
+    }
+
+    /// Returns in how many executions the owner took something before all was sent.
+    fn batches(before: fn()) -> usize {
+        let seen = Arc::new(AtomicUsize::new(0));
+        let count = seen.clone();
+        loom::model(move || {
             let inbox = Arc::new(Inbox::default());
             let producers: Vec<_> = [1, 10]
                 .into_iter()
@@ -128,9 +145,12 @@ mod models {
                     })
                 })
                 .collect();
+            before();
             let early = receive(&inbox);
+            count.fetch_add(usize::from(early > 0), std::sync::atomic::Ordering::Relaxed);
             producers.into_iter().for_each(|p| p.join().unwrap());
             assert_eq!(early + receive(&inbox), 111);
         });
+        seen.load(std::sync::atomic::Ordering::Relaxed)
     }
 }

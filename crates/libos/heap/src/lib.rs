@@ -12,7 +12,7 @@
 //! and read the first line of its chunks. The owner takes all batches at once when a class runs empty.
 //!
 //! **Testing.** Property tests, threads that exchange blocks, exhaustion at every chunk, each misuse in
-//! checking mode; a loom model of the inbox from this source.
+//! checking mode; loom models of the inbox, and of whole heaps whose threads end, from this source.
 #![cfg_attr(not(any(test, loom)), no_std)]
 #![allow(unsafe_code, reason = "a heap hands out memory, and free blocks hold links")]
 
@@ -23,9 +23,11 @@ mod heap;
 mod inbox;
 mod remote;
 mod sizes;
+mod tenure;
 
 pub use checked::{Misuse, Wrong};
 pub use chunk::CHUNK;
-pub use heap::{Heap, Pages};
+pub use heap::{Contents, Heap, Pages};
 pub use inbox::{Inbox, Link};
 pub use sizes::{CLASSES, LARGEST};
+pub use tenure::{Found, Tenure};

@@ -28,7 +28,7 @@ pub(crate) struct Batch {
 
 /// What goes to one heap. Only the sender touches it.
 #[derive(Debug)]
-#[repr(C, align(64))]
+#[repr(C, align(128))]
 pub(crate) struct Outgoing {
     batch: Option<NonNull<Batch>>,
     /// Blocks and runs in the batch.
@@ -40,6 +40,44 @@ pub(crate) struct Outgoing {
 
 fn encode(start: NonNull<u8>, count: u64) -> u64 {
     ((start.addr().get() as u64 >> 4) << COUNT_BITS) | count
+}
+
+impl Outgoing {
+    /// Adds a block to the batch, which has room. Says whether it is full now.
+    #[inline(always)]
+    fn add(&mut self, block: NonNull<u8>, class: usize, bytes: usize) -> bool {
+        let Some(batch) = self.batch else { return false };
+        self.blocks += 1;
+        let (address, step) = (encode(block, 0), encode_step(bytes));
+        let last = &mut self.last[class];
+        if *last != 0 {
+            // SAFETY: the run is one of this batch's.
+            let place = unsafe { Batch::at(batch, usize::from(*last) - 1) };
+            // SAFETY: the batch is this heap's until it is sent.
+            let run = unsafe { place.read() };
+            let first = run >> COUNT_BITS << COUNT_BITS;
+            // A run stays in its chunk: another chunk's header lies between.
+            let longer = if address == first + (run - first) * step {
+                run + 1
+            } else if address + step == first {
+                run - step + 1
+            } else {
+                0
+            };
+            if longer != 0 {
+                // SAFETY: as above.
+                unsafe { place.write(longer) };
+                return self.blocks == BLOCKS;
+            }
+        }
+        // SAFETY: a batch that is full of runs was sent.
+        let place = unsafe { Batch::at(batch, self.count as usize) };
+        // SAFETY: the batch is this heap's until it is sent.
+        unsafe { place.write(encode(block, 1)) };
+        self.count += 1;
+        *last = self.count as u8;
+        self.blocks == BLOCKS || self.count as usize == RUNS
+    }
 }
 
 impl Batch {
@@ -129,71 +167,51 @@ impl<P: Pages, const CHECKED: bool> Heap<'_, P, CHECKED> {
         let fixed = chunk.fixed();
         let owner = fixed.owner as usize;
         assert!(owner < self.team.len(), "heap {}: {block:p} belongs to no heap of its team", self.owner);
-        if fixed.class == LARGE {
-            // Nobody waits for a batch to fill while so much memory lies idle.
-            // SAFETY: the caller's promise.
-            return unsafe { self.send_single(owner, block) };
-        }
-        let Some(record) = self.outgoing(owner) else {
-            // SAFETY: the caller's promise.
-            return unsafe { self.send_single(owner, block) };
-        };
-        let batch = match record.batch {
-            Some(batch) => batch,
+        let before = self.enter();
+        let full = match self.batch(owner, fixed.class) {
+            Some(record) => record.add(block, fixed.class as usize, fixed.block),
             None => {
-                let Some(batch) = self.take_plain(Layout::new::<Batch>()) else {
-                    // SAFETY: the caller's promise.
-                    return unsafe { self.send_single(owner, block) };
-                };
-                // Taking memory may have sent blocks the same way.
-                let record = self.outgoing(owner).expect("the records exist");
-                match record.batch {
-                    Some(other) => {
-                        // SAFETY: just taken, from this heap.
-                        unsafe { self.give_plain(batch) };
-                        other
-                    }
-                    None => *record.batch.insert(batch.cast()),
-                }
+                // SAFETY: the caller's promise.
+                unsafe { self.send_single(owner, block) };
+                false
             }
         };
-        let record = self.outgoing(owner).expect("the records exist");
-        record.blocks += 1;
-        let last = &mut record.last[fixed.class as usize];
-        if *last != 0 {
-            // SAFETY: the run is one of this batch's.
-            let place = unsafe { Batch::at(batch, usize::from(*last) - 1) };
-            // SAFETY: the batch is this heap's until it is sent.
-            let run = unsafe { place.read() };
-            let (address, first) = (encode(block, 0), run >> COUNT_BITS << COUNT_BITS);
-            let step = encode_step(fixed.block);
-            let blocks = run & ((1 << COUNT_BITS) - 1);
-            // A run stays in its chunk: another chunk's header lies between.
-            if address == first + blocks * step {
-                // SAFETY: as above.
-                unsafe { place.write(run + 1) };
-                return self.sent_if_full(owner);
-            }
-            if address + step == first {
-                // SAFETY: as above.
-                unsafe { place.write(run - step + 1) };
-                return self.sent_if_full(owner);
-            }
-        }
-        // SAFETY: a batch that is full of runs was sent.
-        let place = unsafe { Batch::at(batch, record.count as usize) };
-        record.count += 1;
-        *last = record.count as u8;
-        // SAFETY: the batch is this heap's until it is sent.
-        unsafe { place.write(encode(block, 1)) };
-        self.sent_if_full(owner);
-    }
-
-    fn sent_if_full(&mut self, owner: usize) {
-        let Some(record) = self.outgoing(owner) else { return };
-        if record.blocks == BLOCKS || record.count as usize == RUNS {
+        if full {
             self.send(owner);
         }
+        self.leave(before);
+    }
+
+    /// The record of heap `owner`, with a batch in it, for a block of `class`; `None` for a large one, and without
+    /// memory.
+    #[inline(always)]
+    fn batch(&mut self, owner: usize, class: u32) -> Option<&mut Outgoing> {
+        if class == LARGE {
+            // Nobody waits for a batch to fill while so much memory lies idle.
+            return None;
+        }
+        let ready = self.outgoing.is_some_and(|all| {
+            // SAFETY: `owner` is a position in the team.
+            let record = unsafe { all.add(owner) };
+            // SAFETY: only this heap has the records.
+            unsafe { record.as_ref() }.batch.is_some()
+        });
+        if ready { self.outgoing(owner) } else { self.new_batch(owner) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn new_batch(&mut self, owner: usize) -> Option<&mut Outgoing> {
+        self.outgoing(owner)?;
+        let batch = self.take_plain(Layout::new::<Batch>())?;
+        // Taking memory may have sent blocks the same way.
+        if self.outgoing(owner)?.batch.is_some() {
+            // SAFETY: just taken, from this heap.
+            unsafe { self.give_plain(batch) };
+        } else {
+            self.outgoing(owner)?.batch = Some(batch.cast());
+        }
+        self.outgoing(owner)
     }
 
     /// Sends a block that carries itself: its first two words are written.
@@ -201,6 +219,8 @@ impl<P: Pages, const CHECKED: bool> Heap<'_, P, CHECKED> {
     /// # Safety
     ///
     /// `block` is heap `owner`'s, and nobody uses it.
+    #[cold]
+    #[inline(never)]
     unsafe fn send_single(&mut self, owner: usize, block: NonNull<u8>) {
         let single = block.cast::<Batch>();
         // SAFETY: a block is 16 bytes at least.
@@ -209,6 +229,8 @@ impl<P: Pages, const CHECKED: bool> Heap<'_, P, CHECKED> {
         unsafe { self.team[owner].push(single.cast()) };
     }
 
+    #[cold]
+    #[inline(never)]
     fn send(&mut self, owner: usize) {
         let Some(record) = self.outgoing(owner) else { return };
         let Some(batch) = record.batch.take() else { return };
@@ -233,7 +255,9 @@ impl<P: Pages, const CHECKED: bool> Heap<'_, P, CHECKED> {
     /// Sends every batch, full or not: for a core that will not free for a while.
     pub fn flush(&mut self) {
         if self.outgoing.is_some() {
+            let before = self.enter();
             (0..self.team.len()).for_each(|owner| self.send(owner));
+            self.leave(before);
         }
     }
 
@@ -252,4 +276,4 @@ const fn encode_step(bytes: usize) -> u64 {
 }
 
 #[cfg(not(loom))]
-const _: () = assert!(size_of::<Batch>() == 1024 && size_of::<Outgoing>() == 64);
+const _: () = assert!(size_of::<Batch>() == 1024 && size_of::<Outgoing>() == 128);

@@ -1,17 +1,19 @@
-//! Size classes: steps of 16 to 128 bytes, then four per doubling to 32 KiB.
+//! Size classes: steps of 16 to 128 bytes, then four per doubling to 256 KiB.
 
 use core::alloc::Layout;
 
-/// Bytes of the largest block in a class; larger requests get chunks of their own.
+/// Bytes of the largest block that always lies in a chunk with others of its class.
 pub const LARGEST: usize = 32 << 10;
+/// The same when the source has little room for chunks of one block.
+pub(crate) const LARGEST_SHARED: usize = 256 << 10;
 /// How many classes there are.
-pub const CLASSES: usize = 8 + 8 * 4;
+pub const CLASSES: usize = 8 + 11 * 4;
 /// Every block is a multiple of this.
 pub(crate) const UNIT: usize = 16;
 
-/// The class of `size` bytes, 1 to [`LARGEST`].
+/// The class of `size` bytes, at most [`LARGEST_SHARED`].
 #[inline(always)]
-const fn of_size(size: usize) -> usize {
+pub(crate) const fn of_size(size: usize) -> usize {
     if size <= 128 {
         return (size.saturating_sub(1)) / UNIT;
     }
@@ -28,7 +30,7 @@ pub(crate) fn class(layout: Layout) -> Option<usize> {
         // Blocks of a power of two are aligned to their size.
         size = size.max(layout.align()).checked_next_power_of_two()?;
     }
-    (size <= LARGEST).then(|| of_size(size))
+    (size <= LARGEST_SHARED).then(|| of_size(size))
 }
 
 /// Bytes of a block of `class`.
@@ -46,13 +48,13 @@ mod tests {
 
     #[test]
     fn a_class_is_the_smallest_that_fits() {
-        for size in 1..=LARGEST {
+        for size in 1..=LARGEST_SHARED {
             let class = class(Layout::from_size_align(size, 1).unwrap()).unwrap();
             assert!(bytes(class) >= size, "{size} in {class}");
             assert!(class == 0 || bytes(class - 1) < size, "{size} in {class}");
             assert!(size < 128 || bytes(class) * 4 <= size * 5 + 4, "{size} wastes more than a quarter");
         }
-        assert_eq!(bytes(CLASSES - 1), LARGEST);
+        assert_eq!(bytes(CLASSES - 1), LARGEST_SHARED);
     }
 
     #[test]

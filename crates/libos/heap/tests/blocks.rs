@@ -35,9 +35,9 @@ fn free_of_others(live: &BTreeMap<usize, (Layout, usize)>, at: usize, size: usiz
         && after.is_none_or(|(start, _)| at + size.max(1) <= *start)
 }
 
-fn run<const CHECKED: bool>(steps: &[Step]) {
+fn run<const CHECKED: bool>(steps: &[Step], scarce: bool) {
     let given = Given::default();
-    let mut heap = Heap::<_, CHECKED>::private(Host::new(&given, usize::MAX));
+    let mut heap = Heap::<_, CHECKED>::private(Host { scarce, ..Host::new(&given, usize::MAX) });
     let mut live = BTreeMap::<usize, (Layout, usize)>::new();
     for (number, step) in steps.iter().enumerate() {
         let nth = |which: usize| live.iter().nth(which % live.len().max(1)).map(|(at, of)| (*at, *of));
@@ -87,13 +87,13 @@ fn run<const CHECKED: bool>(steps: &[Step]) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
     #[test]
-    fn live_blocks_never_overlap(steps in vec(step(), 1..600)) {
-        run::<false>(&steps);
+    fn live_blocks_never_overlap(steps in vec(step(), 1..600), scarce: bool) {
+        run::<false>(&steps, scarce);
     }
 
     #[test]
-    fn nor_do_they_in_checking_mode(steps in vec(step(), 1..300)) {
-        run::<true>(&steps);
+    fn nor_do_they_in_checking_mode(steps in vec(step(), 1..300), scarce: bool) {
+        run::<true>(&steps, scarce);
     }
 }
 
@@ -136,6 +136,30 @@ fn large_blocks_have_memory_of_their_own_that_goes_back_at_once() {
     }
     for layout in [Layout::from_size_align(1, CHUNK), Layout::from_size_align(1 << 62, 1)] {
         assert!(heap.take(layout.unwrap()).is_none());
+    }
+}
+
+#[test]
+fn large_blocks_share_chunks_when_the_source_has_little_room() {
+    let given = Given::default();
+    let mut heap = Heap::<_>::private(Host { scarce: true, ..Host::new(&given, usize::MAX) });
+    for (size, chunks) in [(40_000, 4), (200_000, 25), (300_000, 100)] {
+        let layout = Layout::from_size_align(size, 8).unwrap();
+        let blocks: Vec<_> = (0..100).map(|_| heap.take_zeroed(layout).unwrap()).collect();
+        assert_eq!(given.chunks(), chunks, "{size}");
+        for (n, block) in blocks.iter().enumerate() {
+            // SAFETY: ours.
+            let bytes = unsafe { std::slice::from_raw_parts(block.as_ptr(), size) };
+            assert!(bytes.iter().all(|byte| *byte == 0), "{size}");
+            fill(*block, size, n);
+        }
+        for (n, block) in blocks.iter().enumerate() {
+            assert!(holds(*block, size, n));
+            // SAFETY: taken with this layout.
+            unsafe { heap.give(*block, layout) };
+        }
+        heap.trim();
+        assert_eq!(given.chunks(), 0);
     }
 }
 

@@ -4,9 +4,10 @@
 
 mod host;
 
-use corey_libos_heap::{Heap, Inbox};
+use corey_libos_heap::{Contents, Heap, Inbox, Pages};
 use host::{Given, Host};
 use std::alloc::Layout;
+use std::ptr::NonNull;
 
 /// Two heaps; each frees what the other took. Says whether memory sufficed.
 fn scenario(first: usize, second: usize) -> bool {
@@ -44,6 +45,46 @@ fn scenario(first: usize, second: usize) -> bool {
     assert_eq!(given.chunks(), 0, "with {first} and {second} chunks");
     assert_eq!((a.source().left, b.source().left), (first, second));
     enough
+}
+
+/// A source where a thread ends: it panics after `left` chunks.
+struct Ends {
+    given: Host,
+    left: usize,
+}
+
+impl Pages for Ends {
+    fn take(&mut self, bytes: usize) -> Option<(NonNull<u8>, Contents)> {
+        self.left = self.left.checked_sub(1).expect("the thread ends here");
+        self.given.take(bytes)
+    }
+
+    unsafe fn give(&mut self, at: NonNull<u8>, bytes: usize) {
+        // SAFETY: the caller's promise.
+        unsafe { self.given.give(at, bytes) };
+    }
+
+    fn knows(&self, at: usize) -> bool {
+        self.given.knows(at)
+    }
+}
+
+#[test]
+fn a_heap_whose_thread_ended_in_the_middle_of_a_change_is_known() {
+    let given = Given::default();
+    let mut heap = Heap::<_>::private(Ends { given: Host::new(&given, usize::MAX), left: 2 });
+    let small = Layout::from_size_align(100, 8).unwrap();
+    let large = Layout::from_size_align(100_000, 8).unwrap();
+    let block = heap.take(small).unwrap();
+    assert!(heap.take(large).is_some() && heap.is_whole());
+    for layout in [large, Layout::from_size_align(2000, 8).unwrap()] {
+        let ended = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| heap.take(layout)));
+        assert!(ended.is_err() && !heap.is_whole(), "{layout:?}");
+    }
+    // Between changes it is whole again.
+    let mut heap = Heap::<_>::private(Host::new(&given, 0));
+    assert!(heap.take(small).is_none() && heap.is_whole());
+    let _ = block;
 }
 
 #[test]

@@ -18,7 +18,7 @@ fn heap() -> Heap<'static, Host, true> {
 }
 
 #[test]
-#[should_panic(expected = "was freed twice (blocks of 80 bytes, owner 4294967295)")]
+#[should_panic(expected = "was freed twice (class of 80 bytes, a private heap; given to a private heap)")]
 fn a_block_freed_twice() {
     let mut heap = heap();
     let block = heap.take(layout(40)).unwrap();
@@ -66,7 +66,7 @@ fn bytes_far_behind_small_and_large_blocks() {
 }
 
 #[test]
-#[should_panic(expected = "is no block of it or its team")]
+#[should_panic(expected = "is no block of this heap or its team")]
 fn a_pointer_to_something_else() {
     let mut word = 0_u64;
     // SAFETY: the misuse.
@@ -111,4 +111,63 @@ fn a_block_that_another_core_freed_is_freed() {
     for heap in [&a, &b] {
         assert_eq!(heap.inspect(block, layout(40)).unwrap_err().wrong, Wrong::FreedTwice);
     }
+}
+
+/// What `work` panics with. It does at `line` of this file, or the next two: the caller's.
+fn panic_of(line: u32, work: impl FnOnce()) -> String {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::{Mutex, OnceLock};
+    static SEEN: Mutex<Vec<(std::thread::ThreadId, u32)>> = Mutex::new(Vec::new());
+    static HOOK: OnceLock<()> = OnceLock::new();
+    HOOK.get_or_init(|| {
+        let before = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |info| {
+            let line = info.location().filter(|at| at.file() == file!()).map_or(0, |at| at.line());
+            SEEN.lock().unwrap().push((std::thread::current().id(), line));
+            before(info);
+        }));
+    });
+    let thrown = catch_unwind(AssertUnwindSafe(work)).expect_err("it panics");
+    let own = std::thread::current().id();
+    let seen = SEEN.lock().unwrap();
+    let found = seen.iter().rev().find(|(thread, _)| *thread == own).expect("the hook saw it").1;
+    assert!((line..line + 3).contains(&found), "it panicked at line {found}, not {line}");
+    *thrown.downcast::<String>().expect("a text")
+}
+
+#[test]
+fn each_message_names_heap_address_block_and_the_callers_line() {
+    let given = Given::default();
+    let inboxes = [Inbox::default(), Inbox::default()];
+    // SAFETY: each position once; host memory is everybody's.
+    let mut heap = unsafe { Heap::<_, true>::shared(Host::new(&given, 9), &inboxes, 1) };
+    let block = heap.take(layout(40)).unwrap();
+    let at = block.addr().get();
+    // SAFETY: the misuse of this test, with the first byte of the red zone.
+    let zone = unsafe { block.add(40) };
+    // SAFETY: as above.
+    unsafe { zone.write(0) };
+    let of_80 = "(class of 80 bytes, heap 1; given to heap 1)";
+    // SAFETY: as above.
+    let overrun = panic_of(line!(), || unsafe { heap.give(block, layout(40)) });
+    assert_eq!(overrun, format!("bytes behind {at:#x} were written {of_80}"));
+    // SAFETY: as above.
+    unsafe { zone.write(0xfd) };
+    // SAFETY: the misuse: another size.
+    let size = panic_of(line!(), || unsafe { heap.give(block, layout(48)) });
+    let text = format!("{at:#x} was taken with 40 bytes, and freed with another size {of_80}");
+    assert_eq!(size, text);
+    // SAFETY: inside the block.
+    let middle = unsafe { block.add(16) };
+    // SAFETY: the misuse: an address between blocks.
+    let inside = panic_of(line!(), || unsafe { heap.give(middle, layout(40)) });
+    assert_eq!(inside, format!("{:#x} is no block of this heap or its team (given to heap 1)", at + 16));
+    // SAFETY: taken with this layout.
+    unsafe { heap.give(block, layout(40)) };
+    // SAFETY: the misuse: a second time.
+    let twice = panic_of(line!(), || unsafe { heap.give(block, layout(40)) });
+    assert_eq!(twice, format!("{at:#x} was freed twice {of_80}"));
+    // SAFETY: the misuse: what was freed is resized.
+    let resized = panic_of(line!(), || _ = unsafe { heap.resize(block, layout(40), 4000) });
+    assert_eq!(resized, twice);
 }

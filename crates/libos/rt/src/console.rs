@@ -120,6 +120,30 @@ pub fn print_line(text: fmt::Arguments<'_>) {
     TAKEN.store(false, Ordering::Release);
 }
 
+/// Lets the console go, so that it can be allocated again; nothing is printed until [`retake`].
+///
+/// # Errors
+///
+/// As `share_delobj`.
+pub fn release() -> Result<(), Error> {
+    let device = kept(&DEVICE);
+    keep(&DEVICE, ObjRef { share: device.share, object: Id::NULL });
+    sys().share_delobj(device)
+}
+
+/// Takes the console again.
+///
+/// # Errors
+///
+/// As `device_alloc`.
+pub fn retake() -> Result<(), Error> {
+    let share = share();
+    let name = Name::new("console");
+    let object = sys().device_alloc(share, 0, Home::Any, address(&name))?;
+    keep(&DEVICE, ObjRef { share, object });
+    Ok(())
+}
+
 /// Prints one line of text.
 pub fn line(text: &str) {
     print_line(format_args!("{text}"));

@@ -11,7 +11,7 @@ use corey_libos_sys::{address, segment, sys};
 use corey_libos_vm::{Core, LoadError, Space, Thread, load, spawn, stack};
 
 /// Pages of a program's stack.
-const STACK_PAGES: u64 = 64;
+const STACK_PAGES: u64 = 96;
 /// Pages a program's share gets beside its image: tables, stack, buffers.
 const SPARE_PAGES: u64 = 4096;
 /// Objects it may name.
@@ -128,19 +128,18 @@ fn prepare(
     own.unmap(image_slot)?;
     let (entry, end) = loaded.map_err(ExecError::Load)?;
     let base = end.next_multiple_of(GIB);
-    let info_va = base;
-    target.leave(base + GIB);
+    target.leave(base);
     let stack = stack(&mut target, share, STACK_PAGES)?;
     let bytes = process.info.bytes();
     let info_pages = (bytes.len() as u64).div_ceil(PAGE_BYTES);
     let info = segment(share, info_pages * PAGE_BYTES, "boot information")?;
-    let used = target.map_at(info, info_va, 0, info_pages, MapFlags::empty())? + 1;
+    let (info_va, slot) = target.map(info, info_pages, MapFlags::empty())?;
     let header = BootHeader {
         program: share,
         tree: target.tree.object,
         segment: info.object,
-        free_va: base + 2 * GIB,
-        free_slot: used,
+        free_va: target.free(),
+        free_slot: slot + 1,
         ..header
     };
     let (va, slot) = own.map(info, info_pages, MapFlags::WRITE)?;

@@ -12,6 +12,8 @@
 #![no_std]
 #![allow(unsafe_code, reason = "memory the kernel mapped, C memory functions")]
 
+mod allocator;
+mod callers;
 mod console;
 mod exec;
 pub mod heaps;
@@ -20,8 +22,10 @@ mod memory;
 mod pages;
 mod panic;
 mod process;
+mod team;
 
-pub use console::{line, print_line};
+pub use callers::callers;
+pub use console::{line, print_line, release as release_console, retake as retake_console};
 pub use corey_arch_x86_64_user::start;
 pub use corey_libos_heap as heap;
 pub use corey_libos_sys as sys;

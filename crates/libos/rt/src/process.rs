@@ -53,7 +53,7 @@ pub fn begin(address: u64) -> Process {
     BOOT.store(header.share.0, Ordering::Relaxed);
     FIRST.store(header.first, Ordering::Relaxed);
     console::open(header.share, header.program, &mut space).expect("every program has a console");
-    heaps::set_aside(&mut space, header.program, header.cores as u32);
+    heaps::set_aside(&mut space, header.program, header.cores as u32, checking(&info));
     if header.previous != Id::NULL {
         let gone = ObjRef { share: header.share, object: header.previous };
         sys().share_delobj(gone).expect("the program before is named in the boot share");
@@ -68,6 +68,19 @@ pub fn begin(address: u64) -> Process {
     }
 }
 
+/// Whether the command line asks for heaps in checking mode. A word it does not know ends the program.
+fn checking(info: &Info) -> bool {
+    let words = info.command_line().split_whitespace();
+    match words.filter_map(|word| word.strip_prefix("heap=")).next_back() {
+        None | Some("fast") => false,
+        Some("check") => true,
+        Some(other) => {
+            crate::println!("heap={other}: valid are fast and check");
+            exit(Status::BadCommandLine)
+        }
+    }
+}
+
 /// Makes the process of a copy of this program, which begins on another core with `program` as its own share; it
 /// does not hold the boot share.
 ///
@@ -78,6 +91,7 @@ pub fn begin_copy(of: &Process, program: Id, pcore: ObjRef, tree: ObjRef) -> Res
     FIRST.store(0, Ordering::Relaxed);
     let mut space = of.space;
     space.tree = tree;
+    heaps::begin_copy(program, tree.object);
     console::reopen(program, &mut space)?;
     Ok(Process { program, pcore, space, ..*of })
 }

@@ -12,8 +12,10 @@
 #![no_std]
 #![allow(unsafe_code, reason = "status words in mapped memory")]
 
+mod ballast;
 mod remote;
 mod suite;
 
+pub use ballast::{Ballast, Counts, counts};
 pub use remote::{Fixture, Remote};
 pub use suite::Suite;

@@ -1,6 +1,6 @@
 //! Named checks.
 
-use core::fmt::{Debug, Display};
+use core::fmt::{self, Debug, Display, Write};
 use corey_abi::{AuditReport, Error, Id, MachineCalls};
 use corey_libos_rt::sys::{address_mut, sys};
 use corey_libos_rt::{Process, Status, println};
@@ -12,6 +12,28 @@ pub struct Suite {
     boot: Id,
     ran: u32,
     failed: u32,
+}
+
+/// The first bytes of a text.
+struct Text {
+    bytes: [u8; 300],
+    used: usize,
+}
+
+impl Default for Text {
+    fn default() -> Self {
+        Self { bytes: [0; 300], used: 0 }
+    }
+}
+
+impl Write for Text {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for (to, byte) in self.bytes.iter_mut().skip(self.used).zip(text.bytes()) {
+            *to = byte;
+        }
+        self.used += text.len();
+        Ok(())
+    }
 }
 
 impl Suite {
@@ -39,6 +61,15 @@ impl Suite {
         } else {
             self.check(name, false, format_args!("got {got:?}, wanted {wanted:?}"));
         }
+    }
+
+    /// Records whether `what` says `wanted`.
+    pub fn says(&mut self, name: &str, what: &impl Display, wanted: fmt::Arguments<'_>) {
+        let (mut got, mut text) = (Text::default(), Text::default());
+        // What exceeds the buffers is cut in both.
+        let _ = (write!(got, "{what}"), write!(text, "{wanted}"));
+        let ok = got.bytes == text.bytes && got.used == text.used;
+        self.check(name, ok, format_args!("{what}"));
     }
 
     /// Records whether a call failed with `wanted`.

@@ -3,13 +3,14 @@
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Error, Id, MapFlags, PAGE_BYTES, masked};
 use corey_libos_sys::segment;
-use corey_libos_sys::upcall::Context;
+use corey_libos_sys::upcall::{Context, form};
 use corey_libos_vm::Space;
 
 /// Pages of a handler's stack.
 const STACK_PAGES: u64 = 8;
 
-/// The place of a handler: its stack, and above it the masked word and one word of the program's own.
+/// The place of a handler: its stack, and above it the masked word, one word of the program's own, and how contexts
+/// are saved.
 #[derive(Clone, Copy, Debug)]
 pub struct Handler {
     top: u64,
@@ -21,10 +22,12 @@ impl Handler {
     ///
     /// # Errors
     ///
-    /// As `segment_alloc`, `at_set_slot`, `at_get` and `at_set`.
+    /// As `segment_alloc`, `at_set_slot`, `at_get` and `at_set`; `Unsupported` when this processor has more FPU state
+    /// than a [`Context`] has room for.
     pub fn install(space: &mut Space, share: Id, entry: u64, data: u64) -> Result<Self, Error> {
+        let form = form().ok_or(Error::Unsupported)?;
         let handler = Self::place(space, share)?;
-        handler.word(1).store(data, Ordering::Relaxed);
+        handler.fill(data, form);
         space.set_handler(entry, handler.top, handler.top)?;
         Ok(handler)
     }
@@ -41,10 +44,11 @@ impl Handler {
         entry: u64,
         data: u64,
     ) -> Result<Self, Error> {
+        let form = form().ok_or(Error::Unsupported)?;
         let pages = segment(share, (STACK_PAGES + 1) * PAGE_BYTES, "upcall stack")?;
         let (va, _) = space.map(pages, STACK_PAGES + 1, MapFlags::WRITE)?;
         let (here, slot) = own.map(pages, STACK_PAGES + 1, MapFlags::WRITE)?;
-        Self { top: here + STACK_PAGES * PAGE_BYTES }.word(1).store(data, Ordering::Relaxed);
+        Self { top: here + STACK_PAGES * PAGE_BYTES }.fill(data, form);
         own.unmap(slot)?;
         let handler = Self { top: va + STACK_PAGES * PAGE_BYTES };
         space.set_handler(entry, handler.top, handler.top)?;
@@ -67,6 +71,12 @@ impl Handler {
         let at = (self.top as *const AtomicU64).wrapping_add(number);
         // SAFETY: `place` mapped a page from `top` on, for good, and it holds these words only.
         unsafe { &*at }
+    }
+
+    /// Writes the words that do not change.
+    fn fill(self, data: u64, form: u64) {
+        self.word(1).store(data, Ordering::Relaxed);
+        self.word(2).store(form, Ordering::Relaxed);
     }
 
     /// What `install` was given.

@@ -7,8 +7,13 @@ use corey_abi::{
 use corey_libos_sys::{address, address_mut, segment, sys};
 
 const GIB: u64 = 1 << 30;
-/// Slots of a table that is read whole.
-const ROOM: usize = 64;
+/// Slots of a table that takes little of the stack: 4 KiB.
+const FEW: usize = 64;
+/// Pages that stay unmapped above a small mapping: what runs over its end faults.
+const GAP: u64 = 16;
+
+/// Looks at a table and its mappings.
+type Reader<'a> = dyn FnMut(&mut TreeTable, &[Mapping]) -> Result<(), Error> + 'a;
 
 /// A root tree and what is free in it.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +22,8 @@ pub struct Space {
     pub tree: ObjRef,
     /// Lowest address never handed out.
     next: u64,
+    /// What is left of the GiB that small mappings come from.
+    small: [u64; 2],
     /// Slots in use.
     slots: [u64; TREE_SLOTS / 64],
 }
@@ -25,7 +32,8 @@ impl Space {
     /// The tree `tree` with `used` slots in use and nothing mapped from `free` on.
     #[must_use]
     pub fn new(tree: ObjRef, free: u64, used: u64) -> Self {
-        let mut space = Self { tree, next: free, slots: [0; TREE_SLOTS / 64] };
+        let small = [free, free.next_multiple_of(GIB)];
+        let mut space = Self { tree, next: free, small, slots: [0; TREE_SLOTS / 64] };
         (0..used).for_each(|slot| space.set(slot, true));
         space
     }
@@ -56,6 +64,9 @@ impl Space {
     /// Hands out nothing below `address` any more.
     pub fn leave(&mut self, address: u64) {
         self.next = self.next.max(address);
+        if self.small[0] < address {
+            self.small = [0; 2];
+        }
     }
 
     /// Takes a slot, for a mapping that is made later ([`Space::link_at`]).
@@ -74,6 +85,32 @@ impl Space {
     pub fn reserve(&mut self, bytes: u64) -> u64 {
         let at = self.next.next_multiple_of(GIB);
         self.next = at + bytes.next_multiple_of(GIB);
+        at
+    }
+
+    /// Lowest address that a small mapping could get: with everything from there on free, another [`Space::new`] goes on
+    /// where this one is.
+    #[must_use]
+    pub fn free(&self) -> u64 {
+        let [next, end] = self.small;
+        if end == self.next { next } else { self.next }
+    }
+
+    /// Takes addresses for `npages` pages, from 2 MiB on at a multiple of 2 MiB. They share page tables with their
+    /// neighbours: only one core runs a root, and fewer tables are cheaper to make, to copy and to walk.
+    fn reserve_small(&mut self, npages: u64) -> u64 {
+        let align = if npages < 512 { PAGE_BYTES } else { 512 * PAGE_BYTES };
+        let bytes = (npages + GAP).saturating_mul(PAGE_BYTES);
+        if bytes > GIB / 2 {
+            return self.reserve(npages * PAGE_BYTES);
+        }
+        let [next, end] = self.small;
+        let mut at = next.next_multiple_of(align);
+        if at + bytes > end {
+            at = self.reserve(GIB);
+            self.small[1] = at + GIB;
+        }
+        self.small[0] = at + bytes;
         at
     }
 
@@ -101,13 +138,13 @@ impl Space {
         })
     }
 
-    /// Maps all of `segment` somewhere free. Returns (address, slot).
+    /// Maps all of `segment` somewhere free, 64 KiB or more from everything else. Returns (address, slot).
     ///
     /// # Errors
     ///
     /// As `at_set_slot`.
     pub fn map(&mut self, segment: ObjRef, npages: u64, flags: MapFlags) -> Result<(u64, u64), Error> {
-        let va = self.reserve(npages * PAGE_BYTES);
+        let va = self.reserve_small(npages);
         Ok((va, self.map_at(segment, va, 0, npages, flags)?))
     }
 
@@ -153,22 +190,39 @@ impl Space {
         Ok(())
     }
 
+    /// Reads the whole table into an array of `N` mappings, and gives both to `use_it`: its mappings up to the last
+    /// one in use.
+    #[inline(never)]
+    fn read<const N: usize>(&self, use_it: &mut Reader<'_>) -> Result<(), Error> {
+        let mut mappings = [Mapping::default(); N];
+        let mut table = TreeTable {
+            mappings: core::ptr::from_mut(&mut mappings) as u64,
+            count: N as u64,
+            ..TreeTable::default()
+        };
+        sys().at_get(self.tree, address_mut(&mut table))?;
+        let used = mappings.get(..table.count as usize).unwrap_or_default();
+        use_it(&mut table, used)
+    }
+
+    /// The same, with as much of the stack as it takes.
+    fn table(&self, use_it: &mut Reader<'_>) -> Result<(), Error> {
+        match self.read::<FEW>(use_it) {
+            Err(Error::OutOfRange) => self.read::<TREE_SLOTS>(use_it),
+            result => result,
+        }
+    }
+
     /// Calls `each` with every mapping.
     ///
     /// # Errors
     ///
-    /// As `at_get`: `OutOfRange` beyond 64 slots.
+    /// As `at_get`.
     pub fn each(&self, each: &mut dyn FnMut(&Mapping)) -> Result<(), Error> {
-        let mut mappings = [Mapping::default(); ROOM];
-        let mut table = TreeTable {
-            mappings: core::ptr::from_mut(&mut mappings) as u64,
-            count: ROOM as u64,
-            ..TreeTable::default()
-        };
-        sys().at_get(self.tree, address_mut(&mut table))?;
-        let used = mappings.iter().take(table.count as usize);
-        used.filter(|m| m.kind != mapping_kind::NONE).for_each(each);
-        Ok(())
+        self.table(&mut |_, mappings| {
+            mappings.iter().filter(|m| m.kind != mapping_kind::NONE).for_each(&mut *each);
+            Ok(())
+        })
     }
 
     /// Sends faults and ticks that the kernel does not resolve to `handler`, on the stack below `stack`, with the
@@ -176,17 +230,12 @@ impl Space {
     ///
     /// # Errors
     ///
-    /// As `at_get` (`OutOfRange` beyond 64 slots) and `at_set`.
+    /// As `at_get` and `at_set`.
     pub fn set_handler(&self, handler: u64, stack: u64, masked: u64) -> Result<(), Error> {
-        let mut mappings = [Mapping::default(); ROOM];
-        let mut table = TreeTable {
-            mappings: core::ptr::from_mut(&mut mappings) as u64,
-            count: ROOM as u64,
-            ..TreeTable::default()
-        };
-        sys().at_get(self.tree, address_mut(&mut table))?;
-        let mut table = TreeTable { handler, stack, masked, ..table };
-        sys().at_set(self.tree, address_mut(&mut table))
+        self.table(&mut |table, _| {
+            (table.handler, table.stack, table.masked) = (handler, stack, masked);
+            sys().at_set(self.tree, address_mut(table))
+        })
     }
 
     /// Copies every mapping of `from` that `keep` says into this tree, and what addresses are free.
@@ -202,6 +251,7 @@ impl Space {
             }
         })?;
         self.next = self.next.max(from.next);
+        self.small = [0; 2];
         result
     }
 }
@@ -214,8 +264,11 @@ impl Space {
 /// As `segment_alloc` and `at_set_slot`.
 pub fn stack(space: &mut Space, share: Id, pages: u64) -> Result<u64, Error> {
     let memory = segment(share, pages * PAGE_BYTES, "stack")?;
-    let end = space.reserve(GIB) + STACK_SPAN;
+    let start = space.reserve(GIB);
+    let end = start + STACK_SPAN;
     space.map_at(memory, end - pages * PAGE_BYTES, 0, pages, MapFlags::WRITE)?;
+    // What lies above is for small mappings, which then share the stack's page tables.
+    space.small = [end + GAP * PAGE_BYTES, start + GIB];
     Ok(end - THREAD_BYTES)
 }
 
@@ -225,8 +278,17 @@ pub fn stack(space: &mut Space, share: Id, pages: u64) -> Result<u64, Error> {
 ///
 /// As `at_alloc`.
 pub fn interior(share: Id, name: &str) -> Result<ObjRef, Error> {
+    interior_of(share, grain::GIB1, name)
+}
+
+/// A new interior tree of 2^`grain` bytes in `share`.
+///
+/// # Errors
+///
+/// As `at_alloc`.
+pub fn interior_of(share: Id, grain: u64, name: &str) -> Result<ObjRef, Error> {
     let name = Name::new(name);
-    let object = sys().at_alloc(share, tree_kind::INTERIOR, grain::GIB1, Home::Any, address(&name))?;
+    let object = sys().at_alloc(share, tree_kind::INTERIOR, grain, Home::Any, address(&name))?;
     Ok(ObjRef { share, object })
 }
 

@@ -5,7 +5,9 @@ use crate::mmu::Mmu;
 use crate::platform::FakePlatform;
 use crate::ram::Ram;
 use crate::topology;
+use corey_abi::{Error, SyscallInfo};
 use corey_kernel_hal::{CoreId, Exit, Frame, Machine, Range, Topology};
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -50,6 +52,8 @@ pub(crate) struct Hardware {
     stopping: AtomicBool,
     console: Mutex<Vec<u8>>,
     exit: Mutex<Option<Exit>>,
+    /// Calls that failed, and how: number and code.
+    refused: Mutex<BTreeSet<(u64, u8)>>,
 }
 
 /// Thrown through a core's stack when the machine has ended.
@@ -111,6 +115,19 @@ impl Hardware {
         }
     }
 
+    /// Notes that call `number` answered `error`: one that its `# Errors` part does not name is a failure.
+    pub(crate) fn refused(&self, number: u64, error: Error) {
+        let named = match SyscallInfo::of(number) {
+            Some(row) => row.errors().any(|named| named == error),
+            None => error == Error::BadSyscall,
+        };
+        if !named {
+            let name = SyscallInfo::of(number).map_or("no call", |row| row.name);
+            self.failure.fail(&format!("{name} answered {error:?}, which its `# Errors` part does not name"));
+        }
+        lock(&self.refused).insert((number, error as u8));
+    }
+
     /// Nobody may hold a translation to a frame that gets new contents.
     pub(crate) fn check_unreachable(&self, frame: Frame, what: &str) {
         if !self.ram.is_ram(frame) {
@@ -142,6 +159,7 @@ impl FakeMachine {
                 stopping: AtomicBool::new(false),
                 console: Mutex::default(),
                 exit: Mutex::default(),
+                refused: Mutex::default(),
             }),
             topology: topology::flat(cores),
         }
@@ -228,6 +246,12 @@ impl FakeMachine {
     #[must_use]
     pub fn translations_to(&self, frame: Frame) -> u32 {
         self.hardware.ram.held(frame)
+    }
+
+    /// Whether call `number` ever answered `error`.
+    #[must_use]
+    pub fn has_refused(&self, number: u64, error: Error) -> bool {
+        lock(&self.hardware.refused).contains(&(number, error as u8))
     }
 
     /// Everything written to the console so far.

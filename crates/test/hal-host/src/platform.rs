@@ -119,22 +119,26 @@ impl Platform for FakePlatform {
         self.hardware.ram.direct(frame)
     }
 
-    unsafe fn zero(&self, frame: Frame) {
-        self.count(ZEROED);
-        self.hardware.check_unreachable(frame, "zeroing");
-        for offset in (0..PAGE_SIZE).step_by(8) {
-            let word = self.hardware.ram.word(frame, offset);
-            word.store(0, Ordering::Relaxed);
+    unsafe fn zero(&self, first: Frame, count: u32) {
+        for frame in (first.0..first.0 + count).map(Frame) {
+            self.count(ZEROED);
+            self.hardware.check_unreachable(frame, "zeroing");
+            for offset in (0..PAGE_SIZE).step_by(8) {
+                let word = self.hardware.ram.word(frame, offset);
+                word.store(0, Ordering::Relaxed);
+            }
         }
     }
 
-    unsafe fn copy(&self, from: Frame, to: Frame) {
-        self.count(COPIED);
-        self.hardware.check_unreachable(to, "copying over");
-        for offset in (0..PAGE_SIZE).step_by(8) {
-            let word = self.hardware.ram.word(from, offset).load(Ordering::Relaxed);
-            let to = self.hardware.ram.word(to, offset);
-            to.store(word, Ordering::Relaxed);
+    unsafe fn copy(&self, from: Frame, to: Frame, count: u32) {
+        for (from, to) in (0..count).map(|at| (Frame(from.0 + at), Frame(to.0 + at))) {
+            self.count(COPIED);
+            self.hardware.check_unreachable(to, "copying over");
+            for offset in (0..PAGE_SIZE).step_by(8) {
+                let word = self.hardware.ram.word(from, offset).load(Ordering::Relaxed);
+                let to = self.hardware.ram.word(to, offset);
+                to.store(word, Ordering::Relaxed);
+            }
         }
     }
 

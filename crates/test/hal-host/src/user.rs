@@ -78,7 +78,7 @@ impl<'a> User<'a> {
         }
     }
 
-    /// A raw system call.
+    /// A raw system call. An error that the manual does not name for it fails the test.
     ///
     /// # Errors
     ///
@@ -89,7 +89,11 @@ impl<'a> User<'a> {
             return Err(Left);
         }
         let outcome = self.core.syscall(number, args);
-        self.follow(outcome)
+        let words = self.follow(outcome)?;
+        if let Err(error) = from_registers(words) {
+            self.platform.hardware().refused(number, error);
+        }
+        Ok(words)
     }
 
     /// The typed calls.

@@ -46,9 +46,9 @@ pub struct ModelShares {
     others: usize,
 }
 
-/// Frames of page slots for `npages` pages below 1 GiB.
+/// Frames of page slots for `npages` pages below 1 GiB; eight slots need none.
 fn slots(npages: u64) -> u64 {
-    npages.div_ceil(512) + u64::from(npages > 512)
+    if npages <= 8 { 0 } else { npages.div_ceil(512) + u64::from(npages > 512) }
 }
 
 impl ModelShares {

@@ -15,6 +15,10 @@ pub struct Instruction {
     pub cr3_write: bool,
     /// `invlpg` or `invpcid`.
     pub invlpg: bool,
+    /// Exchanges a byte with memory: how the kernel takes a lock, and nothing else of it but single flags.
+    pub byte_exchange: bool,
+    /// `hlt`.
+    pub halt: bool,
 }
 
 /// Decodes an instruction of 64-bit mode.
@@ -41,7 +45,12 @@ pub fn decode(bytes: &[u8]) -> Instruction {
         // ins, outs, movs, cmps, stos, lods, scas
         [0x6c..=0x6f | 0xa4..=0xa7 | 0xaa..=0xaf, ..] => found.rep = repeat,
         // xchg; a register operand has mod = 3
-        [0x86 | 0x87, modrm, ..] => found.locked |= modrm >> 6 != 3,
+        [opcode @ (0x86 | 0x87), modrm, ..] => {
+            let memory = modrm >> 6 != 3;
+            found.locked |= memory;
+            found.byte_exchange = memory && opcode == 0x86;
+        }
+        [0xf4] => found.halt = true,
         [0x0f, 0x22, modrm, ..] => found.cr3_write = (modrm >> 3) & 7 == 3,
         [0x0f, 0x01, modrm, ..] => found.invlpg = (modrm >> 3) & 7 == 7 && modrm >> 6 != 3,
         [0x0f, 0x38, 0x82, ..] => found.invlpg = operand_size,
@@ -77,6 +86,20 @@ mod tests {
         assert!(decode(&[0x48, 0x87, 0x07]).locked);
         assert!(!decode(&[0x48, 0x87, 0xc7]).locked, "xchg of registers");
         assert!(!decode(&[0x48, 0x89, 0x07]).locked);
+    }
+
+    #[test]
+    fn byte_exchanges_with_memory_are_told_from_others() {
+        assert!(decode(&[0x86, 0x07]).byte_exchange);
+        assert!(decode(&[0x41, 0x86, 0x04, 0x24]).byte_exchange);
+        assert!(!decode(&[0x86, 0xc7]).byte_exchange, "of registers");
+        assert!(!decode(&[0x48, 0x87, 0x07]).byte_exchange, "a word");
+    }
+
+    #[test]
+    fn a_processor_that_stops_is_seen() {
+        assert!(decode(&[0xf4]).halt);
+        assert!(!decode(&[0x90]).halt);
     }
 
     #[test]

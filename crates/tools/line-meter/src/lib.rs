@@ -9,12 +9,13 @@
 //! **Sharing.** One [`meter::Meter`] behind one lock; callbacks return before taking it while no
 //! region is on. Under `thread=single`, the mode counts are made in, the lock is never contended.
 //!
-//! **Testing.** `directory`, `decode` and `meter` know nothing of QEMU and are unit-tested;
+//! **Testing.** `directory`, `footprint`, `decode` and `meter` know nothing of QEMU and are unit-tested;
 //! `README.md` says what the Linux peer must give.
 #![allow(unsafe_code, reason = "QEMU's plugin interface is C")]
 
 pub mod decode;
 pub mod directory;
+pub mod footprint;
 pub mod meter;
 // A test program has no QEMU around it to link these against.
 #[cfg(not(test))]

@@ -6,6 +6,7 @@ use corey_lib_bench::marker::Kind;
 
 use crate::decode::Instruction;
 use crate::directory::{Access, Directory, LINE_SHIFT, MAX_CPUS};
+use crate::footprint::{Footprints, SharedLine, Touch};
 
 /// Half the addresses, the upper, are the kernel's.
 const KERNEL_HALF: u64 = 1 << 63;
@@ -41,6 +42,8 @@ pub struct Counts {
     pub rep: u64,
     /// Atomic instructions.
     pub locked: u64,
+    /// Those that exchange a byte: locks taken.
+    pub locks: u64,
     /// Accesses to device registers.
     pub mmio: u64,
     /// Interrupts sent to other processors, or to oneself, through the local APIC.
@@ -62,6 +65,7 @@ impl Counts {
             insn_kernel: self.insn_kernel + other.insn_kernel,
             rep: self.rep + other.rep,
             locked: self.locked + other.locked,
+            locks: self.locks + other.locks,
             mmio: self.mmio + other.mmio,
             icr: self.icr + other.icr,
             cr3: self.cr3 + other.cr3,
@@ -108,14 +112,36 @@ pub struct Figures {
     pub hot_machine: HashMap<Pair, Heat>,
     /// Where instructions went, if that was asked for.
     pub profile: Option<Profile>,
+    /// What operations of different cores have in common, if that was asked for.
+    pub lines: Option<Lines>,
     /// Markers that came out of order; anything but 0 makes the figures doubtful.
     pub misplaced: u64,
+}
+
+/// What operations touched.
+#[derive(Debug, Default)]
+pub struct Lines {
+    /// By core, the id of its latest operation.
+    pub ids: Vec<(usize, u32)>,
+    /// The lines that two have in common and one of them wrote.
+    pub shared: Vec<SharedLine>,
+    /// Lines touched in all.
+    pub touched: usize,
 }
 
 #[derive(Debug, Default)]
 struct Cpu {
     tracked: bool,
     open: Option<Counts>,
+    /// Whether the open operation ends when this core halts.
+    last: bool,
+    /// The id of the latest operation.
+    id: u32,
+    /// Whether its latest instruction was in user code or a halt.
+    quiet: bool,
+    /// Whether it was so at some time since the open operation of another core began: what its kernel does now, it
+    /// does for that.
+    helps: bool,
     done: Vec<Counts>,
     /// This core's part of the open machine-wide operation.
     part: Counts,
@@ -140,13 +166,16 @@ pub struct Meter {
     hot: HashMap<Pair, Heat>,
     hot_machine: HashMap<Pair, Heat>,
     profile: Option<Profile>,
+    footprints: Option<Footprints>,
+    /// The one core that has an operation open; none, or of several none.
+    only: Option<usize>,
     misplaced: u64,
 }
 
 impl Default for Meter {
     fn default() -> Self {
         Self {
-            cpus: (0..MAX_CPUS).map(|_| Cpu::default()).collect(),
+            cpus: (0..MAX_CPUS).map(|_| Cpu { quiet: true, ..Cpu::default() }).collect(),
             directory: Directory::new(),
             directory_on: false,
             machine_open: None,
@@ -155,6 +184,8 @@ impl Default for Meter {
             hot: HashMap::new(),
             hot_machine: HashMap::new(),
             profile: None,
+            footprints: None,
+            only: None,
             misplaced: 0,
         }
     }
@@ -167,13 +198,44 @@ impl Meter {
         Self { profile: Some(Profile::default()), ..self }
     }
 
+    /// The same, noting which lines operations touch.
+    #[must_use]
+    pub fn with_lines(self) -> Self {
+        Self { footprints: Some(Footprints::default()), ..self }
+    }
+
     /// Says whether instructions and accesses matter now.
     pub fn is_on(&self) -> bool {
         self.directory_on
     }
 
+    /// Notes which core has the only open operation, after one of `cpu` began or ended.
+    fn opened_or_closed(&mut self, cpu: usize) {
+        let mut open = self.cpus.iter().enumerate().filter(|(_, state)| state.open.is_some());
+        self.only = match (open.next(), open.next()) {
+            (Some((only, _)), None) => Some(only),
+            _ => None,
+        };
+        if self.only == Some(cpu) {
+            self.cpus.iter_mut().for_each(|state| state.helps = state.quiet);
+        }
+    }
+
+    /// Ends the open operation of `cpu`.
+    fn close(&mut self, cpu: usize) {
+        let state = &mut self.cpus[cpu];
+        state.last = false;
+        match state.open.take() {
+            Some(counts) => state.done.push(counts),
+            None => self.misplaced += 1,
+        }
+        if self.footprints.is_some() {
+            self.opened_or_closed(cpu);
+        }
+    }
+
     /// Records a marker of `cpu`; a report gives the figures and starts anew.
-    pub fn marker(&mut self, cpu: usize, kind: Kind) -> Option<Figures> {
+    pub fn marker(&mut self, cpu: usize, id: u32, kind: Kind) -> Option<Figures> {
         let state = &mut self.cpus[cpu];
         state.latest_pc = 0;
         match kind {
@@ -186,15 +248,20 @@ impl Meter {
                 state.tracked = false;
                 state.open = None;
             }
-            Kind::Begin if state.tracked => {
+            // A core that does not return has no time to be tracked before, or to stop being tracked after.
+            Kind::Begin | Kind::BeginLast
+                if state.tracked || kind == Kind::BeginLast && self.directory_on =>
+            {
                 self.misplaced += u64::from(state.open.is_some());
                 state.open = Some(Counts::default());
+                state.last = kind == Kind::BeginLast;
+                state.id = id;
+                if self.footprints.is_some() {
+                    self.opened_or_closed(cpu);
+                }
             }
-            Kind::End if state.tracked => match state.open.take() {
-                Some(counts) => state.done.push(counts),
-                None => self.misplaced += 1,
-            },
-            Kind::Begin | Kind::End => {}
+            Kind::End if state.tracked => self.close(cpu),
+            Kind::Begin | Kind::BeginLast | Kind::End => {}
             Kind::MachineBegin => {
                 self.misplaced += u64::from(self.machine_open.is_some());
                 self.machine_open = Some(cpu);
@@ -221,18 +288,24 @@ impl Meter {
     fn report(&mut self) -> Figures {
         self.directory_on = false;
         self.machine_open = None;
+        self.only = None;
         let mut figures = Figures {
             machine: std::mem::take(&mut self.machine_done),
             ends: std::mem::take(&mut self.ends_done),
             hot: std::mem::take(&mut self.hot),
             hot_machine: std::mem::take(&mut self.hot_machine),
             profile: self.profile.as_mut().map(std::mem::take),
+            lines: self.footprints.as_mut().map(|prints| {
+                let (touched, shared) = (prints.len(), std::mem::take(prints).shared());
+                let ids = self.cpus.iter().enumerate().filter(|(_, cpu)| !cpu.done.is_empty());
+                Lines { ids: ids.map(|(number, cpu)| (number, cpu.id)).collect(), shared, touched }
+            }),
             misplaced: std::mem::take(&mut self.misplaced),
             cores: Vec::new(),
         };
         for (number, cpu) in self.cpus.iter_mut().enumerate() {
             figures.misplaced += u64::from(cpu.tracked);
-            (cpu.tracked, cpu.open) = (false, None);
+            (cpu.tracked, cpu.open, cpu.last) = (false, None, false);
             if !cpu.done.is_empty() {
                 figures.cores.push((number, std::mem::take(&mut cpu.done)));
             }
@@ -259,6 +332,11 @@ impl Meter {
         // TCG executes a `rep` once for each iteration.
         let again = code.instruction.rep && state.latest_pc == code.pc;
         state.latest_pc = code.pc;
+        state.quiet = code.pc < KERNEL_HALF || code.instruction.halt;
+        state.helps |= state.quiet;
+        if state.last && code.instruction.halt {
+            return self.close(cpu);
+        }
         if again || (state.open.is_none() && self.machine_open.is_none()) {
             return;
         }
@@ -266,7 +344,7 @@ impl Meter {
             let profile = if state.open.is_some() { own } else { machine };
             *profile.entry(code.pc).or_default() += 1;
         }
-        let Instruction { locked, cr3_write, invlpg, .. } = code.instruction;
+        let Instruction { locked, byte_exchange, cr3_write, invlpg, .. } = code.instruction;
         self.count(cpu, |counts| {
             if code.pc >= KERNEL_HALF {
                 counts.insn_kernel += 1;
@@ -274,6 +352,7 @@ impl Meter {
                 counts.insn_user += 1;
             }
             counts.locked += u64::from(locked);
+            counts.locks += u64::from(byte_exchange);
             counts.cr3 += u64::from(cr3_write);
             counts.invlpg += u64::from(invlpg);
         });
@@ -296,6 +375,15 @@ impl Meter {
                 return;
             }
         };
+        if let Some(prints) = &mut self.footprints
+            && let Some(party) = match (&self.cpus[cpu], self.only) {
+                (Cpu { open: Some(_), .. }, _) => Some(cpu),
+                (Cpu { helps: true, .. }, only) if code.pc >= KERNEL_HALF => only,
+                _ => None,
+            }
+        {
+            prints.touch(Touch::new(party, cpu, code.pc, vaddr, physical, access));
+        }
         let line = physical >> LINE_SHIFT;
         if !self.directory.access(cpu, line, access) {
             return;
@@ -329,19 +417,27 @@ mod tests {
 
     const USER: Code = Code { pc: 0x1000, instruction: PLAIN };
     const KERNEL: Code = Code { pc: 0xffff_8000_0000_1000, instruction: PLAIN };
-    const PLAIN: Instruction =
-        Instruction { marker: None, rep: false, locked: false, cr3_write: false, invlpg: false };
+    const PLAIN: Instruction = Instruction {
+        marker: None,
+        rep: false,
+        locked: false,
+        cr3_write: false,
+        invlpg: false,
+        byte_exchange: false,
+        halt: false,
+    };
+    const HALT: Code = Code { pc: 0xffff_8000_0000_3000, instruction: Instruction { halt: true, ..PLAIN } };
     const REP: Code = Code { pc: 0xffff_8000_0000_2000, instruction: Instruction { rep: true, ..PLAIN } };
 
     fn begin(meter: &mut Meter, cpu: usize) {
-        meter.marker(cpu, Kind::TrackOn);
-        meter.marker(cpu, Kind::Begin);
+        meter.marker(cpu, 0, Kind::TrackOn);
+        meter.marker(cpu, 0, Kind::Begin);
     }
 
     fn finish(meter: &mut Meter, cpu: usize) -> Figures {
-        meter.marker(cpu, Kind::End);
-        meter.marker(cpu, Kind::TrackOff);
-        meter.marker(cpu, Kind::Report).expect("report gives figures")
+        meter.marker(cpu, 0, Kind::End);
+        meter.marker(cpu, 0, Kind::TrackOff);
+        meter.marker(cpu, 0, Kind::Report).expect("report gives figures")
     }
 
     fn access(meter: &mut Meter, cpu: usize, code: &Code, physical: u64, kind: Access) {
@@ -352,16 +448,16 @@ mod tests {
     fn only_what_lies_between_begin_and_end_counts() {
         let mut meter = Meter::default();
         meter.execute(0, &USER);
-        meter.marker(0, Kind::TrackOn);
+        meter.marker(0, 0, Kind::TrackOn);
         meter.execute(0, &USER);
-        meter.marker(0, Kind::Begin);
+        meter.marker(0, 0, Kind::Begin);
         meter.execute(0, &USER);
         meter.execute(0, &KERNEL);
         meter.execute(1, &KERNEL);
-        meter.marker(0, Kind::End);
+        meter.marker(0, 0, Kind::End);
         meter.execute(0, &USER);
-        meter.marker(0, Kind::TrackOff);
-        let figures = meter.marker(0, Kind::Report).unwrap();
+        meter.marker(0, 0, Kind::TrackOff);
+        let figures = meter.marker(0, 0, Kind::Report).unwrap();
         let counts = Counts { insn_user: 1, insn_kernel: 1, ..Counts::default() };
         assert_eq!(figures.cores, [(0, vec![counts])]);
         assert_eq!(figures.misplaced, 0);
@@ -422,15 +518,15 @@ mod tests {
     #[test]
     fn machine_wide_operations_count_every_core() {
         let mut meter = Meter::default();
-        meter.marker(0, Kind::TrackOn);
-        meter.marker(0, Kind::MachineBegin);
+        meter.marker(0, 0, Kind::TrackOn);
+        meter.marker(0, 0, Kind::MachineBegin);
         meter.execute(0, &USER);
         meter.execute(70, &KERNEL);
         access(&mut meter, 0, &USER, 0x40, Access::Write);
         access(&mut meter, 70, &KERNEL, 0x40, Access::Write);
-        meter.marker(70, Kind::MachineEnd);
-        meter.marker(0, Kind::TrackOff);
-        let figures = meter.marker(0, Kind::Report).unwrap();
+        meter.marker(70, 0, Kind::MachineEnd);
+        meter.marker(0, 0, Kind::TrackOff);
+        let figures = meter.marker(0, 0, Kind::Report).unwrap();
         let counts = figures.machine[0];
         assert_eq!((counts.insn_user, counts.insn_kernel, counts.events), (1, 1, 1));
         assert!(figures.hot.is_empty());
@@ -440,16 +536,16 @@ mod tests {
     #[test]
     fn the_ends_leave_out_cores_that_only_wait() {
         let mut meter = Meter::default();
-        meter.marker(0, Kind::TrackOn);
+        meter.marker(0, 0, Kind::TrackOn);
         for _ in 0..2 {
-            meter.marker(0, Kind::MachineBegin);
+            meter.marker(0, 0, Kind::MachineBegin);
             meter.execute(0, &USER);
             meter.execute(1, &KERNEL);
             (0..9).for_each(|_| meter.execute(2, &USER));
-            meter.marker(1, Kind::MachineEnd);
+            meter.marker(1, 0, Kind::MachineEnd);
         }
-        meter.marker(0, Kind::TrackOff);
-        let figures = meter.marker(0, Kind::Report).unwrap();
+        meter.marker(0, 0, Kind::TrackOff);
+        let figures = meter.marker(0, 0, Kind::Report).unwrap();
         let counts = |user| Counts { insn_user: user, insn_kernel: 1, ..Counts::default() };
         assert_eq!(figures.machine, [counts(10), counts(10)]);
         assert_eq!(figures.ends, [counts(1), counts(1)]);
@@ -473,8 +569,98 @@ mod tests {
     fn markers_out_of_order_are_reported() {
         let mut meter = Meter::default();
         begin(&mut meter, 0);
-        meter.marker(0, Kind::Begin);
-        meter.marker(0, Kind::MachineEnd);
+        meter.marker(0, 0, Kind::Begin);
+        meter.marker(0, 0, Kind::MachineEnd);
         assert_eq!(finish(&mut meter, 0).misplaced, 2);
+    }
+
+    /// Two cores in turn: `first` and `second` are what their operations 7 and 8 touch.
+    fn pair(first: impl Fn(&mut Meter), second: impl Fn(&mut Meter)) -> Lines {
+        let mut meter = Meter::default().with_lines();
+        (1..3).for_each(|cpu| assert!(meter.marker(cpu, 0, Kind::TrackOn).is_none()));
+        for _ in 0..2 {
+            meter.marker(1, 7, Kind::Begin);
+            first(&mut meter);
+            meter.marker(1, 7, Kind::End);
+            meter.marker(2, 8, Kind::Begin);
+            second(&mut meter);
+            meter.marker(2, 8, Kind::End);
+        }
+        (1..3).for_each(|cpu| assert!(meter.marker(cpu, 0, Kind::TrackOff).is_none()));
+        let figures = meter.marker(0, 0, Kind::Report).unwrap();
+        assert_eq!(figures.misplaced, 0);
+        figures.lines.unwrap()
+    }
+
+    fn act(meter: &mut Meter, cpu: usize, code: &Code, physical: u64, kind: Access) {
+        meter.execute(cpu, code);
+        access(meter, cpu, code, physical, kind);
+    }
+
+    #[test]
+    fn a_counter_that_both_cores_write_is_found_with_its_instruction() {
+        let lines = pair(
+            |meter| act(meter, 1, &KERNEL, 0x1008, Access::Write),
+            |meter| act(meter, 2, &KERNEL, 0x1010, Access::Write),
+        );
+        assert_eq!(lines.ids, [(1, 7), (2, 8)]);
+        assert_eq!(lines.shared.len(), 1);
+        let SharedLine { writer, other } = lines.shared[0];
+        assert_eq!((writer.party, writer.pc, writer.physical), (1, KERNEL.pc, 0x1008));
+        assert_eq!((other.party, other.physical, other.wrote), (2, 0x1010, true));
+    }
+
+    #[test]
+    fn what_lies_between_operations_is_in_no_footprint() {
+        let lines = pair(
+            |meter| {
+                act(meter, 1, &KERNEL, 0x1000, Access::Write);
+                // The other core spins meanwhile, in user code.
+                act(meter, 2, &USER, 0x2000, Access::Read);
+            },
+            |meter| act(meter, 2, &USER, 0x3000, Access::Write),
+        );
+        assert!(lines.shared.is_empty());
+        assert_eq!(lines.touched, 2);
+    }
+
+    #[test]
+    fn the_kernel_of_an_idle_core_works_for_the_operation_that_is_open() {
+        let wakes = |meter: &mut Meter, cpu| {
+            meter.execute(cpu, &HALT);
+            act(meter, cpu, &KERNEL, 0x4000, Access::Write);
+        };
+        let lines = pair(|meter| wakes(meter, 3), |meter| wakes(meter, 4));
+        assert_eq!(lines.shared.len(), 1);
+        assert_eq!((lines.shared[0].writer.party, lines.shared[0].writer.cpu), (1, 3));
+    }
+
+    #[test]
+    fn a_kernel_that_is_still_busy_from_before_does_not() {
+        let mut meter = Meter::default().with_lines();
+        (1..3).for_each(|cpu| assert!(meter.marker(cpu, 0, Kind::TrackOn).is_none()));
+        meter.execute(3, &KERNEL);
+        meter.marker(1, 7, Kind::Begin);
+        act(&mut meter, 3, &KERNEL, 0x4000, Access::Write);
+        meter.marker(1, 7, Kind::End);
+        meter.marker(2, 8, Kind::Begin);
+        act(&mut meter, 2, &KERNEL, 0x4000, Access::Write);
+        meter.marker(2, 8, Kind::End);
+        (1..3).for_each(|cpu| assert!(meter.marker(cpu, 0, Kind::TrackOff).is_none()));
+        assert!(meter.marker(0, 0, Kind::Report).unwrap().lines.unwrap().shared.is_empty());
+    }
+
+    #[test]
+    fn an_operation_without_return_ends_when_its_core_halts() {
+        let mut meter = Meter::default().with_lines();
+        meter.marker(2, 0, Kind::TrackOn);
+        meter.marker(1, 7, Kind::BeginLast);
+        meter.execute(1, &KERNEL);
+        meter.execute(1, &HALT);
+        meter.execute(1, &KERNEL);
+        meter.marker(2, 0, Kind::TrackOff);
+        let figures = meter.marker(0, 0, Kind::Report).unwrap();
+        assert_eq!(figures.cores, [(1, vec![Counts { insn_kernel: 1, ..Counts::default() }])]);
+        assert_eq!(figures.misplaced, 0);
     }
 }

@@ -1,7 +1,7 @@
 //! The plugin itself: QEMU's callbacks to [`Meter`] calls.
 //!
-//! `-plugin PATH,out=FILE[,hot=N][,profile=on]`: JSON lines to FILE, the N hottest pairs of each report (40), and
-//! with a profile how often each instruction was executed.
+//! `-plugin PATH,out=FILE[,hot=N][,profile=on][,lines=on]`: JSON lines to FILE, the N hottest pairs of each report (40),
+//! with a profile how often each instruction was executed, with lines what operations have in common.
 
 use std::collections::HashMap;
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
@@ -90,7 +90,8 @@ fn install(info: &qemu::Info, words: impl Iterator<Item = String>) -> Result<Sta
             }
             Some(("hot", n)) => most = n.parse().map_err(|_| format!("hot={n}: want a number"))?,
             Some(("profile", "on")) => meter = meter.with_profile(),
-            _ => return Err(format!("{word}: unknown word; valid: out=FILE hot=N profile=on")),
+            Some(("lines", "on")) => meter = meter.with_lines(),
+            _ => return Err(format!("{word}: unknown word; valid: out=FILE hot=N profile=on lines=on")),
         }
     }
     let out = out.ok_or("out=FILE is missing")?;
@@ -145,7 +146,7 @@ extern "C" fn marker(cpu: c_uint, data: *mut c_void) {
         return;
     };
     let mut state = state();
-    if let Some(figures) = state.meter.marker(cpu as usize, kind) {
+    if let Some(figures) = state.meter.marker(cpu as usize, id, kind) {
         let text = report::lines(state.reports, id, &figures, state.most);
         state.reports += 1;
         if let Err(error) = state.out.write_all(text.as_bytes()) {

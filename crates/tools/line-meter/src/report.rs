@@ -6,7 +6,8 @@ use corey_lib_bench::table;
 
 use std::collections::HashMap;
 
-use crate::meter::{Counts, Figures, Heat, Pair};
+use crate::footprint::Touch;
+use crate::meter::{Counts, Figures, Heat, Lines, Pair};
 
 type Field = (&'static str, fn(&Counts) -> u64);
 
@@ -30,7 +31,11 @@ const FIELDS: [Field; 8] = [
 pub fn lines(number: u64, id: u32, figures: &Figures, most: usize) -> String {
     let mut text = String::new();
     let head = format!("\"report\":{number},\"cores\":{}", figures.cores.len());
-    for (core, operations) in &figures.cores {
+    if let Some(lines) = &figures.lines {
+        shared(&mut text, id, &head, figures, lines);
+    }
+    // With footprints, `operations` records stand in their place.
+    for (core, operations) in figures.cores.iter().filter(|_| figures.lines.is_none()) {
         line(&mut text, id, &format!("{head},\"core\":{core}"), operations);
     }
     if !figures.machine.is_empty() {
@@ -74,6 +79,43 @@ pub fn lines(number: u64, id: u32, figures: &Figures, most: usize) -> String {
         ),
     );
     text
+}
+
+/// Highest figures of the operations of each core, and the lines that two cores have in common.
+fn shared(text: &mut String, id: u32, head: &str, figures: &Figures, lines: &Lines) {
+    for (core, operations) in &figures.cores {
+        let case = lines.ids.iter().find(|(number, _)| number == core).map_or(0, |(_, case)| *case);
+        let highest = |field: fn(&Counts) -> u64| operations.iter().map(field).max().unwrap_or(0);
+        put(
+            text,
+            format_args!(
+                "{{\"record\":\"operations\",{head},\"part\":{id},\"core\":{core},\"case\":{case},\"ops\":{},\
+                 \"insn\":{},\"locks_max\":{},\"locked_max\":{},\"events_max\":{},\"icr_max\":{},\"mmio_max\":{}}}",
+                operations.len(),
+                Values::of(operations, |c| c.insn_user + c.insn_kernel).median(),
+                highest(|c| c.locks),
+                highest(|c| c.locked),
+                highest(|c| c.events),
+                highest(|c| c.icr),
+                highest(|c| c.mmio),
+            ),
+        );
+    }
+    for line in &lines.shared {
+        let touch = |touch: &Touch| {
+            format!(
+                "{{\"core\":{},\"cpu\":{},\"pc\":\"{:#x}\",\"vaddr\":\"{:#x}\",\"addr\":\"{:#x}\",\"wrote\":{}}}",
+                touch.party, touch.cpu, touch.pc, touch.vaddr, touch.physical, touch.wrote
+            )
+        };
+        let (writer, other) = (touch(&line.writer), touch(&line.other));
+        put(
+            text,
+            format_args!(
+                "{{\"record\":\"shared\",{head},\"part\":{id},\"writer\":{writer},\"other\":{other}}}"
+            ),
+        );
+    }
 }
 
 fn instructions(text: &mut String, id: u32, head: &str, profile: &HashMap<u64, u64>) {
@@ -146,6 +188,7 @@ impl Values {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::footprint::SharedLine;
     use crate::meter::Profile;
 
     fn operation(insn_user: u64, events: u64) -> Counts {
@@ -200,5 +243,23 @@ mod tests {
         assert!(found[0].contains("\"symbol_pc\":\"0x2\",\"line\":\"0x40\",\"vaddr\":\"0x10\",\"events\":7"));
         assert!(found[1].contains("\"events\":5"));
         assert!(found[2].contains("\"pairs\":3,\"pairs_left_out\":1,\"events_left_out\":1"));
+    }
+
+    #[test]
+    fn a_shared_line_is_told_from_both_ends() {
+        let touch = |core, pc, wrote| Touch { party: core, cpu: core, pc, vaddr: 5, physical: 0x48, wrote };
+        let shared = vec![SharedLine { writer: touch(1, 0x20, true), other: touch(2, 0x30, false) }];
+        let lines = Lines { ids: vec![(1, 0xc01), (2, 0xc02)], shared, touched: 9 };
+        let cores = vec![(1, vec![operation(5, 2)]), (2, vec![operation(7, 0)])];
+        let text = super::lines(4, 0xbf0, &Figures { cores, lines: Some(lines), ..Figures::default() }, 2);
+        let found: Vec<_> = text.lines().collect();
+        assert!(found[0].contains(
+            "\"report\":4,\"cores\":2,\"part\":3056,\"core\":1,\"case\":3073,\"ops\":1,\"insn\":5"
+        ));
+        assert!(found[0].contains("\"events_max\":2"));
+        assert!(found[2].contains("\"writer\":{\"core\":1,\"cpu\":1,\"pc\":\"0x20\",\"vaddr\":\"0x5\",\"addr\":\"0x48\",\"wrote\":true}"));
+        assert!(found[2].contains("\"other\":{\"core\":2,") && found[2].contains("\"wrote\":false}"));
+        assert!(found[3].contains("\"record\":\"meter\""));
+        assert_eq!(found.len(), 4);
     }
 }

@@ -1,16 +1,22 @@
 //! What the tests of whole kernels share.
 #![allow(dead_code, unreachable_pub, reason = "each test file uses its part")]
 
+pub mod memory;
+
 use corey_abi::{
     AddressTreeCalls, AuditReport, Error, Home, Id, Kinds, MachineCalls, MapFlags, Mapping, Name, ObjRef,
     PcoreCalls, Plain, RunContext, SegmentCalls, ShareCalls, UserPtr, grain, mapping_kind, tree_kind,
 };
 use corey_kernel_corey::System;
-use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, User};
+use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, Left, User};
 
 /// A machine of `cores` cores with 16 MiB and more, booted into the first program.
 pub fn boot(cores: usize) -> Booted {
-    let bytes = (16 << 20) + cores as u64 * (1 << 20);
+    boot_with(cores, (16 << 20) + cores as u64 * (1 << 20))
+}
+
+/// As [`boot`], with `bytes` of memory.
+pub fn boot_with(cores: usize, bytes: u64) -> Booted {
     FakeMachine::new(cores, bytes, &[]).boot::<System<FakePlatform>>(Some(Archive::with_init().bytes()), "")
 }
 
@@ -40,11 +46,20 @@ fn scratch(user: &User<'_>) -> u64 {
 /// Puts `value` into the program's memory.
 pub fn put(user: &mut User<'_>, value: &impl Plain) -> UserPtr {
     let at = scratch(user);
+    let put = try_put(user, value);
+    // A program that was halted meanwhile has no memory, and its next call no answer.
+    assert!(put.is_ok() || user.has_left(), "the stack is mapped");
+    UserPtr(at)
+}
+
+/// Puts `value` into the program's memory, unless the program ends meanwhile.
+pub fn try_put(user: &mut User<'_>, value: &impl Plain) -> Result<UserPtr, Left> {
+    let at = scratch(user);
     let mut bytes = vec![0; 2048];
     value.to_bytes(&mut bytes);
     let words: Vec<u64> = bytes.chunks(8).map(|c| u64::from_le_bytes(c.try_into().expect("eight"))).collect();
-    user.write_all(at, &words).expect("the stack is mapped");
-    UserPtr(at)
+    user.write_all(at, &words)?;
+    Ok(UserPtr(at))
 }
 
 /// Takes a value out of the program's memory.
@@ -148,7 +163,17 @@ pub struct Thread {
 }
 
 pub fn thread(user: &mut User<'_>, boot: Id, core: u64) -> Result<Thread, Error> {
-    let share = share(user, boot, 500, 50)?;
+    thread_with(user, boot, core, 500)
+}
+
+/// [`thread`], with a share that leaves the machine's memory to others.
+pub fn small_thread(user: &mut User<'_>, boot: Id, core: u64) -> Thread {
+    thread_with(user, boot, core, 40).expect("forty pages, and a free core")
+}
+
+/// As [`thread`], in a share of `pages` pages.
+pub fn thread_with(user: &mut User<'_>, boot: Id, core: u64, pages: u64) -> Result<Thread, Error> {
+    let share = share(user, boot, pages, 50)?;
     let at = name(user, "thread");
     let object = user.sys().pcore_alloc(share, core, at)?;
     let tree = root(user, share)?;
@@ -158,17 +183,10 @@ pub fn thread(user: &mut User<'_>, boot: Id, core: u64) -> Result<Thread, Error>
 }
 
 pub fn run(user: &mut User<'_>, thread: Thread, more: &[Id]) -> Result<(), Error> {
-    let mut context = RunContext {
-        tree: thread.tree,
-        nshares: 1 + more.len() as u64,
-        entry: 0x40_0000,
-        stack: STACK + 4 * 4096,
-        ..RunContext::default()
-    };
-    let all = [thread.share].into_iter().chain(more.iter().copied());
-    context.shares.iter_mut().zip(all).for_each(|(to, from)| *to = from);
-    let at = put(user, &context);
-    user.sys().pcore_run(thread.pcore, at)
+    run_with(user, thread, |context| {
+        context.nshares += more.len() as u64;
+        context.shares.iter_mut().skip(1).zip(more).for_each(|(to, from)| *to = *from);
+    })
 }
 
 /// Ends a share that core 0 made.
@@ -177,8 +195,8 @@ pub fn end(user: &mut User<'_>, parent: Id, share: Id) {
     user.sys().self_drop(share).expect("held");
 }
 
-/// The kernel's books balance.
-pub fn audit(booted: &Booted) {
+/// The kernel's books balance. Says how many objects there are.
+pub fn audit(booted: &Booted) -> u64 {
     let report = booted.on(0, |user| {
         let boot = start(user).boot;
         let at = put(user, &[0_u64; 8]);
@@ -187,4 +205,24 @@ pub fn audit(booted: &Booted) {
     });
     assert_eq!(report.frames, report.owned + report.free + report.limbo, "{report:?}");
     assert_eq!(report.errors, 0, "{report:?}");
+    report.objects
+}
+
+/// As [`run`], with a context that `change` changes.
+pub fn run_with(
+    user: &mut User<'_>,
+    thread: Thread,
+    change: impl FnOnce(&mut RunContext),
+) -> Result<(), Error> {
+    let mut context = RunContext {
+        tree: thread.tree,
+        nshares: 1,
+        entry: 0x40_0000,
+        stack: STACK + 4 * 4096,
+        ..RunContext::default()
+    };
+    context.shares[0] = thread.share;
+    change(&mut context);
+    let at = put(user, &context);
+    user.sys().pcore_run(thread.pcore, at)
 }

@@ -1,7 +1,7 @@
 //! Chunks from the host's allocator, counted and bounded.
 #![allow(dead_code, reason = "each test file uses a part")]
 
-use corey_libos_heap::{CHUNK, Pages};
+use corey_libos_heap::{CHUNK, Contents, Pages};
 use std::alloc::Layout;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -22,11 +22,13 @@ pub(crate) struct Host {
     pub(crate) given: Given,
     /// Chunks it may still give.
     pub(crate) left: usize,
+    /// Whether it has little room for chunks of one block, and gives memory that is not zero.
+    pub(crate) scarce: bool,
 }
 
 impl Host {
     pub(crate) fn new(given: &Given, left: usize) -> Self {
-        Self { given: given.clone(), left }
+        Self { given: given.clone(), left, scarce: false }
     }
 }
 
@@ -35,13 +37,18 @@ fn layout(bytes: usize) -> Layout {
 }
 
 impl Pages for Host {
-    fn take(&mut self, bytes: usize) -> Option<NonNull<u8>> {
+    fn take(&mut self, bytes: usize) -> Option<(NonNull<u8>, Contents)> {
         assert!(bytes > 0 && bytes.is_multiple_of(4096));
         self.left = self.left.checked_sub(1)?;
         // SAFETY: the layout is not empty.
         let at = NonNull::new(unsafe { std::alloc::alloc_zeroed(layout(bytes)) })?;
         assert!(self.given.0.lock().unwrap().insert(at.addr().get(), bytes).is_none());
-        Some(at)
+        if !self.scarce {
+            return Some((at, Contents::Zero));
+        }
+        // SAFETY: just allocated.
+        unsafe { at.write_bytes(0xa5, bytes) };
+        Some((at, Contents::Any))
     }
 
     unsafe fn give(&mut self, at: NonNull<u8>, bytes: usize) {
@@ -49,6 +56,10 @@ impl Pages for Host {
         self.left += 1;
         // SAFETY: it was allocated with this layout.
         unsafe { std::alloc::dealloc(at.as_ptr(), layout(bytes)) };
+    }
+
+    fn is_scarce(&self) -> bool {
+        self.scarce
     }
 
     fn knows(&self, at: usize) -> bool {

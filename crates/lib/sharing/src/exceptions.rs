@@ -1,0 +1,128 @@
+//! What is known to share, and why that is right (PROTOCOLS §8.2).
+
+use crate::{Case, Part};
+
+/// Which operations an exception is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Pairs of which one is of this call.
+    With(&'static str),
+    /// Pairs of these two calls, in either order; of a call alone, both are it.
+    Pair(&'static str, &'static str),
+    /// All.
+    All,
+}
+
+impl core::fmt::Display for Who {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::With(call) => write!(f, "{call} with any"),
+            Self::Pair(a, b) => write!(f, "{a} with {b}"),
+            Self::All => f.write_str("any two"),
+        }
+    }
+}
+
+/// Lines that may be shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exception {
+    /// In which part.
+    pub part: Part,
+    /// Between which calls.
+    pub who: Who,
+    /// What the line's place must begin with, one of these, as reports name it, positions in arrays left out; none for
+    /// every line.
+    pub places: &'static [&'static str],
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// All of them. One that explains nothing any more fails the run that looked at all its pairs.
+pub const EXCEPTIONS: &[Exception] = &[
+    // Private objects: what is one per machine.
+    exception(Part::Private, Who::With("audit"), ANY, AUDIT),
+    exception(Part::Private, Who::Pair("device_buf", "device_buf"), ANY, CONSOLE),
+    exception(Part::Private, Who::Pair("device_alloc", "device_alloc"), DEVICES, DEVICE),
+    exception(Part::Private, Who::Pair("machine_control", "machine_control"), LOG, LOG_LEVEL),
+    // The same, and what a core and its target share.
+    exception(Part::Alone, Who::With("audit"), ANY, AUDIT),
+    exception(Part::Alone, Who::With("device_buf"), ANY, CONSOLE),
+    exception(Part::Alone, Who::With("device_alloc"), DEVICES, DEVICE),
+    exception(Part::Alone, Who::With("machine_control"), LOG, LOG_LEVEL),
+    exception(Part::Alone, Who::With("pcore_run"), ANY, TARGET),
+    exception(Part::Alone, Who::With("pcore_halt"), ANY, TARGET),
+    // Shared objects: what is one per machine.
+    exception(Part::Shared, Who::With("audit"), ANY, AUDIT),
+    exception(Part::Shared, Who::Pair("device_buf", "device_buf"), ANY, CONSOLE),
+    exception(Part::Shared, Who::Pair("device_alloc", "device_alloc"), DEVICES, DEVICE),
+    exception(Part::Shared, Who::Pair("machine_control", "machine_control"), LOG, LOG_LEVEL),
+    // What asks the other core, because it holds or maps the object.
+    exception(Part::Shared, Who::With("segment_copy"), &["percore.mailbox"], MESSAGE),
+    exception(Part::Shared, Who::With("segment_set_nbytes"), &["percore.mailbox"], MESSAGE),
+    exception(Part::Shared, Who::With("at_set_slot"), &["percore.mailbox"], MESSAGE),
+    exception(Part::Shared, Who::With("(fault)"), &["percore.mailbox"], MESSAGE),
+    exception(Part::Shared, Who::With("core_fence"), &["percore.mailbox"], MESSAGE),
+    exception(Part::Shared, Who::With("pcore_alloc"), TAKEN, TARGET),
+    exception(Part::Shared, Who::With("pcore_run"), TAKEN, TARGET),
+    exception(Part::Shared, Who::With("pcore_halt"), TAKEN, TARGET),
+    exception(Part::Shared, Who::Pair("core_wait", "core_wait"), &["waits"], WAITS),
+    exception(Part::Shared, Who::Pair("core_wait", "core_wake"), &["waits"], WAITS),
+    exception(Part::Shared, Who::Pair("core_wake", "core_wake"), &["waits"], WAITS),
+    // Whoever maps a page of a shared segment can be asked to give it up.
+    exception(Part::Shared, Who::With("segment_copy"), &["AddressTree:worker"], MAPPED),
+    exception(Part::Shared, Who::With("segment_set_nbytes"), &["AddressTree:worker"], MAPPED),
+    exception(Part::Shared, Who::With("(fault)"), &["AddressTree:worker"], MAPPED),
+    // Memory of shared objects, on its way.
+    exception(Part::Shared, Who::With("share_delobj"), RECLAIMED, RECLAIM),
+    exception(Part::Shared, Who::With("self_drop"), RECLAIMED, RECLAIM),
+    exception(Part::Shared, Who::With("segment_set_nbytes"), RECLAIMED, RECLAIM),
+    exception(Part::Shared, Who::With("segment_copy"), PAGED, PAGES),
+    exception(Part::Shared, Who::With("segment_set_nbytes"), PAGED, PAGES),
+    exception(Part::Shared, Who::With("(fault)"), PAGED, PAGES),
+];
+
+const ANY: &[&str] = &[];
+const DEVICES: &[&str] = &["system.devices"];
+const LOG: &[&str] = &["static log::"];
+/// What says who has a core and what it is to run.
+const TAKEN: &[&str] = &["pcore.owner", "percore.mailbox"];
+/// What waits until no core can hold a pointer, and where it goes then.
+const RECLAIMED: &[&str] = &["percore.epoch", "limbo", "slab", "slot of core", "frame.descriptor"];
+/// Pages that come and go, and their descriptors; eight descriptors share a line.
+const PAGED: &[&str] = &["a frame of a short-lived object", "frame.descriptor", "stock"];
+
+const AUDIT: &str = "an audit stops every core and looks at every object: that is what it is for";
+const CONSOLE: &str = "there is one console: its lock, its sequence number, the serial port, the screen";
+const DEVICE: &str = "a device is exclusive: whoever takes it or gives it back writes that it is taken";
+const LOG_LEVEL: &str = "the log level is one per machine, and this call sets it";
+const TARGET: &str =
+    "what runs on another core, or ends there, moves the target's lines: its mailbox, its run, its pcore";
+const MESSAGE: &str = "an acknowledged message to a core that holds or maps the shared object; that core reads its mailbox at every entry";
+const WAITS: &str = "who waits on a word is listed with the home core of its segment, which both can reach";
+const RECLAIM: &str = "what another core could reach waits in its home core's limbo until that core's epoch has moved; whoever deletes or cuts looks";
+const PAGES: &str = "pages and tables of shared objects, made and freed between the two maps that name memory, and their descriptors";
+const MAPPED: &str = "a root that maps a page of a shared segment is looked at by whoever takes the page, or the right to write it, away";
+
+const fn exception(part: Part, who: Who, places: &'static [&'static str], reason: &'static str) -> Exception {
+    Exception { part, who, places, reason }
+}
+
+impl Exception {
+    /// Whether it is about lines at `place`, positions in arrays left out.
+    #[must_use]
+    pub fn covers(&self, place: &str) -> bool {
+        self.places.is_empty() || self.places.iter().any(|start| place.starts_with(start))
+    }
+
+    /// Whether it is about these two.
+    #[must_use]
+    pub fn concerns(&self, part: Part, first: Case, second: Case) -> bool {
+        let calls = [first.call(), second.call()];
+        part == self.part
+            && match self.who {
+                Who::With(call) => calls.contains(&call),
+                Who::Pair(a, b) => calls == [a, b] || calls == [b, a],
+                Who::All => true,
+            }
+    }
+}

@@ -1,0 +1,112 @@
+//! What is compared with what.
+
+use crate::Case;
+
+/// First marker id of parts.
+const FIRST: u32 = 0xbf0;
+
+/// A part of the run. Its marker id is in the report of each of its measurements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Two cores, each on objects of its own.
+    Private,
+    /// Two cores, on objects of a share that both hold.
+    Shared,
+    /// The same case on all cores, each on objects of its own.
+    Alone,
+    /// Two cores on one shared object, reported as if it were private: what must be found.
+    Planted,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 4] = [Self::Private, Self::Shared, Self::Alone, Self::Planted];
+
+    /// Its name on command lines and in records.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Private => "private",
+            Self::Shared => "shared",
+            Self::Alone => "alone",
+            Self::Planted => "planted",
+        }
+    }
+
+    /// The id in the marker of its reports.
+    #[must_use]
+    pub const fn id(self) -> u32 {
+        FIRST + self as u32
+    }
+
+    /// The part with this marker id.
+    #[must_use]
+    pub fn from_id(id: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.id() == id)
+    }
+
+    /// The part with this name.
+    #[must_use]
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|part| part.name() == name)
+    }
+}
+
+/// Whether the pair belongs to the tenth of all pairs that `seed` names: each pair is in one of ten, and the seeds
+/// 0 … 9 name them all.
+fn chosen(seed: u64, first: Case, second: Case) -> bool {
+    // Neighbours in either direction fall into different tenths.
+    let place = u64::from(first.number()) * 3 + u64::from(second.number()) * 7;
+    place % 10 == seed % 10
+}
+
+/// Workers up to which heavy cases are measured alone.
+const HEAVY_UP_TO: u32 = 16;
+
+/// The measurements of a part with so many workers, in the order in which they are made. With a `seed` only a tenth of
+/// the shared ones; with `only` those that this case takes part in.
+pub fn plan(
+    part: Part,
+    workers: u32,
+    seed: Option<u64>,
+    only: Option<Case>,
+) -> impl Iterator<Item = (Case, Case)> {
+    let all = Case::ALL.iter().flat_map(|a| Case::ALL.iter().map(move |b| (*a, *b)));
+    all.filter(move |(a, b)| {
+        let wanted = only.is_none_or(|only| only == *a || only == *b);
+        match part {
+            Part::Private => wanted,
+            Part::Shared => wanted && seed.is_none_or(|seed| chosen(seed, *a, *b)),
+            Part::Alone => wanted && a == b && (workers <= HEAVY_UP_TO || !a.is_heavy()),
+            // Both set the size of one segment.
+            Part::Planted => *a == Case::SegmentGrow && a == b,
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ten_seeds_name_every_pair_once_and_each_about_a_tenth() {
+        let pairs = || Case::ALL.iter().flat_map(|a| Case::ALL.iter().map(move |b| (*a, *b)));
+        for (a, b) in pairs() {
+            assert_eq!((0..10).filter(|seed| chosen(*seed, a, b)).count(), 1);
+        }
+        let all = pairs().count();
+        for seed in 0..10 {
+            let some = pairs().filter(|(a, b)| chosen(seed, *a, *b)).count();
+            assert!((all / 12..all / 8).contains(&some), "{some} of {all}");
+        }
+    }
+
+    #[test]
+    fn parts_have_ids_of_their_own() {
+        for part in Part::ALL {
+            assert_eq!(Part::from_id(part.id()), Some(part));
+            assert_eq!(Part::by_name(part.name()), Some(part));
+            assert_eq!(Case::from_id(part.id()), None);
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The workers, and how the conductor leads them.
+
+use crate::drivers;
+use crate::ground::Ground;
+use crate::objects::Objects;
+use crate::stage::{Order, Stage};
+use crate::words::Words;
+use crate::{Shared, WARM};
+use core::mem::offset_of;
+use corey_abi::{
+    AddressTreeCalls, Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, ShareCalls,
+    UserPtr, tree_kind,
+};
+use corey_lib_bench::{Kind, MAX_CORES};
+use corey_lib_sharing::{BOTH, Part};
+use corey_libos_rt::sys::{address, marker, pause, segment, sys};
+use corey_libos_rt::vm::{Core, Space, Thread, spawn, stack};
+use corey_libos_rt::{Process, halt, println, retake_console, shared};
+
+const STACK_PAGES: u64 = 16;
+const STAGE_PAGES: u64 = (size_of::<Stage>() as u64).div_ceil(PAGE_BYTES);
+/// Pages and objects of a worker's own share: its ground's shares are carved from it.
+const QUOTA: (u64, u64) = (8192, 512);
+
+/// A worker, as it is told.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(128))]
+pub(crate) struct Worker {
+    /// From 0.
+    index: u32,
+    workers: u32,
+    /// Its own space.
+    pub(crate) space: Space,
+    /// Its own share.
+    pub(crate) share: Id,
+    /// Its pcore, in its share.
+    pub(crate) pcore: ObjRef,
+    /// The key to the machine.
+    pub(crate) boot: Id,
+    stage: u64,
+    both: Option<Objects>,
+}
+
+impl Worker {
+    pub(crate) fn stage(&self) -> Shared {
+        // SAFETY: the team mapped the stage here in every address space, for good.
+        unsafe { shared(self.stage) }
+    }
+
+    /// Its core.
+    pub(crate) fn core(&self) -> u16 {
+        self.index as u16 + 1
+    }
+}
+
+/// Where a worker begins.
+extern "C" fn begin(worker: &mut Worker) -> ! {
+    let stage = worker.stage();
+    match work(worker) {
+        Ok(()) => halt(0),
+        Err(error) => {
+            stage.fail(worker.index, None, error);
+            halt(1)
+        }
+    }
+}
+
+fn work(worker: &mut Worker) -> Result<(), Error> {
+    let target = worker.core() + worker.workers as u16;
+    let objects = Objects::make("own", worker.share, Home::Any, target, &worker.space)?;
+    let own = Ground::new(worker, "own case", objects)?;
+    let both = worker.both.map(|objects| Ground::new(worker, "both case", objects)).transpose()?;
+    let (stage, index) = (worker.stage(), worker.index);
+    let parties = worker.workers + 1;
+    let meet = || stage.meeting.barrier.wait(parties, pause);
+    // The conductor waits until all have their grounds.
+    meet();
+    loop {
+        stage.meeting.turns.reset(index);
+        meet();
+        let Some(Order { part, first, second, iters }) = stage.order() else { return Ok(()) };
+        // Pairs are of the first two; the others wait for what comes next.
+        let (case, sides) = match part {
+            Part::Alone => (first, worker.workers),
+            _ => (if index == 0 { first } else { second }, 2),
+        };
+        let ground = match (part, &both) {
+            (Part::Private | Part::Alone, _) | (_, None) => &own,
+            (Part::Shared | Part::Planted, Some(both)) => both,
+        };
+        let takes_part = index < sides;
+        let round = |number: u64| {
+            stage.meeting.turns.wait(index, number, pause);
+            if !stage.failed() {
+                let _ = drivers::run(case, ground).inspect_err(|error| stage.fail(index, Some(case), *error));
+            }
+            stage.meeting.turns.pass(index, sides, number);
+        };
+        if takes_part {
+            (0..WARM).for_each(round);
+        }
+        meet();
+        meet();
+        if takes_part {
+            marker::<0, { Kind::TrackOn as u32 }>();
+            (WARM..WARM + iters).for_each(round);
+            marker::<0, { Kind::TrackOff as u32 }>();
+        }
+        meet();
+        meet();
+    }
+}
+
+/// All workers, and the stage.
+pub(crate) struct Team {
+    stage: Shared,
+    workers: u32,
+    threads: heapless::Vec<Thread<'static>, MAX_CORES>,
+    scratch: [u64; 256],
+}
+
+impl Team {
+    /// Starts the workers; returns when all have their grounds.
+    pub(crate) fn start(process: &mut Process, words: &Words) -> Result<Self, Error> {
+        let place = segment(process.program, STAGE_PAGES * PAGE_BYTES, "stage")?;
+        let (at, _) = process.space.map(place, STAGE_PAGES, MapFlags::WRITE)?;
+        // SAFETY: just mapped, for good, and all zeroes.
+        let stage: Shared = unsafe { shared(at) };
+        let pairs = [Part::Shared, Part::Planted].into_iter().any(|part| words.has(part));
+        let both = pairs
+            .then(|| {
+                let last = (2 * words.workers + 1) as u16;
+                Objects::make(BOTH, process.boot, Home::Core(1), last, &process.space)
+            })
+            .transpose()?;
+        let mut team =
+            Self { stage, workers: words.workers, threads: heapless::Vec::new(), scratch: [0; 256] };
+        for index in 0..words.workers {
+            let core = take(process.boot, index as u16 + 1)?;
+            let worker = Worker {
+                index,
+                workers: words.workers,
+                space: core.space,
+                share: core.share,
+                pcore: core.pcore,
+                boot: process.boot,
+                stage: at,
+                both,
+            };
+            team.launch(process, core, worker, place)?;
+        }
+        if let Some(both) = both {
+            for share in both.shares() {
+                sys().self_drop(share)?;
+            }
+        }
+        team.meet();
+        Ok(team)
+    }
+
+    fn launch(
+        &mut self,
+        process: &Process,
+        mut core: Core,
+        mut worker: Worker,
+        stage: ObjRef,
+    ) -> Result<(), Error> {
+        core.space.mirror(&process.space, &mut |_| true)?;
+        // As after a call: the return address would lie below a 16-byte boundary.
+        let top = stack(&mut core.space, core.share, STACK_PAGES)? - 8;
+        // What the worker is told is in memory of its own.
+        let told = segment(core.share, PAGE_BYTES, "told")?;
+        let (va, _) = core.space.map(told, 1, MapFlags::WRITE)?;
+        worker.space = core.space;
+        let mut space = process.space;
+        let (here, slot) = space.map(told, 1, MapFlags::WRITE)?;
+        // SAFETY: just mapped, and large enough for it.
+        unsafe { (here as *mut Worker).write_volatile(worker) };
+        space.unmap(slot)?;
+        let entry = begin as extern "C" fn(&mut Worker) -> ! as usize as u64;
+        let index = worker.index as usize;
+        let offset = (offset_of!(Stage, status) + index * size_of::<[u64; 2]>()) as u64;
+        let status = &self.stage.status[index];
+        // The first program's objects are named in the boot share, which is given once.
+        let program = (process.program != process.boot).then_some(process.program);
+        let both = worker.both.iter().flat_map(Objects::shares);
+        // At most five.
+        let shares: heapless::Vec<Id, 5> = [process.boot].into_iter().chain(program).chain(both).collect();
+        let thread = spawn(&core, (entry, top), [va, 0, 0, 0, 0, 0], &shares, (status, stage, offset))?;
+        // What is the worker's own is nobody else's: this core holds it no longer.
+        sys().self_drop(core.share)?;
+        // One per core, and there are at most MAX_CORES.
+        let _ = self.threads.push(thread);
+        Ok(())
+    }
+
+    pub(crate) fn stage(&self) -> Shared {
+        self.stage
+    }
+
+    /// Room for what a call writes.
+    pub(crate) fn scratch(&mut self) -> UserPtr {
+        UserPtr(self.scratch.as_mut_ptr() as u64)
+    }
+
+    /// Says what comes next.
+    pub(crate) fn give(&self, order: Order) {
+        self.stage.give(Some(order));
+    }
+
+    /// Waits for all workers. One that ended early ends the run.
+    pub(crate) fn meet(&self) {
+        self.stage.meeting.barrier.wait(self.workers + 1, || {
+            if let Some((worker, ended)) =
+                self.threads.iter().enumerate().find_map(|(n, thread)| Some((n, thread.poll()?)))
+            {
+                // Perhaps it was let go.
+                let _ = retake_console();
+                let _ = self.stage.tell();
+                println!("sharing: worker {worker} ended early: {ended:?}");
+                corey_libos_rt::exit(corey_libos_rt::Status::Failed);
+            }
+            pause();
+        });
+    }
+
+    /// Lets the workers end.
+    pub(crate) fn end(&self) {
+        self.stage.give(None);
+        self.stage.meeting.barrier.wait(self.workers + 1, pause);
+        for thread in &self.threads {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Takes core `number` for a worker; all but the pcore object is in that core's own memory.
+fn take(parent: Id, number: u16) -> Result<Core, Error> {
+    let name = Name::new("worker");
+    let home = Home::Core(number);
+    let share = sys().share_alloc(parent, Kinds::all(), QUOTA.0, QUOTA.1, home, address(&name))?;
+    let tree = sys().at_alloc(share, tree_kind::ROOT, 0, home, address(&name))?;
+    let pcore = sys().pcore_alloc(share, u64::from(number), address(&name))?;
+    Ok(Core {
+        share,
+        parent,
+        pcore: ObjRef { share, object: pcore },
+        space: Space::new(ObjRef { share, object: tree }, 0, 0),
+    })
+}
