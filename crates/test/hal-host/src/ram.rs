@@ -42,7 +42,9 @@ impl Ram {
     pub(crate) fn power_off(&self) {
         // SAFETY: the range is this allocation, which stays mapped; everything in it is read through atomics, and
         // any value is one of those.
-        let result = unsafe { libc::madvise(self.base.as_ptr().cast(), self.frames.len() * PAGE, libc::MADV_DONTNEED) };
+        let result = unsafe {
+            libc::madvise(self.base.as_ptr().cast(), self.frames.len() * PAGE, libc::MADV_DONTNEED)
+        };
         assert_eq!(result, 0, "the host takes its memory back");
     }
 

@@ -62,7 +62,7 @@ impl ModelDevice {
             2 => return Ok(false),
             _ => return Err(Error::BadArgument),
         }
-        if offset % 16 != 0 {
+        if !offset.is_multiple_of(16) {
             return Err(Error::Misaligned);
         }
         if offset + HEADER > self.bytes {
@@ -85,7 +85,10 @@ mod tests {
     #[test]
     fn a_device_is_taken_once_and_lines_lie_in_the_segment() {
         let mut model = ModelDevice::new(8192, 4096);
-        assert_eq!((model.alloc(0), model.alloc(0), model.alloc(1)), (Ok(()), Err(Error::Busy), Err(Error::NotFound)));
+        assert_eq!(
+            (model.alloc(0), model.alloc(0), model.alloc(1)),
+            (Ok(()), Err(Error::Busy), Err(Error::NotFound))
+        );
         let buffer = ModelBuffer { ready: true, length: 4096 };
         assert_eq!(model.buffer(0, 4080, buffer), Ok(true));
         assert_eq!(model.buffer(0, 4096, buffer), Err(Error::OutOfRange));

@@ -288,12 +288,13 @@ impl ModelShares {
 
     /// Gives a dead share's quota back once it has no children; then its parent's, if that waited for this.
     fn settle(&mut self, number: usize) {
-        let Object { body: Body::Share(share), references: 0 } = &self.objects[number] else { return };
-        let (children, carved, parent) = (share.children, share.carved, share.parent);
-        if children > 0 {
+        let Object { body: Body::Share(share), references: 0 } = &mut self.objects[number] else { return };
+        if share.children > 0 {
             return;
         }
-        let Some(parent) = parent else { return };
+        let carved = share.carved;
+        // Once: its children's end comes here, too.
+        let Some(parent) = share.parent.take() else { return };
         if let Body::Share(theirs) = &mut self.objects[parent].body {
             theirs.refund(carved);
             theirs.children -= 1;
@@ -339,6 +340,17 @@ mod tests {
         assert_eq!(model.remove(a, s), Ok(()));
         assert_eq!(model.size(a, s), Err(Error::NotFound));
         assert_eq!(model.size(b, s), Ok(0));
+    }
+
+    #[test]
+    fn a_parent_that_goes_with_its_children_gives_back_once() {
+        let mut model = ModelShares::new((100, 10), 1);
+        let a = model.share(0, Kinds::all(), (50, 5)).unwrap();
+        let b = model.share(a, Kinds::all(), (50, 1)).unwrap();
+        model.drop_share(b).unwrap();
+        model.drop_share(a).unwrap();
+        model.remove(0, a).unwrap();
+        assert_eq!(model.segment(0, 101), Err(Error::QuotaExceeded));
     }
 
     #[test]

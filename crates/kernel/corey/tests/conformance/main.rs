@@ -17,9 +17,9 @@ use std::cell::Cell;
 use std::fmt::Debug;
 
 /// Operations on each kind of object.
-const OPERATIONS: usize = 20_000;
+const OPERATIONS: usize = 1_000_000;
 /// Most operations of one sequence, on one machine.
-const LONGEST: usize = 60;
+const LONGEST: usize = 1_000;
 
 /// Runs sequences of `step` until there were [`OPERATIONS`] of them. `run` says what was different.
 fn conform<S: Debug + Clone>(
@@ -30,7 +30,7 @@ fn conform<S: Debug + Clone>(
 ) {
     let config = Config {
         cases: u32::MAX,
-        max_shrink_iters: 500,
+        max_shrink_iters: 3000,
         source_file: Some(file),
         failure_persistence: Some(Box::new(FileFailurePersistence::SourceParallel("proptest-regressions"))),
         ..Config::default()
@@ -39,7 +39,7 @@ fn conform<S: Debug + Clone>(
     // Several runs: a runner cannot be told to stop.
     while done.get() < OPERATIONS {
         let steps = proptest::collection::vec(&step, LONGEST / 2..=LONGEST);
-        TestRunner::new(Config { cases: 50, ..config.clone() })
+        TestRunner::new(Config { cases: 100, ..config.clone() })
             .run(&steps, |steps| {
                 let count = steps.len();
                 run(steps).map_err(TestCaseError::fail)?;

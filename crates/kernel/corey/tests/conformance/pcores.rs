@@ -2,9 +2,7 @@
 
 use crate::common::*;
 use crate::{conform, same};
-use corey_abi::{
-    Id, ObjRef, PcoreCalls, RunContext, ShareCalls, reason,
-};
+use corey_abi::{Id, ObjRef, PcoreCalls, RunContext, ShareCalls, reason};
 use corey_test_hal_host::{Booted, User};
 use corey_test_model::ModelPcores;
 use proptest::prelude::*;

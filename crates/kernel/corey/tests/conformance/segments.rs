@@ -65,7 +65,13 @@ impl World {
         (number, ObjRef { share: self.share, object })
     }
 
-    fn put(&mut self, user: &mut User<'_>, place: usize, got: Result<Id, Error>, number: Result<usize, Error>) -> Result<(), String> {
+    fn put(
+        &mut self,
+        user: &mut User<'_>,
+        place: usize,
+        got: Result<Id, Error>,
+        number: Result<usize, Error>,
+    ) -> Result<(), String> {
         let (Ok(object), Ok(number)) = (got, number) else {
             return same(&"make", got.map(|_| ()), number.map(|_| ()));
         };

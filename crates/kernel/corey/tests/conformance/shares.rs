@@ -145,9 +145,10 @@ impl World {
                 same(step, self.list(user, self.ids[share]), wanted)
             }
             Step::Held => {
-                let wanted = self.model.list(None).map(|list| {
-                    list.into_iter().map(|n| self.ids[n]).chain([boot]).collect()
-                });
+                let wanted = self
+                    .model
+                    .list(None)
+                    .map(|list| list.into_iter().map(|n| self.ids[n]).chain([boot]).collect());
                 same(step, self.list(user, Id::NULL), wanted)
             }
             Step::Text(share, at) => {

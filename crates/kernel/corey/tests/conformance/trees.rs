@@ -43,8 +43,12 @@ const TABLE_PAGES: u64 = 2;
 const LAST: u64 = FIRST + SLOTS + TREES as u64;
 
 fn mapping() -> impl Strategy<Value = ModelMapping> {
-    (0..WINDOW, 0..9_u64, 0..SEGMENTS, 0..6_u64)
-        .prop_map(|(at, npages, segment, start)| ModelMapping { at, npages, segment, start })
+    (0..WINDOW, 0..9_u64, 0..SEGMENTS, 0..6_u64).prop_map(|(at, npages, segment, start)| ModelMapping {
+        at,
+        npages,
+        segment,
+        start,
+    })
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -102,7 +106,8 @@ impl World {
         let mut trees = [first.tree; TREES];
         trees.iter_mut().skip(1).for_each(|tree| *tree = interior(user, share).expect("quota enough"));
         let mut segments = ModelSegments::default();
-        let places = [(); SEGMENTS].map(|()| (segments.add(8), segment(user, share, 8).expect("quota enough")));
+        let places =
+            [(); SEGMENTS].map(|()| (segments.add(8), segment(user, share, 8).expect("quota enough")));
         let models = [(); TREES].map(|()| ModelTree::new(GIB / PAGE_BYTES));
         Self { share, trees, models, linked: [None; TREES], segments, places }
     }
@@ -165,7 +170,8 @@ impl World {
         for (slot, m) in table.iter().enumerate() {
             let mut bytes = [0; Mapping::BYTES];
             m.map_or(Mapping::default(), |m| self.mapping(tree, m)).to_bytes(&mut bytes);
-            let words: Vec<u64> = bytes.chunks(8).map(|b| u64::from_le_bytes(b.try_into().expect("eight"))).collect();
+            let words: Vec<u64> =
+                bytes.chunks(8).map(|b| u64::from_le_bytes(b.try_into().expect("eight"))).collect();
             user.write_all(TABLE + (slot * Mapping::BYTES) as u64, &words).expect("the table is mapped");
         }
         let header = put(user, &TreeTable { mappings: TABLE, count: SLOTS, ..TreeTable::default() });
@@ -215,7 +221,9 @@ impl World {
                 let reached = self.models[tree].reach(at);
                 let wanted = reached.and_then(|(segment, page)| self.segments.read(segment, page));
                 match (self.seen(tree), wanted) {
-                    (Some(base), Some(wanted)) => same(step, user.read(base + at * PAGE_BYTES).ok(), Some(wanted)),
+                    (Some(base), Some(wanted)) => {
+                        same(step, user.read(base + at * PAGE_BYTES).ok(), Some(wanted))
+                    }
                     _ => Ok(()),
                 }
             }
