@@ -24,37 +24,10 @@ const MAPPING: u64 = Mapping::BYTES as u64;
 const WINDOW: usize = 8;
 
 impl<'a, P: Platform> AddressTreeApi<'a, P> {
-    /// Checks a mapping against the caller's shares and the tree's shape.
+    /// Checks a mapping of pages of a segment against the caller's shares and the tree's shape.
     #[inline(always)]
-    fn check(&self, tree: &Tree, from: &Mapping) -> Result<New<'a>, Error> {
+    fn check_segment(&self, tree: &Tree, from: &Mapping) -> Result<(Map, Handle<'a, Segment>), Error> {
         let flags = check_flags(from)?;
-        match from.kind {
-            mapping_kind::NONE => Ok(New::EMPTY),
-            mapping_kind::SEGMENT => {
-                let (map, segment) = self.check_segment(tree, from, flags)?;
-                Ok(New::segment(map, segment))
-            }
-            mapping_kind::INTERIOR => {
-                let interior = self.0.object::<Tree>(from.object)?;
-                if tree.kind().is_interior() || !interior.kind().is_interior() {
-                    return Err(Error::NotPermitted);
-                }
-                let grain = interior.kind().span();
-                let map = placed(tree, from, (MapKind::Interior, interior.link()), flags, grain, grain)?;
-                Ok(New::interior(map))
-            }
-            _ => Err(Error::BadArgument),
-        }
-    }
-
-    /// As [`AddressTreeApi::check`], for pages of a segment.
-    #[inline(always)]
-    fn check_segment(
-        &self,
-        tree: &Tree,
-        from: &Mapping,
-        flags: MapFlags,
-    ) -> Result<(Map, Handle<'a, Segment>), Error> {
         let segment = self.0.object::<Segment>(from.object)?;
         let end = from.start_page.checked_add(from.npages).ok_or(Error::OutOfRange)?;
         // Mapping beyond the end is allowed up to the largest segment: it may grow.
@@ -73,6 +46,26 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
         Ok((map, segment))
     }
 
+    /// Checks a mapping of anything else against the caller's shares and the tree's shape.
+    #[inline(never)]
+    fn check_other(&self, tree: &Tree, from: Mapping) -> Result<New<'a>, Error> {
+        let from = &from;
+        let flags = check_flags(from)?;
+        match from.kind {
+            mapping_kind::NONE => Ok(New::EMPTY),
+            mapping_kind::INTERIOR => {
+                let interior = self.0.object::<Tree>(from.object)?;
+                if tree.kind().is_interior() || !interior.kind().is_interior() {
+                    return Err(Error::NotPermitted);
+                }
+                let grain = interior.kind().span();
+                let map = placed(tree, from, (MapKind::Interior, interior.link()), flags, grain, grain)?;
+                Ok(New::interior(map))
+            }
+            _ => Err(Error::BadArgument),
+        }
+    }
+
     #[inline(always)]
     fn set(
         &mut self,
@@ -85,7 +78,24 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
             // By itself: half of all changes, and much simpler.
             return change::change(self.0.ctx, self.0.inside, tree, slot, &New::EMPTY, Payer::Nobody);
         }
-        let new = self.check(&tree, mapping)?;
+        if mapping.kind != mapping_kind::SEGMENT {
+            return self.set_other(at, tree, slot, *mapping);
+        }
+        let (map, segment) = self.check_segment(&tree, mapping)?;
+        let payer = Payer::Named(self.0.held, at.share);
+        change::change(self.0.ctx, self.0.inside, tree, slot, &New::segment(map, segment), payer)
+    }
+
+    /// As [`AddressTreeApi::set`], for a mapping that is not one of a segment.
+    #[inline(never)]
+    fn set_other(
+        &mut self,
+        at: ObjRef,
+        tree: Handle<'a, Tree>,
+        slot: usize,
+        mapping: Mapping,
+    ) -> Result<(), Error> {
+        let new = self.check_other(&tree, mapping)?;
         let payer = Payer::Named(self.0.held, at.share);
         change::change(self.0.ctx, self.0.inside, tree, slot, &new, payer)
     }
@@ -282,10 +292,10 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let set = match NewRoot::take(tree, self.0.ctx.core()) {
             Some(mut whole) => self.set_all(&header, |api, index, mapping| {
                 if mapping.kind == mapping_kind::SEGMENT {
-                    let (map, segment) = api.check_segment(&tree, mapping, check_flags(mapping)?)?;
+                    let (map, segment) = api.check_segment(&tree, mapping)?;
                     whole.set_pages(api.0.ctx, api.0.inside, index, map, segment, Payer::Share(&payer))
                 } else {
-                    let new = api.check(&tree, mapping)?;
+                    let new = api.check_other(&tree, *mapping)?;
                     whole.set(api.0.ctx, api.0.inside, index, &new, Payer::Share(&payer))
                 }
             }),
