@@ -102,7 +102,8 @@ impl Map {
 
     /// The part of segment pages `first .. +count` that it maps, as addresses.
     pub(crate) fn range_of(&self, first: u64, count: u64) -> (u64, u64) {
-        let pages = (self.end - self.start) / PAGE_SIZE;
+        // Empty is also what ends at 0 ([`Slot::emptied`]).
+        let pages = self.end.saturating_sub(self.start) / PAGE_SIZE;
         let from = first.max(self.page) - self.page;
         let to = first.saturating_add(count).min(self.page + pages).saturating_sub(self.page);
         if from >= to { (0, 0) } else { (self.start + from * PAGE_SIZE, self.start + to * PAGE_SIZE) }
@@ -315,7 +316,8 @@ impl<'a> Slot<'a> {
     /// Says that no entry of the old mapping is left, nor a translation of one. Before the slot goes on another list.
     #[inline(always)]
     pub(crate) fn emptied(self) {
-        self.word(OLD_START).store(0, Ordering::Relaxed);
+        // One store, as changes of other slots look on ([`Slot::overlaps`]): a range that ends at 0 is empty, whatever it
+        // begins with. Of two words they could see a range from 0 to the old end.
         self.word(OLD_END).store(0, Ordering::Relaxed);
     }
 
