@@ -187,8 +187,10 @@ fn kernel_in(way: Core, which: Kernel, root: &Path, target: Option<&Path>) -> Re
     let mut flags = vec!["-Cforce-frame-pointers=yes"];
     if which == Kernel::Coverage {
         flags.extend(GUARDS);
-        // Linked as a whole, all would be guarded twice; and few blocks are copied at this level.
-        cargo.args(["--config", "profile.release.lto=\"off\"", "--config", "profile.release.opt-level=1"]);
+        // Linked as a whole, all would be guarded twice. Nothing is optimized, so nothing inlined: each edge of the source
+        // is there once, and none is merged with another.
+        flags.push("-Cno-prepopulate-passes");
+        cargo.args(["--config", "profile.release.lto=\"off\"", "--config", "profile.release.opt-level=0"]);
     }
     let flags: Vec<String> = flags.iter().map(|flag| format!("{flag:?}")).collect();
     let flags = format!("target.{KERNEL_TARGET}.rustflags=[{}]", flags.join(","));

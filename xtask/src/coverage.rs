@@ -26,8 +26,7 @@ type Count = (u64, u64);
 /// What was executed, by crate.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Coverage {
-    /// Edges as compiled (a function that was inlined in ten places has each of its edges ten times), and lines where
-    /// an edge begins (executed when one of theirs was).
+    /// Edges (of generic functions, of each instance), and lines where one begins (executed when one of theirs was).
     crates: BTreeMap<String, (Count, Count)>,
     /// Lines of the call crates that were not executed, by crate and file.
     missed: BTreeMap<(String, String), Vec<u32>>,
@@ -71,7 +70,7 @@ impl fmt::Display for Coverage {
         for (name, (edges, lines)) in rows {
             writeln!(
                 f,
-                "  {name:<16} {:>5} of {:>5} edges as compiled {:>5.1} %   {:>4} of {:>4} lines {:>5.1} %",
+                "  {name:<16} {:>5} of {:>5} edges {:>5.1} %   {:>4} of {:>4} lines {:>5.1} %",
                 edges.0,
                 edges.1,
                 percent(edges),

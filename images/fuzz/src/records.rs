@@ -101,7 +101,14 @@ impl Scratch {
                         &Self::mapping(random, sort),
                     );
                 }
-                let table = TreeTable { mappings: self.0 + MAPPINGS, count, ..TreeTable::default() };
+                let mut table = TreeTable { mappings: self.0 + MAPPINGS, count, ..TreeTable::default() };
+                if random.once_in(8) {
+                    // A handler that cannot be: a good one would be another thread's end.
+                    let bad = [8, 1 << 50, u64::MAX];
+                    table.handler = random.one(&bad).unwrap_or(0);
+                    table.stack = random.one(&bad).unwrap_or(0);
+                    table.masked = 4;
+                }
                 self.put::<_, { TreeTable::BYTES }>(TABLE, &table)
             }
             ("at_get", "table") => {
