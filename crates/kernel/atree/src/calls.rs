@@ -13,7 +13,6 @@ use corey_kernel_hal::{PAGE_SIZE, Platform, USER_END};
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Call;
-use corey_lib_sync::Relax;
 
 /// `at_…`.
 #[derive(Debug)]
@@ -196,7 +195,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
                     Some(slot) => loop {
                         match slot.read() {
                             Some((map, _)) => break map,
-                            None => self.0.ctx.relax(),
+                            None => self.0.ctx.relax_or_lose()?,
                         }
                     },
                     None => Map::EMPTY,
@@ -239,7 +238,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         tree.set_handler(&mut self.0.ctx.local, handler);
         let slots = header.count.max(tree.used.load(Ordering::SeqCst));
         let payer = self.0.held.share(self.0.inside, at.share)?;
-        let mut whole = NewRoot::take(tree, self.0.ctx.core());
+        let mut whole = NewRoot::take(&self.0.ctx.local, tree);
         let mut window = [0; WINDOW * Mapping::BYTES];
         let mut rest: &[u8] = &[];
         for index in 0..slots {

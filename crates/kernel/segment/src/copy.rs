@@ -6,7 +6,6 @@ use corey_kernel_hal::Platform;
 use corey_kernel_mem::{NotOwn, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Take};
 use corey_kernel_percore::CoreSet;
-use corey_lib_sync::Relax;
 
 /// When the pages of a copy are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +89,10 @@ fn copy_page<P: Platform>(
                 ctx.free(frame);
                 return Ok(());
             }
-            ctx.relax();
+            if let Err(lost) = ctx.relax_or_lose() {
+                ctx.free(frame);
+                return Err(lost);
+            }
             continue;
         };
         break match size {
@@ -156,8 +158,11 @@ fn copy_later<P: Platform>(
                 }
                 Err(NotOwn::Pinned) => result = copy_page(ctx, size, source, target),
                 Err(other) => {
-                    if other == NotOwn::Revoking {
-                        ctx.relax();
+                    if other == NotOwn::Revoking
+                        && let Err(lost) = ctx.relax_or_lose()
+                    {
+                        result = Err(lost);
+                        break;
                     }
                     (sources, targets) =
                         (sources.get(done..).unwrap_or(&[]), targets.get(done..).unwrap_or(&[]));
