@@ -77,12 +77,30 @@ pub(crate) fn change<P: Platform>(
     new: &New<'_>,
     payer: Payer<'_>,
 ) -> Result<(), Error> {
-    loop {
+    match change_once(ctx, inside, tree, index, new, payer) {
+        Err(Error::Busy) => change_again(ctx, inside, tree, index, new, payer),
+        result => result,
+    }
+}
+
+/// As [`change`], after it was refused. Apart, so that the common way keeps its registers.
+#[cold]
+#[inline(never)]
+fn change_again<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &New<'_>,
+    payer: Payer<'_>,
+) -> Result<(), Error> {
+    while make_way(ctx, inside, tree, index, &new.map) {
         let result = change_once(ctx, inside, tree, index, new, payer);
-        if result != Err(Error::Busy) || !make_way(ctx, inside, tree, index, &new.map) {
+        if result != Err(Error::Busy) {
             return result;
         }
     }
+    Err(Error::Busy)
 }
 
 /// Empties a slot that has part of the addresses of `new` for an object that is no more: such a slot counts as empty.

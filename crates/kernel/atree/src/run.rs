@@ -18,6 +18,7 @@ pub(crate) fn runs(tree: &Tree, own: CoreId) -> bool {
 
 /// Takes a root for one change: `Ok(false)` when this core runs it anyway, `Ok(true)` when it was idle; else
 /// the core that runs it, or `None` while another core changes it.
+#[inline(always)]
 pub(crate) fn take<P: Platform>(local: &Local<P>, tree: &Tree) -> Result<bool, Option<CoreId>> {
     let mine = u64::from(local.id.0);
     loop {
@@ -33,6 +34,8 @@ pub(crate) fn take<P: Platform>(local: &Local<P>, tree: &Tree) -> Result<bool, O
 
 /// Whether the core that `runner` says runs or changes the root is gone; then this core leaves the root in its place, as
 /// [`unload`] does, and it is nobody's. One whose core stopped in the middle of something runs no more.
+#[cold]
+#[inline(never)]
 pub(crate) fn forsaken<P: Platform>(local: &Local<P>, tree: &Tree, runner: u64) -> bool {
     let Some(core) = local.cores.get(usize::from(runner as u16)).filter(|core| core.fate.is_gone()) else {
         return false;

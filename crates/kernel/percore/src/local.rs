@@ -141,6 +141,8 @@ pub struct Local<P> {
     pub found: CoreSet,
     /// A lock that this core took over, to be told at its kernel exit.
     pub taken_over: Option<(&'static str, u16)>,
+    /// This core as the word of a lock names it.
+    holder: u32,
     pub(crate) vigil: Vigil,
     serve: Serve<P>,
 }
@@ -151,6 +153,7 @@ impl<P: Platform> Local<P> {
         Self {
             id: platform.core(),
             only: CoreSet::only(platform.core()),
+            holder: u32::from(platform.core().0) + 1,
             odd: CoreSet::EMPTY,
             own: cores.get(platform.core().index()).expect("a core's number is below the number of cores"),
             platform,
@@ -367,7 +370,7 @@ impl<P: Platform> Relax for Local<P> {
     }
     #[inline(always)]
     fn holder(&self) -> u32 {
-        u32::from(self.id.0) + 1
+        self.holder
     }
     fn is_gone(&self, holder: u32) -> bool {
         holder.checked_sub(1).is_some_and(|core| self.has_lost(CoreId(core as u16)))
