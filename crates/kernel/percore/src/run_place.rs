@@ -51,10 +51,22 @@ impl RunPlace {
         self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// Takes it while no run goes on, whether the end of the last one was told or is being told meanwhile.
+    fn take(&self, to: u64) -> bool {
+        let mut from = IDLE;
+        loop {
+            match self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return true,
+                Err(now @ (IDLE | UNTOLD)) => from = now,
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Claims it for a run.
     #[must_use]
     pub fn claim(&self) -> bool {
-        self.change(IDLE, STARTING) || self.change(UNTOLD, STARTING)
+        self.take(STARTING)
     }
 
     /// Gives a claim up.
@@ -86,7 +98,7 @@ impl RunPlace {
     /// Ends the pcore, if it does not run: no run begins until [`RunPlace::renew`].
     #[must_use]
     pub fn kill(&self) -> bool {
-        self.change(IDLE, DEAD) || self.change(UNTOLD, DEAD)
+        self.take(DEAD)
     }
 
     /// A new pcore has the core.
@@ -211,5 +223,29 @@ mod tests {
         place.end_untold();
         place.told();
         assert!(!place.abandon(|| true), "there is nothing to tell");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::sync::Arc;
+
+    /// A starter that comes while the end of the last run is told is not refused.
+    #[test]
+    fn an_end_that_is_told_meanwhile_refuses_nobody() {
+        loom::model(|| {
+            let place = Arc::new(RunPlace::default());
+            assert!(place.claim());
+            place.begin();
+            place.end_untold();
+            let owner = {
+                let place = Arc::clone(&place);
+                loom::thread::spawn(move || place.told())
+            };
+            assert!(place.claim(), "no run goes on");
+            owner.join().unwrap();
+            assert!(place.is_active(), "the claim stays");
+        });
     }
 }
