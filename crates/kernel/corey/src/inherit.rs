@@ -84,7 +84,7 @@ impl<P: Platform> Core<P> {
             status.report(&mut self.ctx, inside, over);
         }
         if core == CoreId(0) {
-            log::error!("core {} ran the first program", core.0);
+            // It ran the first program.
             self.system.devices.machine().exit(Exit::Status(1));
         }
     }
