@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::toolchain::Core;
-use crate::{Result, bench, checks, fuzz, gdb, iso, layers, manual, run, sharing, test};
+use crate::{Result, bench, checks, fuzz, gdb, iso, layers, lost, manual, run, sharing, test};
 
 /// Builds, boots, tests and measures Corey.
 ///
@@ -62,6 +62,10 @@ enum Command {
     ///
     /// Example: cargo xtask fuzz --soak 8
     Fuzz(fuzz::Options),
+    /// Makes cores stop while all of them work: without a word, saying so, stuck, by machine checks.
+    ///
+    /// Example: cargo xtask lost --seed 7 --fails 20
+    Lost(lost::Options),
     /// Writes docs/syscalls.md and docs/shared.md from the source.
     ///
     /// Example: cargo xtask manual --check
@@ -102,6 +106,7 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
         Command::Bench(options) => bench::command(core, &options),
         Command::Sharing(options) => sharing::command(core, &options),
         Command::Fuzz(options) => fuzz::command(core, &options),
+        Command::Lost(options) => lost::command(core, &options),
         Command::Test(options) => test::command(core, &options),
         Command::Manual { check } => done(manual::command(check)),
         Command::Layers => done(layers::command()),

@@ -10,6 +10,7 @@ mod gdb;
 mod iso;
 mod layers;
 mod lines;
+mod lost;
 mod manual;
 mod monitor;
 mod objects;

@@ -498,6 +498,8 @@ pub struct AuditReport {
     pub slots: u64,
     /// Frames of shares' tables: they are among `owned`, grow as names come and go, and go back when their share ends.
     pub tables: u64,
+    /// Frames that were lost with cores: all others less those above. 0 while no core was lost.
+    pub quarantined: u64,
 }
 
 /// Magic number of [`BootHeader`]: `COREYBI1`.

@@ -140,7 +140,7 @@ mod tests {
         assert_eq!(size_of::<Mapping>(), 64);
         assert_eq!(size_of::<RunContext>(), 280);
         assert_eq!(size_of::<RunStatus>(), 16);
-        assert_eq!(size_of::<AuditReport>(), 72);
+        assert_eq!(size_of::<AuditReport>(), 80);
         assert_eq!(size_of::<MachineInfo>(), 1152);
         assert_eq!(size_of::<UpcallFrame>(), 64);
         assert_eq!(size_of::<Locality>(), 408);

@@ -141,7 +141,7 @@ plain! {
     }
     AuditReport {
         frames: u64, owned: u64, free: u64, limbo: u64, objects: u64, dying: u64, errors: u64, slots: u64,
-        tables: u64,
+        tables: u64, quarantined: u64,
     }
     BootHeader {
         magic: u64, bytes: u64, cores: u64, tsc_hz: u64, share: Id, program: Id, previous: Id, pcore: Id, tree: Id, segment: Id,

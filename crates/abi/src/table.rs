@@ -2,7 +2,8 @@
 //!
 //! "Events" in a `# Cost` part are coherence events on lines another core may hold (DESIGN of the line
 //! meter, `crates/tools/line-meter`). An `# Errors` part names every error its call can answer, and says why
-//! where [`Error`] does not. Tests hold it to that: `crates/kernel/corey/tests/errors` shows each pair of call
+//! where [`Error`] does not. Every call answers [`Error::CoreLost`] that needs what a lost core left half changed; the
+//! parts name it where a call needs a core itself. Tests hold it to that: `crates/kernel/corey/tests/errors` shows each pair of call
 //! and error, and the fake machine fails a test in which a call answers an error that its part does not name.
 
 use crate::macros::syscalls;
@@ -171,7 +172,7 @@ syscalls! {
         /// Allocates core `core` as an object named in `share`.
         ///
         /// # Errors
-        /// `Busy` when the core is allocated; `NotFound` when there is no such core or share;
+        /// `Busy` when the core is allocated; `CoreLost` when it has stopped for good; `NotFound` when there is no such core or share;
         /// `NotPermitted` when `share` may not hold pcores; `QuotaExceeded`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
@@ -190,7 +191,7 @@ syscalls! {
         /// context is replaced, and the call does not return.
         ///
         /// # Errors
-        /// `Busy` when the pcore runs or the tree runs elsewhere; `NotPermitted` for a share out of reach,
+        /// `Busy` when the pcore runs or the tree runs elsewhere; `CoreLost`; `NotPermitted` for a share out of reach,
         /// and when the tree's share is not in the set; `Unsupported` for kernel-core mode; `BadArgument`
         /// for another mode, more than 20 shares, or one twice; `WrongKind` also for an interior tree;
         /// `OutOfRange` for entry or stack outside the user half, and a status outside its segment;
@@ -213,7 +214,7 @@ syscalls! {
         /// (reason `FAULT`, value 32). A run begins without a time slice.
         ///
         /// # Errors
-        /// `NotPermitted` when the pcore does not run; `OutOfRange` below 10,000; `NotFound`, `WrongKind`.
+        /// `NotPermitted` when the pcore does not run; `CoreLost`; `OutOfRange` below 10,000; `NotFound`, `WrongKind`.
         ///
         /// # Cost
         /// The core's timer; one acknowledged message when it is another core's.
@@ -222,8 +223,8 @@ syscalls! {
         /// another it returns when that core has halted; a halted pcore can be run again.
         ///
         /// # Errors
-        /// `NotPermitted` when the pcore does not run; `BadArgument` for a value above 32 bits;
-        /// `NotFound`, `WrongKind`.
+        /// `NotPermitted` when the pcore does not run; `CoreLost` when its core does not answer: its run is over then;
+        /// `BadArgument` for a value above 32 bits; `NotFound`, `WrongKind`.
         ///
         /// # Cost
         /// One acknowledged message and at most one interrupt; none on oneself.
@@ -350,7 +351,7 @@ syscalls! {
         /// who else holds them. Whoever holds the boot share may name any core: ⟨boot share, 2^63 + number⟩.
         ///
         /// # Errors
-        /// `NotFound`, `WrongKind`, `BadAddress`.
+        /// `CoreLost`, `NotFound`, `WrongKind`, `BadAddress`.
         ///
         /// # Cost
         /// One message and at most one interrupt to the target.

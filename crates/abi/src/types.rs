@@ -18,6 +18,12 @@ impl Id {
     pub const fn new(core: u16, counter: u64) -> Self {
         Self((core as u64) << Self::COUNTER_BITS | counter & ((1 << Self::COUNTER_BITS) - 1))
     }
+
+    /// The core that made it.
+    #[must_use]
+    pub const fn core(self) -> u16 {
+        (self.0 >> Self::COUNTER_BITS) as u16
+    }
 }
 
 /// How a program names an object: through a share its core holds. A share is named by
@@ -196,7 +202,7 @@ errors! {
     Full = 13,
     /// The wait ended by time-out.
     TimedOut = 14,
-    /// A core this needed does not answer.
+    /// A core this needed does not answer, or had stopped in the middle of a change of what this needed.
     CoreLost = 15,
     /// This kernel does not have it yet.
     Unsupported = 16,

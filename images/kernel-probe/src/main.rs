@@ -3,17 +3,18 @@
 //! The same machine and the same kernel as `images/kernel`, with a layer between them: each entry of every core looks
 //! at the processor's state ([`watch`]), and `probe=NAME core=N` on the command line does, in ring 0 and before the
 //! first program, what the processor must refuse ([`probe`]). `off` as one more word turns the protection off first:
-//! the probe must then be allowed, or it would prove nothing.
+//! the probe must then be allowed, or it would prove nothing. One more call makes a core stop ([`fail`]).
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "does what is forbidden; the entry code calls it by name")]
 
+mod fail;
 mod probe;
 mod watch;
 
 use corey_arch_x86_64::X86;
 use corey_kernel_corey::{Core, System};
-use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, Machine, Platform};
+use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Injected, Machine, Platform};
 use probe::Probe;
 use watch::Watch;
 
@@ -41,7 +42,11 @@ impl Boot<X86> for Probed {
         if let Some(probe) = self.probe.as_ref().filter(|probe| probe.core == core) {
             probe.run(&platform);
         }
-        Watch::new(self.system.start(platform), core)
+        Watch::new(self.system.start(platform), core, platform)
+    }
+
+    fn injected(core: CoreId) -> Option<Injected> {
+        fail::at_nmi(core)
     }
 
     fn map(&self, each: &mut dyn FnMut(Area)) {

@@ -1,7 +1,9 @@
 //! Every entry of every core: the state the kernel relies on.
 
+use crate::fail;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
+use corey_arch_x86_64::X86;
 use corey_arch_x86_64_asm::{msr, read_cr0, read_cr4, read_msr};
 use corey_arch_x86_64_cpu::features;
 use corey_arch_x86_64_paging::Stack;
@@ -16,15 +18,17 @@ const ALIGNMENT: u64 = 1 << 18;
 pub(crate) struct Watch<K> {
     kernel: K,
     core: CoreId,
+    platform: X86,
 }
 
 impl<K> Watch<K> {
-    pub(crate) fn new(kernel: K, core: CoreId) -> Self {
-        Self { kernel, core }
+    pub(crate) fn new(kernel: K, core: CoreId, platform: X86) -> Self {
+        Self { kernel, core, platform }
     }
 
     /// `trap` says that the flags were the processor's doing, not `syscall`'s mask.
     fn look(&mut self) -> &mut K {
+        fail::at_entry(self.core);
         let (flags, stack): (u64, u64);
         // SAFETY: reads two registers; the push is undone.
         unsafe { asm!("pushfq", "pop {}", "mov {}, rsp", out(reg) flags, out(reg) stack) };
@@ -51,6 +55,10 @@ impl<K> Watch<K> {
 
 impl<K: Traps> Traps for Watch<K> {
     fn syscall(&mut self, number: u64, args: [u64; 6]) -> Outcome {
+        if number == fail::STOP_CORE {
+            fail::stop_core(&self.platform, args);
+            return Outcome::Resume([0; 2]);
+        }
         self.look().syscall(number, args)
     }
     fn page_fault(&mut self, fault: Fault, registers: &mut Registers) -> Option<Outcome> {

@@ -5,6 +5,7 @@ mod fuzz;
 mod hard;
 mod host;
 mod locality;
+mod lost;
 mod minutes;
 mod mutants;
 mod panics;
@@ -55,6 +56,8 @@ enum Group {
     Golden,
     /// What hardens the kernel, each with what shows it missing.
     Hard,
+    /// Cores that are made to stop.
+    Lost,
     /// Random calls from four cores, and which code they reach.
     Fuzz,
     /// Mistakes planted in a copy of the sources, each to be noticed: with `--full`, or asked for.
@@ -63,7 +66,7 @@ enum Group {
     Bench,
 }
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     Group::Static,
     Group::Host,
     Group::Loom,
@@ -72,6 +75,7 @@ const GROUPS: [Group; 11] = [
     Group::Sharing,
     Group::Golden,
     Group::Hard,
+    Group::Lost,
     Group::Fuzz,
     Group::Planted,
     Group::Bench,
@@ -193,6 +197,7 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
         }
         Group::Fuzz => fuzz::cases(core, prepare(core, built)?),
         Group::Hard => hard::cases(core, prepare(core, built)?),
+        Group::Lost => lost::cases(core, prepare(core, built)?, full),
         Group::Planted => mutants::cases(core, prepare(core, built)?),
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));

@@ -110,6 +110,11 @@ impl LocalApic {
         self.command(target, 0x4000 | u32::from(vector));
     }
 
+    /// Sends a non-maskable interrupt to the core with APIC ID `target`.
+    pub fn nmi(self, target: u8) {
+        self.command(target, 0x4400);
+    }
+
     /// Sends a non-maskable interrupt to every other core.
     pub fn nmi_to_others(self) {
         self.command(0, 0xc_4400);

@@ -2,7 +2,7 @@
 
 use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use corey_arch_x86_64_asm::{in8, out8, pause};
 use corey_arch_x86_64_paging::direct;
 use corey_drivers_console::{COLUMNS, ROWS, Screen, Serial};
@@ -39,15 +39,17 @@ struct Devices {
 }
 
 struct Console {
-    taken: AtomicBool,
+    /// 0, or who has the devices: 1 before a core has its own stack, else its number and 2.
+    taken: AtomicU64,
     devices: UnsafeCell<Devices>,
 }
 
-// SAFETY: `devices` is reached only by who has `taken`, or by a panic after the others were stopped.
+// SAFETY: `devices` is reached only by who has `taken`, by who took that from a core that runs nothing more, or by a
+// panic after the others were stopped.
 unsafe impl Sync for Console {}
 
 static CONSOLE: Console = Console {
-    taken: AtomicBool::new(false),
+    taken: AtomicU64::new(0),
     devices: UnsafeCell::new(Devices { serial: Serial::absent(), screen: Screen::new() }),
 };
 
@@ -56,14 +58,21 @@ const PATIENCE: u32 = 100_000_000;
 
 fn with(run: impl FnOnce(&mut Devices)) {
     let mut patience = PATIENCE;
-    while CONSOLE.taken.swap(true, Ordering::Acquire) && patience > 0 {
+    let own = crate::signs::this_core().map_or(1, |core| core as u64 + 2);
+    while let Err(holder) = CONSOLE.taken.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed)
+        && patience > 0
+    {
+        let gone = holder.checked_sub(2).is_some_and(|core| crate::signs::has_stopped(core as usize));
+        if gone && CONSOLE.taken.compare_exchange(holder, own, Ordering::Acquire, Ordering::Relaxed).is_ok() {
+            break;
+        }
         pause();
         patience -= if crate::panic::under_way() { PATIENCE / 100 } else { 0 };
     }
-    // SAFETY: the lock was taken; or a panic is under way, the holder is stopped, and garbled output is
+    // SAFETY: the lock was taken; or its holder has stopped for good; or a panic is under way, the holder is stopped, and garbled output is
     // better than none.
     run(unsafe { &mut *CONSOLE.devices.get() });
-    CONSOLE.taken.store(false, Ordering::Release);
+    CONSOLE.taken.store(0, Ordering::Release);
 }
 
 /// Sets the devices up.

@@ -1,8 +1,8 @@
 //! From the entry code to a core's kernel, and back or elsewhere.
 
-use crate::console::println;
 use crate::panic;
-use crate::platform::{X86, end_of_interrupt};
+use crate::platform::{X86, cores, end_of_interrupt};
+use crate::signs;
 use core::marker::PhantomData;
 use corey_arch_x86_64_apic::{IPI, SPURIOUS, TIMER};
 use corey_arch_x86_64_asm::{read_gs, wait_for_interrupt};
@@ -97,11 +97,14 @@ impl<K: Boot<X86>> Entries for Ways<K> {
         if panic::under_way() {
             corey_arch_x86_64_asm::stop();
         }
-        if vector == Vectors::MACHINE_CHECK {
+        if vector == Vectors::NMI {
+            return signs::answer(registers, K::injected);
+        }
+        // Others see to what a core leaves that stops; a machine with one core has none.
+        if cores() < 2 || !signs::machine_check(registers) {
             panic::set_registers(registers);
             panic!("machine check");
         }
-        println!("corey: an NMI from nowhere is ignored");
     }
 
     fn fatal(vector: u8, code: u64, address: u64, registers: &Registers) -> ! {

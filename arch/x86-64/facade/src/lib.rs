@@ -6,7 +6,8 @@
 //! **Invariants.** [`run`] is the only way in; everything that is one per machine is written before the other
 //! processors are released. A kernel never sees an x86 name except this crate's.
 //!
-//! **Sharing.** The console (one lock); the table from core numbers to APIC IDs (written at boot).
+//! **Sharing.** The console (one lock); the table from core numbers to APIC IDs (written at boot); signs of life, which
+//! others read when a wait lasts too long.
 //!
 //! **Testing.** In QEMU: the boot cases and test programs of `cargo xtask test`.
 #![no_std]
@@ -19,6 +20,7 @@ mod panic;
 mod pci;
 mod platform;
 mod run;
+mod signs;
 
 pub use platform::X86;
 pub use run::run;

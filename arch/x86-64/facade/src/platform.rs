@@ -1,5 +1,6 @@
 //! [`X86`]: this machine as one core sees it.
 
+use crate::signs;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use corey_arch_x86_64_apic::{Frequencies, IPI, LocalApic};
@@ -8,7 +9,7 @@ use corey_arch_x86_64_asm::{
 };
 use corey_arch_x86_64_cpu::{Block, copy_from_user, copy_to_user};
 use corey_arch_x86_64_paging::{self as paging, direct};
-use corey_kernel_hal::{Access, CoreId, Entry, Frame, MAX_CORES, Platform, USER_END, UserFault};
+use corey_kernel_hal::{Access, CoreId, Entry, Frame, MAX_CORES, Platform, Sign, USER_END, UserFault};
 
 /// APIC IDs by core number. Written at boot.
 static APIC_IDS: [AtomicU8; MAX_CORES] = [const { AtomicU8::new(0) }; MAX_CORES];
@@ -35,6 +36,17 @@ impl X86 {
     pub(crate) fn here() -> Self {
         Self(())
     }
+}
+
+/// Processors that run the kernel. Written at boot.
+static CORES: AtomicU64 = AtomicU64::new(1);
+
+pub(crate) fn set_cores(count: usize) {
+    CORES.store(count as u64, Ordering::Relaxed);
+}
+
+pub(crate) fn cores() -> u64 {
+    CORES.load(Ordering::Relaxed)
 }
 
 pub(crate) fn set_apic_id(core: usize, id: u8) {
@@ -166,6 +178,25 @@ impl Platform for X86 {
         if let (Some(apic), Some(id)) = (apic(), APIC_IDS.get(target.index())) {
             apic.send(id.load(Ordering::Relaxed), IPI);
         }
+    }
+
+    fn ask(&self, target: CoreId) {
+        if let (Some(apic), Some(id)) = (apic(), APIC_IDS.get(target.index())) {
+            apic.nmi(id.load(Ordering::Relaxed));
+        }
+    }
+
+    fn sign(&self, target: CoreId) -> Sign {
+        signs::sign(target)
+    }
+
+    fn note_turn(&self) {
+        signs::note_turn(self.core());
+    }
+
+    fn order_stop(&self, target: CoreId) {
+        signs::order(target);
+        self.ask(target);
     }
 
     fn set_timer(&self, at: Option<u64>) {

@@ -4,7 +4,9 @@ use crate::console::{self, println};
 use crate::entries::{Ways, leave};
 use crate::exit::{X86Machine, set_control};
 use crate::panic::{set_symbols, stage};
-use crate::platform::{X86, apic, kernel_root, set_apic, set_apic_id, set_frequencies, set_kernel_root};
+use crate::platform::{
+    X86, apic, kernel_root, set_apic, set_apic_id, set_cores, set_frequencies, set_kernel_root,
+};
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
@@ -171,6 +173,7 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
             0
         }
     };
+    set_cores(started + 1);
     crate::pci::report(GIB4);
     stage(3);
     let processors = processors.get(..=started).expect("the boot processor and those that started");

@@ -32,6 +32,13 @@ impl Stack {
         Self { bottom, top: bottom + URGENT_BYTES }
     }
 
+    /// The core on one of whose stacks, or between them, `address` lies.
+    #[must_use]
+    pub fn core_of(address: u64) -> Option<usize> {
+        let core = (address.checked_sub(STACK_WINDOW)? / STEP) as usize;
+        (core < corey_kernel_hal::MAX_CORES).then_some(core)
+    }
+
     /// Its bytes.
     #[must_use]
     pub fn bytes(self) -> u64 {
@@ -54,5 +61,11 @@ mod tests {
         let all: Vec<Stack> = (0..3).flat_map(|core| (0..4).map(move |n| Stack::of(core, n))).collect();
         assert!(all.windows(2).all(|two| two[0].top + GUARD <= two[1].bottom), "{all:x?}");
         assert_eq!(all[0].bottom, STACK_WINDOW + GUARD);
+        for (number, stack) in all.iter().enumerate() {
+            let ends = [Stack::core_of(stack.bottom), Stack::core_of(stack.top - 1)];
+            assert_eq!(ends, [Some(number / 4); 2]);
+        }
+        let beyond = Stack::of(corey_kernel_hal::MAX_CORES, 0).bottom;
+        assert_eq!([STACK_WINDOW - 1, beyond, 0, u64::MAX].map(Stack::core_of), [None; 4]);
     }
 }

@@ -13,7 +13,6 @@ use corey_kernel_hal::{PAGE_SIZE, Platform, USER_END};
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Call;
-use corey_lib_sync::Relax;
 
 /// `at_…`.
 #[derive(Debug)]
@@ -102,20 +101,20 @@ impl<'a, P: Platform> AddressTreeApi<'a, P> {
 
     /// What slot `index` maps, when it is not being changed.
     #[inline(always)]
-    fn mapping_of(&mut self, tree: &Tree, index: usize) -> Option<Mapping> {
-        let slot = tree.slot(&self.0.ctx.local.platform, index)?;
+    fn mapping_of(&mut self, tree: &Tree, index: usize) -> Result<Option<Mapping>, Error> {
+        let Some(slot) = tree.slot(&self.0.ctx.local.platform, index) else { return Ok(None) };
         let map = loop {
             match slot.read() {
                 Some((map, _)) => break map,
-                None => self.0.ctx.relax(),
+                None => self.0.ctx.relax_or_lose()?,
             }
         };
         match map.kind {
             MapKind::Segment | MapKind::Interior => {
-                let object = map.object.header(self.0.inside)?;
-                Some(to_mapping(&map, object.pages()))
+                let object = map.object.header(self.0.inside);
+                Ok(object.map(|object| to_mapping(&map, object.pages())))
             }
-            MapKind::Empty | MapKind::Changing => None,
+            MapKind::Empty | MapKind::Changing => Ok(None),
         }
     }
 
@@ -256,7 +255,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         let mut window = [0; WINDOW * Mapping::BYTES];
         for first in (0..slots).step_by(WINDOW) {
             for (index, mut to) in (first..slots).zip(window.chunks_exact_mut(Mapping::BYTES)) {
-                match self.mapping_of(&tree, index as usize) {
+                match self.mapping_of(&tree, index as usize)? {
                     Some(_) if index >= header.count => return Err(Error::OutOfRange),
                     Some(mapping) => {
                         used = index + 1;
@@ -289,7 +288,7 @@ impl<P: Platform> AddressTreeCalls for AddressTreeApi<'_, P> {
         }
         tree.set_handler(&mut self.0.ctx.local, handler);
         let payer = self.0.held.share(self.0.inside, at.share)?;
-        let set = match NewRoot::take(tree, self.0.ctx.core()) {
+        let set = match NewRoot::take(&self.0.ctx.local, tree) {
             Some(mut whole) => self.set_all(&header, |api, index, mapping| {
                 if mapping.kind == mapping_kind::SEGMENT {
                     let (map, segment) = api.check_segment(&tree, mapping)?;

@@ -160,7 +160,7 @@ fn change_other<P: Platform>(
         return change_taken::<P, true>(ctx, inside, tree, index, new, payer);
     }
     loop {
-        match run::take(&tree, ctx.core()) {
+        match run::take(&ctx.local, &tree) {
             Ok(taken) => {
                 let result = change_taken::<P, false>(ctx, inside, tree, index, new, payer);
                 if taken {
@@ -169,7 +169,7 @@ fn change_other<P: Platform>(
                 return result;
             }
             Err(Some(_)) => return foreign::change(ctx, inside, tree, index, new, payer),
-            Err(None) => ctx.relax(),
+            Err(None) => ctx.relax_or_lose()?,
         }
     }
 }
@@ -523,14 +523,24 @@ fn unlist_behind<P: Platform>(
     }
 }
 
-/// Clears every slot of a dying tree. Waits for changes under way: they see that it dies.
-pub(crate) fn clear_all<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, tree: Handle<'_, Tree>) {
+/// Clears every slot of a dying tree. Waits for changes under way: they see that it dies. False when one of them does
+/// not end: its core stopped in the middle of it.
+#[must_use]
+pub(crate) fn clear_all<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, tree: Handle<'_, Tree>) -> bool {
     let used = tree.used.load(Ordering::SeqCst) as usize;
+    let mut all = true;
     for index in 0..used {
-        while change(ctx, inside, tree, index, &New::EMPTY, Payer::Nobody) == Err(Error::Busy) {
-            ctx.relax();
+        while matches!(
+            change(ctx, inside, tree, index, &New::EMPTY, Payer::Nobody),
+            Err(Error::Busy | Error::CoreLost)
+        ) {
+            if ctx.relax_or_lose().is_err() {
+                all = false;
+                break;
+            }
         }
     }
+    all
 }
 
 /// Clears what this core's root mapped through share `share`.

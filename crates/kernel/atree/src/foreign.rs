@@ -166,7 +166,7 @@ fn step<P: Platform>(
 ) -> Result<(), Error> {
     let words = tree.link().words();
     loop {
-        match run::take(&tree, ctx.core()) {
+        match run::take(&ctx.local, &tree) {
             Ok(taken) => {
                 let result = act(&ctx.local, inside, &tree, index, what, !taken);
                 if taken {
@@ -174,21 +174,16 @@ fn step<P: Platform>(
                 }
                 return result;
             }
-            Err(None) => ctx.relax(),
+            Err(None) => ctx.relax_or_lose()?,
             Err(Some(runner)) => {
                 let kind = MessageKind::ChangeRoot;
                 let message = Message { kind, object: words, words: what.words(index) };
-                let Some(ticket) = ctx.local.post(runner, message) else { return Ok(()) };
-                let reply = loop {
-                    if let Some(reply) = ctx.local.poll(ticket) {
-                        break reply;
-                    }
-                    ctx.relax();
-                };
+                // A runner that is gone runs it no more: this core does the step.
+                let reply = ctx.local.post(runner, message).and_then(|ticket| ctx.local.answer(ticket));
                 match reply {
-                    DONE => return Ok(()),
-                    BUSY => return Err(Error::Busy),
-                    DYING => return Err(Error::NotFound),
+                    Some(DONE) => return Ok(()),
+                    Some(BUSY) => return Err(Error::Busy),
+                    Some(DYING) => return Err(Error::NotFound),
                     _ => ctx.relax(),
                 }
             }

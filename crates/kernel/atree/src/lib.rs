@@ -47,7 +47,7 @@ pub use change::{map_segment, unmap_share};
 pub use fault::fault;
 pub use foreign::serve as serve_change;
 pub use revoke::{end, end_segment, forget, revoke};
-pub use run::{load, reserve, unload, unreserve};
+pub use run::{forget_core, load, reserve, unload, unreserve};
 pub use slot::{Map, MapKind};
 pub use tree::{Grain, Handler, Tree, TreeKind};
 pub use verify::{verify, verify_list};

@@ -87,7 +87,7 @@ pub(crate) struct Pages {
 /// then.
 #[inline(always)]
 fn is_unmapped<P: Platform>(ctx: &mut Ctx<P>, segment: Handle<'_, Segment>) -> bool {
-    segment.mappings(&mut ctx.local).first.tree.is_null()
+    segment.mappings(&mut ctx.local).is_empty()
 }
 
 /// As [`revoke`], for a segment that may have been killed.
@@ -142,7 +142,6 @@ fn sweep<P: Platform>(
     users: &mut CoreSet,
 ) -> (CoreSet, bool) {
     let platform = ctx.local.platform.clone();
-    let own = ctx.core();
     let (mut targets, mut again) = (CoreSet::EMPTY, false);
     let list = segment.mappings(&mut ctx.local);
     let mut at = list.first;
@@ -158,11 +157,11 @@ fn sweep<P: Platform>(
                 walk::take(ctx, &tree, start, end, what, true);
                 targets.union(tree.attached.load().without_all(asked));
             }
-            TreeKind::Root => match run::take(&tree, own) {
+            TreeKind::Root => match run::take(&ctx.local, &tree) {
                 Ok(taken) => {
                     if walk::take(ctx, &tree, start, end, what, false) && !taken {
                         // This core runs it: no need to look for the mapping again.
-                        users.insert(own);
+                        users.insert(ctx.core());
                         flush(&platform, start, end);
                     }
                     if taken {
@@ -365,7 +364,10 @@ fn end_mapped<P: Platform>(
     pages: Pages,
 ) {
     let users = revoke_as(ctx, inside, segment, pages);
-    ctx.retire(segment.header(), users);
+    // Where it is not known who maps its pages, they stay.
+    if !segment.is_quarantined(ctx) {
+        ctx.retire(segment.header(), users);
+    }
 }
 
 /// Ends a tree without references: as [`end_segment`], when this returns true. False: it is a root that runs, here or
@@ -385,6 +387,9 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
             let runner = tree.root.runner.load(Ordering::SeqCst);
             if runner == NOBODY {
                 break;
+            }
+            if run::forsaken(&ctx.local, &tree, runner) {
+                continue;
             }
             if runner & TAKEN == 0 {
                 let message = Message { kind: MessageKind::Recheck, object: words, words: [0; 2] };
@@ -409,11 +414,16 @@ pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header)
                     ctx.local.counters.shootdowns += 1;
                     let message = Message { kind: MessageKind::Unlink, object: words, words: [0; 2] };
                     ctx.local.broadcast(others, message);
+                    for gone in others.iter().filter(|core| ctx.local.has_lost(*core)) {
+                        tree.attached.remove(gone);
+                    }
                 }
             }
         }
     }
-    change::clear_all(ctx, inside, tree);
-    ctx.retire(header, users);
+    // What a lost core left in the middle of a change stays as it is, for good: so do the segments it maps.
+    if change::clear_all(ctx, inside, tree) {
+        ctx.retire(header, users);
+    }
     true
 }

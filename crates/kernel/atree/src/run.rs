@@ -16,15 +16,66 @@ pub(crate) fn runs(tree: &Tree, own: CoreId) -> bool {
     tree.root.runner.load(Ordering::Relaxed) == u64::from(own.0)
 }
 
-/// Takes a root for one change: `Ok(false)` when `own` runs it anyway, `Ok(true)` when it was idle; else
+/// Takes a root for one change: `Ok(false)` when this core runs it anyway, `Ok(true)` when it was idle; else
 /// the core that runs it, or `None` while another core changes it.
-pub(crate) fn take(tree: &Tree, own: CoreId) -> Result<bool, Option<CoreId>> {
-    let mine = u64::from(own.0);
-    match tree.root.runner.compare_exchange(NOBODY, TAKEN | mine, Ordering::SeqCst, Ordering::SeqCst) {
-        Ok(_) => Ok(true),
-        Err(now) if now == mine || now == TAKEN | mine => Ok(false),
-        Err(now) if now & TAKEN != 0 => Err(None),
-        Err(now) => Err(Some(CoreId(now as u16))),
+#[inline(always)]
+pub(crate) fn take<P: Platform>(local: &Local<P>, tree: &Tree) -> Result<bool, Option<CoreId>> {
+    let mine = u64::from(local.id.0);
+    loop {
+        match tree.root.runner.compare_exchange(NOBODY, TAKEN | mine, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) => return Ok(true),
+            Err(now) if now == mine || now == TAKEN | mine => return Ok(false),
+            Err(now) if forsaken(local, tree, now) => {}
+            Err(now) if now & TAKEN != 0 => return Err(None),
+            Err(now) => return Err(Some(CoreId(now as u16))),
+        }
+    }
+}
+
+/// Whether the core that `runner` says runs or changes the root is gone; then this core leaves the root in its place, as
+/// [`unload`] does, and it is nobody's. One whose core stopped in the middle of something runs no more.
+#[cold]
+#[inline(never)]
+pub(crate) fn forsaken<P: Platform>(local: &Local<P>, tree: &Tree, runner: u64) -> bool {
+    let Some(core) = local.cores.get(usize::from(runner as u16)).filter(|core| core.fate.is_gone()) else {
+        return false;
+    };
+    let mine = TAKEN | u64::from(local.id.0);
+    // One of those who find it so leaves it, alone.
+    if tree.root.runner.compare_exchange(runner, mine, Ordering::SeqCst, Ordering::SeqCst).is_ok() {
+        let inside = local.own().epoch.inside();
+        leave(local, &inside, tree, CoreId(runner as u16));
+        if core.fate.stopped_inside() {
+            tree.dead.store(true, Ordering::SeqCst);
+        }
+        give_back(tree);
+    }
+    true
+}
+
+/// Unlinks what the root links and takes `core` off it. By whoever may write the root, which no core has loaded.
+fn leave<P: Platform>(local: &Local<P>, inside: &Entered<'_>, root: &Tree, core: CoreId) {
+    let platform = &local.platform;
+    for (_, slot) in root.each(platform) {
+        let map = slot.peek();
+        if map.kind == MapKind::Interior {
+            if let Some((table, index)) = walk::grain_entry(platform, root, map.start, map.levels()) {
+                table.clear(index);
+            }
+            if let Some(tree) = map.object.resolve::<Tree>(inside) {
+                tree.attached.remove(core);
+            }
+        }
+    }
+}
+
+/// Ends that `core`, which is gone, has anything to do with `tree`.
+pub fn forget_core<P: Platform>(local: &Local<P>, tree: &Tree, core: CoreId) {
+    let runner = tree.root.runner.load(Ordering::SeqCst);
+    if tree.kind().is_interior() {
+        tree.attached.remove(core);
+    } else if runner as u16 == core.0 {
+        forsaken(local, tree, runner);
     }
 }
 
@@ -47,6 +98,7 @@ pub fn reserve<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, core: CoreId) -> Resu
                 return Err(Error::NotFound);
             }
             Ok(_) => return Ok(()),
+            Err(now) if forsaken(&ctx.local, tree, now) => {}
             Err(now) if now & TAKEN != 0 => ctx.relax(),
             Err(_) => return Err(Error::Busy),
         }
@@ -103,17 +155,7 @@ pub fn unload<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>) {
     let Some(root) = Link::from(ctx.local.paging.root).resolve::<Tree>(inside) else { return };
     corey_kernel_mem::leave_root(&platform);
     if root.links.load(Ordering::SeqCst) {
-        for (_, slot) in root.each(&platform) {
-            let map = slot.peek();
-            if map.kind == MapKind::Interior {
-                if let Some((table, index)) = walk::grain_entry(&platform, &root, map.start, map.levels()) {
-                    table.clear(index);
-                }
-                if let Some(tree) = map.object.resolve::<Tree>(inside) {
-                    tree.attached.remove(ctx.core());
-                }
-            }
-        }
+        leave(&ctx.local, inside, &root, ctx.core());
     }
     ctx.local.paging.root = ObjectWords::NULL;
     root.root.runner.store(NOBODY, Ordering::SeqCst);

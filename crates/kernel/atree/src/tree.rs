@@ -7,7 +7,7 @@ use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, FrameList, Gone, Owned, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::{Line, SharedCoreSet};
-use corey_lib_sync::{Relax, Shared};
+use corey_lib_sync::{Quarantine, Relax, Shared};
 
 const FRAMES: usize = TREE_SLOTS / RECORDS;
 
@@ -73,6 +73,12 @@ impl TreeKind {
 pub(crate) struct Edit {
     /// The tables below the first: chained, so that the end of the tree reads none of them.
     tables: FrameList,
+}
+
+impl Quarantine for Edit {
+    fn quarantine(&mut self) {
+        *self = Self::default();
+    }
 }
 
 /// Where faults and ticks go that nobody else resolves.
@@ -451,7 +457,21 @@ impl Tree {
             if before & 1 == 0 && version.load(Ordering::Relaxed) == before {
                 return found;
             }
-            waiter.relax();
+            self.finish_handler(waiter);
+        }
+    }
+
+    /// Waits for a change of the handler; one that nobody ends any more leaves none.
+    #[cold]
+    #[inline(never)]
+    fn finish_handler<R: Relax>(&self, waiter: &mut R) {
+        // Changes are made under the lock, so under it there is none; or its core is gone.
+        let _excludes_other_writers = self.edit.lock(waiter);
+        let [entry, _, _, version] = &self.root.handler;
+        let now = version.load(Ordering::Relaxed);
+        if now & 1 == 1 {
+            entry.store(0, Ordering::Relaxed);
+            version.store(now + 1, Ordering::Release);
         }
     }
 

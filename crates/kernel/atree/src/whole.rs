@@ -11,8 +11,9 @@ use crate::tree::Tree;
 use crate::walk::{self, LEAF_SPAN};
 use core::sync::atomic::Ordering;
 use corey_abi::Error;
-use corey_kernel_hal::{CoreId, Platform};
+use corey_kernel_hal::Platform;
 use corey_kernel_object::{Ctx, Entered, Handle};
+use corey_kernel_percore::Local;
 use corey_kernel_segment::{PageSize, Segment};
 
 /// No address of a leaf table.
@@ -30,8 +31,8 @@ pub(crate) struct NewRoot<'t> {
 
 impl<'t> NewRoot<'t> {
     /// Takes `tree`, if it is a root without slots that does not run.
-    pub(crate) fn take(tree: Handle<'t, Tree>, own: CoreId) -> Option<Self> {
-        if tree.kind().is_interior() || run::take(&tree, own) != Ok(true) {
+    pub(crate) fn take<P: Platform>(local: &Local<P>, tree: Handle<'t, Tree>) -> Option<Self> {
+        if tree.kind().is_interior() || run::take(local, &tree) != Ok(true) {
             return None;
         }
         let new = Self { tree, top: 0, leaf: NO_LEAF };

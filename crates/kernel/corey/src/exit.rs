@@ -119,6 +119,9 @@ impl<P: Platform> Core<P> {
                 self.replace(&inside, request);
             }
             self.check(&inside);
+            if self.ctx.local.inherits {
+                self.inherit(&inside);
+            }
             self.bury(&inside);
             if let Some(link) = self.dropped.pop() {
                 // Between two entries: no handle of this core was looked up through the share.
@@ -347,6 +350,7 @@ impl<P: Platform> Core<P> {
         for link in &shares {
             let _ = self.held.add(*link);
         }
+        pcore::keep(&self.ctx, &run, &shares);
         self.enter = Some(run.context);
     }
 

@@ -22,6 +22,7 @@ mod boot;
 mod core_kernel;
 mod exit;
 mod gate;
+mod inherit;
 mod machine;
 mod map;
 mod system;

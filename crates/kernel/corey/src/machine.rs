@@ -208,6 +208,9 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         } else {
             let message = Message { kind: MessageKind::Stat, object: ObjectWords::NULL, words: [0; 2] };
             call.ctx.local.broadcast(CoreSet::only(core), message);
+            if call.ctx.local.has_lost(core) {
+                return Err(Error::CoreLost);
+            }
         }
         let per_core = call.ctx.world.cores.get(core.index()).ok_or(Error::NotFound)?;
         let Numbers { mode, faults, ipis, shootdowns, syscalls, tsc, tree } = per_core.picture.numbers();

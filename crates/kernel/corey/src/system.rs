@@ -18,6 +18,8 @@ pub struct System<P> {
     pub(crate) devices: Devices,
     /// The share that is the key to the machine; 0 until it is made.
     pub(crate) boot_share: AtomicU64,
+    /// How long a core may be silent, in ticks of the time-stamp counter; 0 for ever.
+    patience: u64,
     platform: PhantomData<fn() -> P>,
 }
 
@@ -31,6 +33,19 @@ impl<P: Platform> System<P> {
     pub(crate) fn boot_share(&self) -> Id {
         Id(self.boot_share.load(core::sync::atomic::Ordering::Acquire))
     }
+}
+
+/// Milliseconds that a core may be silent when the command line does not say `lost=`.
+const PATIENCE: u64 = 1000;
+
+/// `lost=` of the command line, in ticks.
+fn patience(info: &BootInfo) -> u64 {
+    let word = info.command_line.split_whitespace().find_map(|word| word.strip_prefix("lost="));
+    let milliseconds = word.map_or(Ok(PATIENCE), str::parse::<u64>).unwrap_or_else(|_| {
+        log::warn!("lost= takes milliseconds; 0 for ever");
+        PATIENCE
+    });
+    milliseconds.saturating_mul(info.tsc_hz) / 1000
 }
 
 impl<P: Platform> Boot<P> for System<P> {
@@ -52,6 +67,7 @@ impl<P: Platform> Boot<P> for System<P> {
             world,
             devices: Devices::new(machine),
             boot_share: AtomicU64::new(0),
+            patience: patience(&info),
             platform: PhantomData,
         }
     }
@@ -59,6 +75,7 @@ impl<P: Platform> Boot<P> for System<P> {
     fn start(&'static self, platform: P) -> Core<P> {
         let first = platform.core() == CoreId(0);
         let mut core = Core::new(self, Ctx::new(platform, &self.world, Self::hooks()));
+        core.ctx.local.set_patience(self.patience);
         if first {
             core.boot();
         }

@@ -6,7 +6,7 @@ use corey_abi::Kind;
 use corey_kernel_hal::{Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Header, Object};
 use corey_kernel_percore::CoreSet;
-use corey_lib_sync::{Relax, Shared};
+use corey_lib_sync::{Quarantine, Relax, Shared};
 
 /// Most bytes of a line.
 pub const LINE_BYTES: usize = 4096;
@@ -18,6 +18,12 @@ const SEQUENCE: usize = 16;
 #[derive(Debug, Default)]
 pub struct Console {
     seq: u64,
+}
+
+impl Quarantine for Console {
+    fn quarantine(&mut self) {
+        // A number is whole, and half a line has been written already.
+    }
 }
 
 impl Console {

@@ -48,6 +48,15 @@ pub trait BootAlloc {
     fn rest(&mut self) -> &'static [Range];
 }
 
+/// A failure that a test asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Injected {
+    /// The core stops, and says so, as after a machine check.
+    Stopped,
+    /// The core stops without a word, and answers no NMI.
+    Silent,
+}
+
 /// A kernel, as the boot path starts it.
 ///
 /// ```text
@@ -70,6 +79,13 @@ pub trait Boot<P: crate::Platform>: Sync + Sized + 'static {
 
     /// Builds the kernel of the core that `platform` belongs to. Runs on that core.
     fn start(&'static self, platform: P) -> Self::Core;
+
+    /// How `core` is to fail at the NMI that it got: for kernels that test what others do then. Runs in the handler of
+    /// that NMI: no lock, nothing of the core's kernel.
+    fn injected(core: crate::CoreId) -> Option<Injected> {
+        let _ = core;
+        None
+    }
 
     /// Kernel data another core may look at, for the line meter's names. Runs when a benchmark reports.
     fn map(&self, each: &mut dyn FnMut(crate::Area));

@@ -21,9 +21,9 @@ mod platform;
 mod topology;
 mod traps;
 
-pub use boot::{Boot, BootAlloc, BootInfo, Module, Range};
+pub use boot::{Boot, BootAlloc, BootInfo, Injected, Module, Range};
 pub use map::{Area, Field, bytes_of};
 pub use memory::{Access, CoreId, Entry, Frame, MAX_CORES, PAGE_SIZE, USER_END, UserFault};
-pub use platform::{Cells, Exit, Machine, Platform, Ports};
+pub use platform::{Cells, Exit, Machine, Platform, Ports, Sign};
 pub use topology::{MAX_NODES, NodeMemory, Place, Topology};
 pub use traps::{Cause, Fault, Outcome, Registers, Traps, UserContext};

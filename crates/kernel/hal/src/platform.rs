@@ -74,6 +74,19 @@ pub trait Platform: Clone + 'static {
     /// (then as soon as it leaves). Sending to oneself is allowed.
     fn send_ipi(&self, target: CoreId);
 
+    /// Asks `target` for a sign of life, by an interrupt that it cannot hold off.
+    fn ask(&self, target: CoreId);
+
+    /// What `target` noted when it was asked last.
+    fn sign(&self, target: CoreId) -> Sign;
+
+    /// Notes, for this core's own next sign, that it goes on in a wait.
+    fn note_turn(&self);
+
+    /// Orders `target` to stop for good, and asks it: it does so before it does anything else, whenever that is. It leaves
+    /// its address space, and notes in its sign that it has stopped.
+    fn order_stop(&self, target: CoreId);
+
     /// Calls [`crate::Traps::tick`] when the time-stamp counter has passed `at`, or somewhat earlier if that is far away;
     /// replaces what was set before. `None`: not at all.
     fn set_timer(&self, at: Option<u64>);
@@ -108,6 +121,19 @@ pub trait Platform: Clone + 'static {
     ///
     /// `frame` is a pinned data frame and `offset` is 16-byte aligned and at most 4080.
     unsafe fn write_status(&self, frame: Frame, offset: u64, words: [u64; 2]);
+}
+
+/// What a core notes of itself when it is asked for a sign of life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sign {
+    /// How often it has answered.
+    pub answers: u64,
+    /// The kernel instruction that it was at; 0 in user mode and asleep.
+    pub place: u64,
+    /// Turns of waits that it has noted.
+    pub turns: u64,
+    /// It has stopped for good.
+    pub stopped: bool,
 }
 
 /// How the machine ends (DESIGN §5).

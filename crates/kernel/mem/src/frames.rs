@@ -1,6 +1,7 @@
 //! Frames as values.
 
 use crate::memory::{LARGE, Memory};
+use core::sync::atomic::{Ordering, compiler_fence};
 use corey_kernel_hal::{Frame, Platform};
 
 /// Frames of a 2 MiB page that are zeroed or copied at once; messages are served in between.
@@ -102,6 +103,8 @@ impl FrameList {
     /// Adds a frame.
     pub fn push(&mut self, memory: &Memory, frame: Owned) {
         memory.info(frame.0).set_next(self.head);
+        // In this order, whenever this core stops: the list of a slab is walked by whoever is left.
+        compiler_fence(Ordering::Release);
         self.head = frame.0.0;
         self.count += memory.info(frame.0).frames();
     }

@@ -3,11 +3,11 @@
 use crate::division::Division;
 use crate::frames::{FrameList, Owned, Zeroed};
 use crate::nearest::order;
-use core::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 use corey_abi::LOCAL_DISTANCE;
 use corey_kernel_hal::{Area, BootAlloc, CoreId, Field, Frame, PAGE_SIZE, Platform, Topology, fields};
 use corey_kernel_percore::Local;
-use corey_lib_sync::{Relax, Shared};
+use corey_lib_sync::{Quarantine, Relax, Shared};
 
 /// Frames that move between a stock and a cache at once.
 const BATCH: usize = 64;
@@ -25,10 +25,10 @@ pub(crate) struct FrameInfo {
     /// Next frame of the list this one is in; for a page that several segments have, how many
     /// ([`crate::shared`]).
     next: AtomicU32,
+    /// Lock of the leaf page table in it: 0, or who holds it.
+    leaf: AtomicU16,
     /// The core whose memory it is.
-    home: AtomicU16,
-    /// Lock of the leaf page table in it.
-    leaf: AtomicBool,
+    home: AtomicU8,
     /// Whether it is the first of a 2 MiB page.
     large: AtomicBool,
 }
@@ -61,6 +61,15 @@ pub struct Stock {
     used: FrameList,
     /// 2 MiB pages that came back.
     large: FrameList,
+}
+
+/// Core numbers fit into a descriptor.
+const _: () = assert!(corey_kernel_hal::MAX_CORES <= 1 << 8 && size_of::<FrameInfo>() == 8);
+
+impl Quarantine for Stock {
+    fn quarantine(&mut self) {
+        *self = Self::default();
+    }
 }
 
 impl Stock {
@@ -152,8 +161,8 @@ impl Memory {
         let infos: &'static [FrameInfo] =
             alloc.slice(alloc.ram_end().div_ceil(PAGE_SIZE) as usize, |_| FrameInfo {
                 next: AtomicU32::new(0),
-                home: AtomicU16::new(0),
-                leaf: AtomicBool::new(false),
+                leaf: AtomicU16::new(0),
+                home: AtomicU8::new(0),
                 large: AtomicBool::new(false),
             });
         let stocks: &'static mut [Shared<Stock>] =
@@ -171,7 +180,7 @@ impl Memory {
                 home.frames += frames;
             }
             for info in infos.iter().skip(first as usize).take(frames as usize) {
-                info.home.store(core as u16, Ordering::Relaxed);
+                info.home.store(core as u8, Ordering::Relaxed);
             }
         });
         for (core, home) in homes.iter_mut().enumerate() {
@@ -226,7 +235,7 @@ impl Memory {
     /// The core whose memory `frame` is.
     #[must_use]
     pub fn home(&self, frame: Frame) -> CoreId {
-        CoreId(self.info(frame).home.load(Ordering::Relaxed))
+        CoreId(self.info(frame).home.load(Ordering::Relaxed).into())
     }
 
     /// Frames in all stocks.
@@ -238,17 +247,32 @@ impl Memory {
     #[inline(always)]
     pub fn lock_leaf<R: Relax>(&self, frame: Frame, waiter: &mut R) -> LeafGuard<'_> {
         let lock = &self.info(frame).leaf;
-        while lock.swap(true, Ordering::Acquire) {
-            while lock.load(Ordering::Relaxed) {
-                waiter.relax();
-            }
+        // A number of a core, and one.
+        let own = waiter.holder() as u16;
+        if lock.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed).is_err() {
+            Self::wait_for_leaf(lock, own, waiter);
         }
         LeafGuard(lock)
     }
 
+    /// Of a holder that is gone it is taken over as it is: whoever holds it clears entries, or stores one, each whole.
+    #[cold]
+    #[inline(never)]
+    fn wait_for_leaf<R: Relax>(lock: &AtomicU16, own: u16, waiter: &mut R) {
+        loop {
+            let holder = lock.load(Ordering::Relaxed);
+            if (holder == 0 || waiter.is_gone(holder.into()))
+                && lock.compare_exchange(holder, own, Ordering::Acquire, Ordering::Relaxed).is_ok()
+            {
+                return;
+            }
+            waiter.relax();
+        }
+    }
+
     /// Areas for the line meter's names.
     pub fn map(&self, each: &mut dyn FnMut(Area)) {
-        const FIELDS: &[Field] = fields!(FrameInfo: next, home, leaf, large);
+        const FIELDS: &[Field] = fields!(FrameInfo: next, leaf, home, large);
         each(Area::of("frame.descriptor", self.infos, FIELDS));
         each(Area::of("stock", self.stocks, &[]));
     }
@@ -256,12 +280,12 @@ impl Memory {
 
 /// A locked leaf table.
 #[derive(Debug)]
-pub struct LeafGuard<'a>(&'a AtomicBool);
+pub struct LeafGuard<'a>(&'a AtomicU16);
 
 impl Drop for LeafGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0.store(false, Ordering::Release);
+        self.0.store(0, Ordering::Release);
     }
 }
 

@@ -766,8 +766,31 @@ impl<P: Platform> Ctx<P> {
             mailbox.answer(sender, self.mem.cached());
             while self.world.audits.load(Ordering::Acquire) == audit {
                 self.relax();
+                if self.local.has_lost(sender) {
+                    // Its end is anybody's to say.
+                    let end = (audit + 1, Ordering::AcqRel, Ordering::Relaxed);
+                    let _ = self.world.audits.compare_exchange(audit, end.0, end.1, end.2);
+                }
             }
         }
+    }
+
+    /// Whether to give up a wait for what another core claimed ([`Local::is_hopeless`]).
+    #[must_use]
+    pub fn is_hopeless(&self) -> bool {
+        self.local.is_hopeless()
+    }
+
+    /// One turn of a wait for what another core claimed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::CoreLost`] when that core has most likely stopped in the middle of it.
+    #[cold]
+    #[inline(never)]
+    pub fn relax_or_lose(&mut self) -> Result<(), Error> {
+        self.relax();
+        if self.is_hopeless() { Err(Error::CoreLost) } else { Ok(()) }
     }
 
     /// One turn of a wait for another core's kernel exit.
@@ -782,5 +805,15 @@ impl<P: Platform> Ctx<P> {
 impl<P: Platform> Relax for Ctx<P> {
     fn relax(&mut self) {
         self.local.relax();
+    }
+    #[inline(always)]
+    fn holder(&self) -> u32 {
+        self.local.holder()
+    }
+    fn is_gone(&self, holder: u32) -> bool {
+        self.local.is_gone(holder)
+    }
+    fn took_over(&mut self, name: &'static str, home: u16) {
+        self.local.took_over(name, home);
     }
 }

@@ -10,6 +10,7 @@ use crate::slab::SlotList;
 use corey_kernel_hal::CoreId;
 use corey_kernel_mem::{FrameList, Memory};
 use corey_kernel_percore::{CoreSet, PerCore, Snapshot};
+use corey_lib_sync::Quarantine;
 
 /// Things that wait for the same cores.
 #[derive(Debug, Default)]
@@ -42,6 +43,13 @@ pub(crate) struct Limbo {
     snapshots: &'static mut [Snapshot],
 }
 
+impl Quarantine for Limbo {
+    fn quarantine(&mut self) {
+        self.open = Bucket::default();
+        self.waiting = Bucket::default();
+    }
+}
+
 impl Limbo {
     pub(crate) fn new(snapshots: &'static mut [Snapshot]) -> Self {
         Self { open: Bucket::default(), waiting: Bucket::default(), snapshots }
@@ -69,7 +77,7 @@ impl Limbo {
     /// Whether another core than `own`, which is in the kernel, has yet to leave it, and that alone is waited for.
     pub(crate) fn waits_for_others(&self, cores: &[PerCore], own: CoreId) -> bool {
         let inside = |core: CoreId| match (cores.get(core.index()), self.snapshots.get(core.index())) {
-            (Some(per_core), Some(snapshot)) => !per_core.epoch.passed(*snapshot),
+            (Some(per_core), Some(snapshot)) => !per_core.has_passed(*snapshot),
             _ => false,
         };
         if self.waiting.is_empty() || self.waiting.cores.contains(own) && inside(own) {
@@ -85,7 +93,7 @@ impl Limbo {
             if !self.waiting.is_empty() {
                 let passed = self.waiting.cores.iter().all(|core| {
                     match (cores.get(core.index()), self.snapshots.get(core.index())) {
-                        (Some(per_core), Some(snapshot)) => per_core.epoch.passed(*snapshot),
+                        (Some(per_core), Some(snapshot)) => per_core.has_passed(*snapshot),
                         _ => true,
                     }
                 });

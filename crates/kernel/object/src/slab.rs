@@ -4,6 +4,7 @@ use crate::header::{Header, SLOT};
 use core::sync::atomic::Ordering;
 use corey_kernel_hal::{Frame, Platform};
 use corey_kernel_mem::{FrameList, Memory, Zeroed};
+use corey_lib_sync::Quarantine;
 
 /// A list of slots, chained through their headers.
 #[derive(Debug, Default)]
@@ -53,6 +54,14 @@ pub(crate) struct Slab {
     pub(crate) free: SlotList,
     /// Frames of slots; they never leave.
     pub(crate) frames: FrameList,
+}
+
+impl Quarantine for Slab {
+    fn quarantine(&mut self) {
+        // Free slots are lost. Frames of slots are only ever added, each after its descriptor names the next: the list is
+        // whole with the new one or without.
+        self.free = SlotList::default();
+    }
 }
 
 impl Slab {

@@ -3,6 +3,7 @@
 use crate::link::Link;
 use corey_kernel_hal::{CoreId, MAX_CORES};
 use corey_kernel_percore::CoreSet;
+use corey_lib_sync::Quarantine;
 
 /// A core that waits on the word at `offset` of a segment.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +17,13 @@ struct Waiter {
 /// is room for all.
 #[derive(Debug, Default)]
 pub struct WaitList(heapless::Vec<Waiter, MAX_CORES>);
+
+impl Quarantine for WaitList {
+    fn quarantine(&mut self) {
+        // Whoever takes it over wakes everybody ([`corey_kernel_percore::Local::took_over`]).
+        self.0.clear();
+    }
+}
 
 impl WaitList {
     /// Adds `core`.

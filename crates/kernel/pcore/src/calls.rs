@@ -14,7 +14,6 @@ use corey_kernel_object::{Handle, Link};
 use corey_kernel_percore::{Message, MessageKind};
 use corey_kernel_segment::{Segment, Want};
 use corey_kernel_share::{Call, Share};
-use corey_lib_sync::Relax;
 
 /// `pcore_…`.
 #[derive(Debug)]
@@ -132,7 +131,7 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
             if matches!(found.slot.load(), PageState::Present(_)) {
                 return Err(Error::Busy);
             }
-            ctx.relax();
+            ctx.relax_or_lose()?;
         };
         place.write(&platform, segment, frame, RunStatus::default());
         Ok(Some(place))
@@ -189,6 +188,41 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         ready
     }
 
+    /// `error`, or that `core` is gone.
+    #[cold]
+    fn lost_or(&self, core: CoreId, error: Error) -> Error {
+        if self.call.ctx.local.has_lost(core) { Error::CoreLost } else { error }
+    }
+
+    /// After a run on `core`, which is gone: takes back what the run stands on, unless whoever found that out does it.
+    #[cold]
+    #[inline(never)]
+    fn run_lost(
+        &mut self,
+        run: &Run,
+        tree: Handle<'a, Tree>,
+        shares: &Shares,
+        core: CoreId,
+    ) -> Result<(), Error> {
+        let mailbox = self.call.ctx.local.cores.get(core.index()).map(|per_core| &per_core.mailbox);
+        if !mailbox.is_some_and(|mailbox| mailbox.unring()) {
+            return Ok(());
+        }
+        if let Some(status) = run.status {
+            status.unpin(self.call.ctx, self.call.inside);
+        }
+        unreserve(&tree);
+        for link in shares {
+            let share = link.resolve::<Share>(self.call.inside);
+            if let Some(share) = share.filter(|share| share.unhold_lost(share.header(), core))
+                && share.header().release()
+            {
+                (self.call.ctx.hooks.last)(self.call.ctx, self.call.inside, share.header());
+            }
+        }
+        Err(Error::CoreLost)
+    }
+
     /// Runs on oneself, in this or another address space: the shares the caller holds stay held until the
     /// new set is.
     #[cold]
@@ -218,6 +252,9 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         let name = call.ctx.read_name(call.inside, name)?;
         let number = u16::try_from(core).map_err(|_| Error::NotFound)?;
         let slot = call.ctx.world.owners.get(usize::from(number)).ok_or(Error::NotFound)?;
+        if call.ctx.local.has_lost(CoreId(number)) {
+            return Err(Error::CoreLost);
+        }
         share.charge(call.ctx, 0, 1)?;
         if !slot.take() {
             share.refund(call.ctx, 0, 1);
@@ -249,9 +286,10 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             return self.run_self(run, tree, &from, shares);
         }
         let core = target.core();
-        let place = target.place(&self.call.ctx.local).ok_or(Error::NotFound)?;
+        let per_core = self.call.ctx.local.cores.get(core.index()).ok_or(Error::NotFound)?;
+        let place = per_core.mailbox.run_place();
         if !place.claim() {
-            return Err(Error::Busy);
+            return Err(self.lost_or(core, Error::Busy));
         }
         // From here on the pcore cannot end; if it did before, the place is its successor's.
         let owner = self.call.ctx.world.owners.get(core.index()).map(|slot| slot.owner.load());
@@ -265,7 +303,10 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             return Err(error);
         }
         request::put(place, &run, &shares);
-        self.call.ctx.local.ring(core);
+        self.call.ctx.local.ring(core, per_core);
+        if per_core.fate.is_gone() {
+            return self.run_lost(&run, tree, &shares, core);
+        }
         Ok(())
     }
 
@@ -286,18 +327,15 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             return Ok(());
         }
         if !target.is_active(local) {
-            return Err(Error::NotPermitted);
+            return Err(self.lost_or(target.core(), Error::NotPermitted));
         }
         // Answered in the target's mailbox service: this wait ends whatever the target does.
         let message =
             Message { kind: MessageKind::Interval, object: target.link().words(), words: [ticks, 0] };
-        let Some(ticket) = local.post(target.core(), message) else { return Err(Error::NotFound) };
-        loop {
-            match local.poll(ticket) {
-                Some(0) => return Ok(()),
-                Some(_) => return Err(Error::NotPermitted),
-                None => local.relax(),
-            }
+        match local.post(target.core(), message).and_then(|ticket| local.answer(ticket)) {
+            Some(0) => Ok(()),
+            Some(_) => Err(Error::NotPermitted),
+            None => Err(Error::CoreLost),
         }
     }
 
@@ -310,18 +348,19 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             return Ok(());
         }
         if !target.is_active(&self.call.ctx.local) {
-            return Err(Error::NotPermitted);
+            return Err(self.lost_or(target.core(), Error::NotPermitted));
         }
         let words = target.link().words();
         let message = Message { kind: MessageKind::Halt, object: words, words: [u64::from(value), 0] };
         let ctx = &mut *self.call.ctx;
-        let Some(ticket) = ctx.local.post(target.core(), message) else { return Err(Error::NotFound) };
+        let Some(ticket) = ctx.local.post(target.core(), message) else { return Err(Error::CoreLost) };
         loop {
             match ctx.local.poll(ticket) {
                 Some(0) => return Ok(()),
                 Some(_) => return Err(Error::NotPermitted),
                 // Halted oneself: the wait is over, whatever comes of it.
                 None if ctx.local.halt_pending => return Ok(()),
+                None if ctx.local.has_lost(target.core()) => return Err(Error::CoreLost),
                 None => ctx.relax_long(),
             }
         }

@@ -86,7 +86,11 @@ impl Current {
         unload(ctx, inside);
         ctx.local.running.pcore = ObjectWords::NULL;
         ctx.local.set_slice(0);
-        ctx.local.own().mailbox.run_place().end();
+        let place = ctx.local.own().mailbox.run_place();
+        match self.status {
+            Some(_) => place.end_untold(),
+            None => place.end(),
+        }
         let Ending { reason, value, address } = ending;
         self.status.map(|place| Report { place, status: RunStatus { reason, value, address } })
     }
@@ -105,5 +109,6 @@ impl Report {
     pub fn write<P: Platform>(self, ctx: &mut Ctx<P>, inside: &Entered<'_>) {
         self.place.unpin(ctx, inside);
         self.place.report(ctx, inside, self.status);
+        ctx.local.own().mailbox.run_place().told();
     }
 }

@@ -8,7 +8,8 @@
 //!    core's [`corey_kernel_percore::RunPlace`]; only the core itself ends `running`. Whoever claims a place finds
 //!    that the core is still that pcore's, and from then on the pcore cannot end: an old handle starts nothing.
 //! 2. A run is stopped only at that core's kernel exit, never in the middle of a call.
-//! 3. A core waiting for another core's halt gives up when it is to be halted itself.
+//! 3. A run on a core that is gone is seen to by one: its starter, or whoever found the core gone.
+//! 4. A core waiting for another core's halt gives up when it is to be halted itself.
 //!
 //! ```text
 //! starter   idle→starting ─ reserve root, hold shares ─ fill the place ─ ring ─ (goes on)
@@ -35,4 +36,4 @@ mod request;
 pub use calls::PcoreApi;
 pub use current::{Current, Ending, Report};
 pub use pcore::{Pcore, end};
-pub use request::{Request, Run, Shares, StatusPlace, take};
+pub use request::{Request, Run, Shares, StatusPlace, abandon, keep, take};

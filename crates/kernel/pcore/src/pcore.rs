@@ -56,7 +56,7 @@ impl Pcore {
 pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) -> bool {
     let _ = inside;
     let Some(pcore) = header.handle::<Pcore>() else { return true };
-    if pcore.place(&ctx.local).is_some_and(|place| !place.kill()) {
+    if !ctx.local.has_lost(pcore.core) && pcore.place(&ctx.local).is_some_and(|place| !place.kill()) {
         let message = Message { kind: MessageKind::Recheck, object: header.link().words(), words: [0; 2] };
         ctx.local.broadcast(CoreSet::only(pcore.core), message);
         return false;

@@ -2,7 +2,7 @@
 
 use crate::pcore::Pcore;
 use corey_abi::{Id, ObjRef, PAGE_BYTES, RUN_SHARES, RunStatus};
-use corey_kernel_hal::{Platform, UserContext};
+use corey_kernel_hal::{CoreId, Platform, UserContext};
 use corey_kernel_mem::{DataFrame, PageState};
 use corey_kernel_object::{Ctx, Entered, Handle, Link};
 use corey_kernel_percore::{RUN_WORDS, RunPlace};
@@ -88,8 +88,28 @@ const STATUS: u32 = 1 << 16;
 /// Position of a share that is none.
 const NONE: u32 = 0xff;
 
+/// Notes on this core what it runs now, where [`abandon`] finds it: it was not started by another core.
+#[cold]
+#[inline(never)]
+pub fn keep<P: Platform>(ctx: &Ctx<P>, run: &Run, shares: &Shares) {
+    put(ctx.local.own().mailbox.run_place(), run, shares);
+}
+
+/// Where the end of what ran on `core`, which is gone, or was to run there, is to be told; also says that nothing runs
+/// there any more.
+pub fn abandon<P: Platform>(ctx: &Ctx<P>, core: CoreId) -> Option<StatusPlace> {
+    let mailbox = &ctx.local.cores.get(core.index())?.mailbox;
+    let place = mailbox.run_place();
+    if !place.abandon(|| mailbox.unring()) || !place.is_whole() || place.note() & STATUS == 0 {
+        return None;
+    }
+    let segment = place.links().nth(1)?;
+    Some(StatusPlace { segment: segment.into(), offset: place.word(2) })
+}
+
 /// Leaves `run` for its core, whose place is claimed. The core is a holder of `shares`, among them those that
 /// `run` names things through, and the root is reserved for it.
+#[inline(always)]
 pub(crate) fn put(place: &RunPlace, run: &Run, shares: &Shares) {
     let position = |id: Id| shares.iter().position(|share| share.id() == id).map_or(NONE, |at| at as u32);
     let status = run.status.map(|status| status.segment.words());

@@ -62,6 +62,12 @@ impl Epoch {
         self.0.load(Ordering::Relaxed)
     }
 
+    /// Whether its core, which runs no more, stopped in the kernel.
+    #[must_use]
+    pub(crate) fn is_inside(&self) -> bool {
+        self.0.load(Ordering::Acquire) & 1 == 1
+    }
+
     /// The epoch as another core sees it. Call it after unlinking, once per batch: it fences.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {

@@ -1,4 +1,5 @@
-//! What every core has, and how cores ask each other for things: epochs, mailboxes, core sets.
+//! What every core has, and how cores ask each other for things: epochs, mailboxes, core sets, and what to do when
+//! one does not answer.
 //!
 //! **Paper.** §3.1: kernel state is per core. The 2008 prototype sent interrupts without acknowledgement;
 //! here every message is answered.
@@ -9,7 +10,7 @@
 //!
 //! **Sharing.** Epoch: written by its core, read by reclaimers. Mailbox: one pending map that senders
 //! set and the owner clears, one slot per (sender, owner). Notice: written by its core, read by those whom it
-//! notifies. Each on 128-byte lines of its own. Nobody
+//! notifies. Fate: written once, when its core is found gone. Each on 128-byte lines of its own. Nobody
 //! touches another core's lines unless the two share something.
 //!
 //! **Testing.** Unit tests, loom models of epoch and mailbox from this source, and every kernel test on
@@ -22,6 +23,7 @@
 
 mod atomic;
 mod epoch;
+mod fate;
 mod line;
 mod local;
 mod mailbox;
@@ -29,9 +31,11 @@ mod notice;
 mod picture;
 mod run_place;
 mod set;
+mod vigil;
 mod words;
 
 pub use epoch::{Entered, Epoch, Snapshot};
+pub use fate::{Fate, Gone, Losses};
 pub use line::Line;
 pub use local::{Counters, Local, Paging, PerCore, Running, Serve};
 pub use mailbox::{Delivery, Mailbox, Message, MessageKind, Taken, Ticket};
@@ -39,4 +43,5 @@ pub use notice::Notice;
 pub use picture::{Numbers, Picture};
 pub use run_place::{RUN_LINKS, RUN_WORDS, RunPlace};
 pub use set::{CoreSet, SharedCoreSet};
+pub use vigil::Watched;
 pub use words::ObjectWords;

@@ -1,10 +1,12 @@
 //! [`Local`]: what a core needs to wait, to be interrupted in a wait, and to ask other cores.
 
-use crate::epoch::Epoch;
+use crate::epoch::{Epoch, Snapshot};
+use crate::fate::{Fate, Losses};
 use crate::mailbox::{Delivery, Mailbox, Message, Slots, Taken, Ticket};
 use crate::notice::Notice;
 use crate::picture::{Numbers, Picture};
 use crate::set::CoreSet;
+use crate::vigil::{Vigil, Watched};
 use crate::words::ObjectWords;
 use corey_abi::{RUN_SHARES, core_mode};
 use corey_kernel_hal::{Area, BootAlloc, CoreId, Field, Platform, fields};
@@ -22,23 +24,42 @@ pub struct PerCore {
     pub notice: CachePadded<Notice>,
     /// Written by the core when somebody asks.
     pub picture: CachePadded<Picture>,
+    /// Written once, by whoever finds that the core is gone.
+    pub fate: CachePadded<Fate>,
+    /// What was lost with cores, of the whole machine.
+    pub losses: &'static Losses,
+    /// What the core remembers of others that it asks.
+    pub watched: &'static [Watched],
 }
 
 impl PerCore {
     /// The blocks of `cores` cores, from boot memory.
     pub fn new_all(cores: usize, alloc: &mut impl BootAlloc) -> &'static [Self] {
         let slots = Slots::new(cores, alloc);
+        let losses: &'static [Losses] = alloc.slice(1, |_| Losses::default());
+        let losses = losses.first().expect("one was made");
+        let rows: heapless::Vec<&'static [Watched], { corey_kernel_hal::MAX_CORES }> =
+            (0..cores).map(|_| &*alloc.slice(cores, |_| Watched::default())).collect();
         alloc.slice(cores, |i| Self {
             epoch: CachePadded::default(),
             mailbox: CachePadded::new(Mailbox::new(&slots, i)),
             notice: CachePadded::default(),
             picture: CachePadded::default(),
+            fate: CachePadded::default(),
+            losses,
+            watched: rows.get(i).copied().unwrap_or_default(),
         })
+    }
+
+    /// Whether the core has been outside the kernel since `snapshot`, or is gone: it uses no pointer any more.
+    #[must_use]
+    pub fn has_passed(&self, snapshot: Snapshot) -> bool {
+        self.epoch.passed(snapshot) || self.fate.is_gone()
     }
 
     /// Areas for the line meter's names.
     pub fn map(cores: &[Self], each: &mut dyn FnMut(Area)) {
-        const FIELDS: &[Field] = fields!(PerCore: epoch, mailbox, picture);
+        const FIELDS: &[Field] = fields!(PerCore: epoch, mailbox, picture, fate);
         each(Area::of("percore", cores, FIELDS));
         cores.iter().for_each(|core| core.mailbox.map(each));
     }
@@ -114,6 +135,15 @@ pub struct Local<P> {
     pub audit_pending: bool,
     /// Whether something waits for the kernel exit: a deferred message, a dropped share, a dying object.
     pub attention: bool,
+    /// Whether there is something in `found` or `taken_over`.
+    pub inherits: bool,
+    /// Cores that this core found to be gone, and has yet to see to at its kernel exit.
+    pub found: CoreSet,
+    /// A lock that this core took over, to be told at its kernel exit.
+    pub taken_over: Option<(&'static str, u16)>,
+    /// This core as the word of a lock names it.
+    holder: u32,
+    pub(crate) vigil: Vigil,
     serve: Serve<P>,
 }
 
@@ -123,6 +153,7 @@ impl<P: Platform> Local<P> {
         Self {
             id: platform.core(),
             only: CoreSet::only(platform.core()),
+            holder: u32::from(platform.core().0) + 1,
             odd: CoreSet::EMPTY,
             own: cores.get(platform.core().index()).expect("a core's number is below the number of cores"),
             platform,
@@ -135,6 +166,10 @@ impl<P: Platform> Local<P> {
             halt_pending: false,
             audit_pending: false,
             attention: false,
+            inherits: false,
+            found: CoreSet::EMPTY,
+            taken_over: None,
+            vigil: Vigil::default(),
             serve,
         }
     }
@@ -228,10 +263,14 @@ impl<P: Platform> Local<P> {
         }
     }
 
-    /// Sends `message` to `target`. Waits, serving, while an abandoned message occupies the slot.
+    /// Sends `message` to `target`. Waits, serving, while an abandoned message occupies the slot. `None` when there is
+    /// no such core any more.
     pub fn post(&mut self, target: CoreId, message: Message) -> Option<Ticket> {
         let mailbox = &self.cores.get(target.index())?.mailbox;
         while !mailbox.is_free(self.id) {
+            if self.has_lost(target) {
+                return None;
+            }
             self.relax();
         }
         let (ticket, interrupt) = mailbox.post(target, self.id, message);
@@ -242,11 +281,25 @@ impl<P: Platform> Local<P> {
         Some(ticket)
     }
 
-    /// Says to `target` that its run place, which this core claimed, was filled.
-    pub fn ring(&mut self, target: CoreId) {
-        if self.cores.get(target.index()).is_some_and(|per_core| per_core.mailbox.ring()) {
+    /// Says to `target`, whose blocks are `per_core`, that its run place, which this core claimed, was filled.
+    pub fn ring(&mut self, target: CoreId, per_core: &PerCore) {
+        if per_core.mailbox.ring() {
             self.counters.ipis += 1;
             self.platform.send_ipi(target);
+        }
+    }
+
+    /// Waits for the answer to `ticket`, serving. `None` when the core that was asked is gone.
+    #[must_use]
+    pub fn answer(&mut self, ticket: Ticket) -> Option<u64> {
+        loop {
+            if let Some(reply) = self.poll(ticket) {
+                return Some(reply);
+            }
+            if self.has_lost(ticket.target()) {
+                return None;
+            }
+            self.relax();
         }
     }
 
@@ -256,7 +309,7 @@ impl<P: Platform> Local<P> {
         self.cores.get(ticket.target().index())?.mailbox.poll(self.id)
     }
 
-    /// Sends `message` to every core of `targets` but this one, and waits until all have answered.
+    /// Sends `message` to every core of `targets` but this one, and waits until all have answered that are not gone.
     pub fn broadcast(&mut self, targets: CoreSet, message: Message) {
         let targets = targets.without(self.id);
         if message.kind.is_notice() {
@@ -273,7 +326,7 @@ impl<P: Platform> Local<P> {
             let Some(per_core) = self.cores.get(target.index()) else {
                 continue;
             };
-            while per_core.mailbox.poll(self.id).is_none() {
+            while per_core.mailbox.poll(self.id).is_none() && !per_core.fate.is_gone() {
                 self.relax();
             }
         }
@@ -295,6 +348,9 @@ impl<P: Platform> Local<P> {
             };
             let before = self.odd.contains(target);
             while per_core.mailbox.is_odd(self.id) == before {
+                if per_core.fate.is_gone() {
+                    break;
+                }
                 self.relax();
             }
             if before {
@@ -310,5 +366,16 @@ impl<P: Platform> Relax for Local<P> {
     fn relax(&mut self) {
         self.platform.pause();
         self.serve_mailbox();
+        self.keep_vigil();
+    }
+    #[inline(always)]
+    fn holder(&self) -> u32 {
+        self.holder
+    }
+    fn is_gone(&self, holder: u32) -> bool {
+        holder.checked_sub(1).is_some_and(|core| self.has_lost(CoreId(core as u16)))
+    }
+    fn took_over(&mut self, name: &'static str, home: u16) {
+        self.note_taken(name, home);
     }
 }

@@ -305,6 +305,13 @@ impl Mailbox {
         self.pending.summary.fetch_or(RUN, Ordering::SeqCst) == 0
     }
 
+    /// Takes [`Mailbox::ring`] back, or the owner's place in answering it when the owner is gone. Whether it was there:
+    /// one of all who call this has it.
+    #[must_use]
+    pub fn unring(&self) -> bool {
+        self.pending.summary.fetch_and(!RUN, Ordering::SeqCst) & RUN != 0
+    }
+
     /// Owner's side: who posted or notified since the last call, and whether there is a run.
     pub fn take(&self) -> Taken {
         let mut taken = Taken::default();
@@ -366,14 +373,14 @@ impl Mailbox {
 }
 
 #[cfg(all(test, loom))]
-mod models {
+pub(crate) mod models {
     use super::*;
     use crate::notice::Notice;
     use loom::sync::Arc;
 
     const FENCE: Message = Message { kind: MessageKind::Fence, object: ObjectWords::NULL, words: [0; 2] };
 
-    fn mailbox(senders: usize) -> Mailbox {
+    pub(crate) fn mailbox(senders: usize) -> Mailbox {
         let slots: Vec<_> = (0..senders).map(|_| Slot::default()).collect();
         Mailbox { pending: CachePadded::default(), slots: Vec::leak(slots) }
     }

@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! starter   IDLE → STARTING ─ words ─ ring …
-//! owner                                    … found beside the summary ─ reads the words ─ RUNNING … IDLE
+//! owner                                    … found beside the summary ─ reads the words ─ RUNNING … (UNTOLD …) IDLE
 //! reaper    IDLE → DEAD (the pcore ended) … IDLE again with the next pcore of this core
+//! heir      any → LOST (the owner is gone), for good
 //! ```
 //!
 //! Whoever changes IDLE to something else has the place to itself, so the words need no lock. The state, the first
 //! words and the summary of the owner's mailbox are one line: a run moves that line, and one more for what does not fit.
 
-use crate::atomic::{AtomicU64, Ordering};
+use crate::atomic::{AtomicU64, Ordering, fence};
 use crate::words::ObjectWords;
 use corey_abi::RUN_SHARES;
 
@@ -17,6 +18,8 @@ const IDLE: u64 = 0;
 const STARTING: u64 = 1;
 const RUNNING: u64 = 2;
 const DEAD: u64 = 3;
+const LOST: u64 = 4;
+const UNTOLD: u64 = 5;
 
 /// Objects a run names at most: its shares, a tree, a segment.
 pub const RUN_LINKS: usize = RUN_SHARES + 2;
@@ -48,10 +51,22 @@ impl RunPlace {
         self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
+    /// Takes it while no run goes on, whether the end of the last one was told or is being told meanwhile.
+    fn take(&self, to: u64) -> bool {
+        let mut from = IDLE;
+        loop {
+            match self.state.compare_exchange(from, to, Ordering::SeqCst, Ordering::SeqCst) {
+                Ok(_) => return true,
+                Err(now @ (IDLE | UNTOLD)) => from = now,
+                Err(_) => return false,
+            }
+        }
+    }
+
     /// Claims it for a run.
     #[must_use]
     pub fn claim(&self) -> bool {
-        self.change(IDLE, STARTING)
+        self.take(STARTING)
     }
 
     /// Gives a claim up.
@@ -70,15 +85,42 @@ impl RunPlace {
         self.change(RUNNING, IDLE);
     }
 
+    /// Owner's side: as [`RunPlace::end`], and the end is still to be told, by [`RunPlace::told`] or whoever is left.
+    pub fn end_untold(&self) {
+        self.change(RUNNING, UNTOLD);
+    }
+
+    /// Owner's side: the end of the last run was told.
+    pub fn told(&self) {
+        self.change(UNTOLD, IDLE);
+    }
+
     /// Ends the pcore, if it does not run: no run begins until [`RunPlace::renew`].
     #[must_use]
     pub fn kill(&self) -> bool {
-        self.change(IDLE, DEAD)
+        self.take(DEAD)
     }
 
     /// A new pcore has the core.
     pub fn renew(&self) {
-        self.state.store(IDLE, Ordering::SeqCst);
+        self.change(DEAD, IDLE);
+    }
+
+    /// The owner is gone: no run begins any more. Whether there is one to see to: that went on, or that the owner was
+    /// told of and nobody else sees to ([`crate::Mailbox::unring`], which `rung` asks).
+    #[must_use]
+    pub fn abandon(&self, rung: impl FnOnce() -> bool) -> bool {
+        match self.state.swap(LOST, Ordering::SeqCst) {
+            RUNNING | UNTOLD => true,
+            STARTING => rung(),
+            _ => false,
+        }
+    }
+
+    /// Whether what was put is whole: it is not while a core writes it, or if that core stopped meanwhile.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.head.load(Ordering::Acquire) != 0
     }
 
     /// Whether a run goes on or is about to.
@@ -88,8 +130,11 @@ impl RunPlace {
     }
 
     /// Starter's side, after [`RunPlace::claim`]: writes a run. What is beyond [`RUN_LINKS`] and [`RUN_WORDS`] is cut.
+    #[inline(always)]
     pub fn put(&self, note: u32, links: impl IntoIterator<Item = ObjectWords>, words: &[u64]) {
         let words = words.get(..RUN_WORDS).unwrap_or(words);
+        self.head.store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
         let (pairs, _) = self.body.as_chunks::<2>();
         let mut count = 0;
         for ([address, id], link) in pairs.iter().take(RUN_LINKS).zip(links) {
@@ -101,7 +146,7 @@ impl RunPlace {
             to.store(*from, Ordering::Relaxed);
         }
         let counts = (count as u64) << 32 | (words.len() as u64) << 48;
-        self.head.store(u64::from(note) | counts, Ordering::Relaxed);
+        self.head.store(u64::from(note) | counts, Ordering::Release);
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -155,5 +200,52 @@ mod tests {
         assert!(place.kill() && !place.claim() && !place.is_active());
         place.renew();
         assert!(place.claim());
+    }
+
+    #[test]
+    fn an_end_that_was_not_told_is_found_and_holds_up_no_run() {
+        let place = RunPlace::default();
+        let run = || {
+            assert!(place.claim());
+            place.begin();
+        };
+        run();
+        place.end_untold();
+        assert!(!place.is_active());
+        run();
+        place.end_untold();
+        assert!(place.abandon(|| false) && !place.claim() && !place.is_active());
+        place.renew();
+        assert!(!place.claim(), "for good");
+        let place = RunPlace::default();
+        assert!(place.claim());
+        place.begin();
+        place.end_untold();
+        place.told();
+        assert!(!place.abandon(|| true), "there is nothing to tell");
+    }
+}
+
+#[cfg(all(test, loom))]
+mod models {
+    use super::*;
+    use loom::sync::Arc;
+
+    /// A starter that comes while the end of the last run is told is not refused.
+    #[test]
+    fn an_end_that_is_told_meanwhile_refuses_nobody() {
+        loom::model(|| {
+            let place = Arc::new(RunPlace::default());
+            assert!(place.claim());
+            place.begin();
+            place.end_untold();
+            let owner = {
+                let place = Arc::clone(&place);
+                loom::thread::spawn(move || place.told())
+            };
+            assert!(place.claim(), "no run goes on");
+            owner.join().unwrap();
+            assert!(place.is_active(), "the claim stays");
+        });
     }
 }

@@ -159,6 +159,13 @@ impl SharedCoreSet {
         }
     }
 
+    /// As [`SharedCoreSet::remove`]; whether it was in: of several who take it out, one is told so.
+    #[must_use]
+    pub fn take(&self, core: CoreId) -> bool {
+        let bit = 1 << (core.index() % 64);
+        self.0.get(core.index() / 64).is_some_and(|word| word.fetch_and(!bit, Ordering::SeqCst) & bit != 0)
+    }
+
     /// The set as it is.
     #[must_use]
     #[inline(always)]
@@ -193,6 +200,8 @@ mod tests {
         shared.insert(CoreId(255));
         shared.add(CoreId(255));
         assert_eq!(shared.load().iter().count(), 2);
+        assert!(shared.take(CoreId(3)) && !shared.take(CoreId(3)));
+        shared.insert(CoreId(3));
         shared.remove(CoreId(3));
         assert_eq!(shared.load(), CoreSet::only(CoreId(255)));
     }

@@ -73,7 +73,7 @@ impl<'a, P: Platform> SegmentApi<'a, P> {
             let Some(slot) = segment.any_slot(&platform, page) else { continue };
             let begun = loop {
                 match slot.begin_revoke() {
-                    Err(Refused::Revoking) => call.ctx.relax(),
+                    Err(Refused::Revoking) if !call.ctx.is_hopeless() => call.ctx.relax(),
                     other => break other,
                 }
             };
@@ -91,6 +91,10 @@ impl<'a, P: Platform> SegmentApi<'a, P> {
         let header = segment.header();
         let mut users = (call.ctx.hooks.revoke)(call.ctx, call.inside, header, new, old - new, Take::Page);
         users.union(header.seen().load());
+        if segment.is_quarantined(call.ctx) {
+            // The pages stay cut off, and as they are.
+            return Err(Error::CoreLost);
+        }
         for page in (new..old).step_by(step) {
             if let Some(gone) = segment.any_slot(&platform, page).and_then(PageSlot::finish_revoke) {
                 call.ctx.give_up(gone, header.home(), users);

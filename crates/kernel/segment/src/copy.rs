@@ -6,7 +6,6 @@ use corey_kernel_hal::Platform;
 use corey_kernel_mem::{NotOwn, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Take};
 use corey_kernel_percore::CoreSet;
-use corey_lib_sync::Relax;
 
 /// When the pages of a copy are copied.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,7 +89,10 @@ fn copy_page<P: Platform>(
                 ctx.free(frame);
                 return Ok(());
             }
-            ctx.relax();
+            if let Err(lost) = ctx.relax_or_lose() {
+                ctx.free(frame);
+                return Err(lost);
+            }
             continue;
         };
         break match size {
@@ -224,7 +226,7 @@ fn copy_others<P: Platform>(
             }
             Err(NotOwn::Shared) => break,
             Err(NotOwn::Revoking) => {
-                ctx.relax();
+                ctx.relax_or_lose()?;
                 break;
             }
         }

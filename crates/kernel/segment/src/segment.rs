@@ -6,7 +6,7 @@ use corey_abi::{Error, Kind};
 use corey_kernel_hal::{CoreId, Field, Frame, PAGE_SIZE, Platform, fields};
 use corey_kernel_mem::{DataFrame, Memory, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Object, Take};
-use corey_lib_sync::{Guard, Relax, Shared};
+use corey_lib_sync::{Guard, Quarantine, Relax, Shared};
 
 /// A mapping of a segment: slot `slot` of address tree `tree`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,6 +23,23 @@ pub struct MapList {
     /// The first mapping.
     pub first: MapRef,
     changing: bool,
+    /// A core was lost that was changing it: who maps the segment is not known, so it is never cut, copied or freed.
+    quarantined: bool,
+}
+
+impl MapList {
+    /// Whether there is no mapping, for certain.
+    #[must_use]
+    #[inline(always)]
+    pub fn is_empty(&self) -> bool {
+        self.first.tree.is_null() && !self.quarantined
+    }
+}
+
+impl Quarantine for MapList {
+    fn quarantine(&mut self) {
+        *self = Self { first: MapRef::default(), changing: false, quarantined: true };
+    }
 }
 
 /// How large the pages of a segment are.
@@ -213,7 +230,7 @@ impl Segment {
                     }
                 }
                 PageState::Absent => Self::install_large(ctx, slot)?,
-                PageState::Revoking => ctx.relax(),
+                PageState::Revoking => ctx.relax_or_lose()?,
             }
             if page >= handle.npages() {
                 return Err(Error::OutOfRange);
@@ -265,6 +282,11 @@ impl Segment {
         let first = page - page % pages;
         let mut users = (ctx.hooks.revoke)(ctx, inside, handle.header(), first, pages, Take::Page);
         users.union(handle.header().seen().load());
+        if handle.is_quarantined(ctx) {
+            slot.abort_revoke();
+            ctx.free(copy.into_owned());
+            return Err(Error::CoreLost);
+        }
         match slot.finish_break(copy) {
             Ok(part) => ctx.release(part, users),
             Err(copy) => ctx.free(copy.into_owned()),
@@ -357,7 +379,17 @@ impl Segment {
     /// [`Error::Busy`] while another core does either.
     pub(crate) fn begin_change<R: Relax>(&self, waiter: &mut R) -> Result<(), Error> {
         let mut maps = self.maps.lock(waiter);
-        if core::mem::replace(&mut maps.changing, true) { Err(Error::Busy) } else { Ok(()) }
+        match core::mem::replace(&mut maps.changing, true) {
+            _ if maps.quarantined => Err(Error::CoreLost),
+            true => Err(Error::Busy),
+            false => Ok(()),
+        }
+    }
+
+    /// Whether a core was lost that was changing the list of mappings: then frames stay where they are.
+    #[inline(always)]
+    pub fn is_quarantined<P: Platform>(&self, ctx: &mut Ctx<P>) -> bool {
+        ctx.local.losses().any() && self.maps.lock(&mut ctx.local).quarantined
     }
 
     /// Ends it.

@@ -7,7 +7,7 @@ use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, LinkCell, Node, Object};
 use corey_kernel_percore::{CoreSet, Line, SharedCoreSet};
-use corey_lib_sync::Shared;
+use corey_lib_sync::{Quarantine, Shared};
 
 /// What a share may still use. Its lock is the share's lock.
 #[derive(Clone, Copy, Debug)]
@@ -22,6 +22,27 @@ pub struct Quota {
     pub children: u64,
     /// No core holds it and no share names it; it waits for its children.
     pub dead: bool,
+    /// A core was lost that was changing it: nobody knows what is left of it, and nothing is named in it any more.
+    pub quarantined: bool,
+}
+
+impl Quarantine for Quota {
+    fn quarantine(&mut self) {
+        self.quarantined = true;
+        (self.pages, self.objects) = (0, 0);
+    }
+}
+
+impl Quota {
+    /// What is left after `pages` and `objects`.
+    #[inline(always)]
+    fn less(&self, pages: u64, objects: u64) -> Result<(u64, u64), Error> {
+        match (self.pages.checked_sub(pages), self.objects.checked_sub(objects)) {
+            (Some(pages), Some(objects)) => Ok((pages, objects)),
+            _ if self.quarantined => Err(Error::CoreLost),
+            _ => Err(Error::QuotaExceeded),
+        }
+    }
 }
 
 /// Names objects for the cores that hold it. The first line is what look-ups read.
@@ -60,7 +81,14 @@ impl Share {
             quota: Shared::new(
                 home.0,
                 "share",
-                Quota { pages: quota.0, objects: quota.1, carved: quota, children: 0, dead: false },
+                Quota {
+                    pages: quota.0,
+                    objects: quota.1,
+                    carved: quota,
+                    children: 0,
+                    dead: false,
+                    quarantined: false,
+                },
             ),
         }
     }
@@ -126,14 +154,8 @@ impl Share {
     #[inline(always)]
     pub fn charge<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) -> Result<(), Error> {
         let mut quota = self.quota.lock(&mut ctx.local);
-        match (quota.pages.checked_sub(pages), quota.objects.checked_sub(objects)) {
-            (Some(pages), Some(objects)) => {
-                quota.pages = pages;
-                quota.objects = objects;
-                Ok(())
-            }
-            _ => Err(Error::QuotaExceeded),
-        }
+        (quota.pages, quota.objects) = quota.less(pages, objects)?;
+        Ok(())
     }
 
     /// Gives back what [`Share::charge`] took.
@@ -288,6 +310,14 @@ impl Share {
         self.holders.remove(core);
     }
 
+    /// As [`Share::unhold`], for `core` that is gone: several may find a hold of it. Whether there was one: the caller
+    /// releases its reference.
+    #[must_use]
+    pub fn unhold_lost(&self, header: &Header, core: CoreId) -> bool {
+        header.seen().insert(core);
+        self.holders.take(core)
+    }
+
     /// Empties a share without references: calls `each` with every object it named, each less one
     /// reference. `last` says whether that was the object's last.
     pub fn bury<P: Platform>(
@@ -337,7 +367,7 @@ impl Share {
                 let mut theirs = parent.quota.lock(&mut ctx.local);
                 theirs.pages += quota.carved.0;
                 theirs.objects += quota.carved.1;
-                theirs.children -= 1;
+                theirs.children = theirs.children.saturating_sub(1);
             }
             current = parent;
         }
@@ -350,11 +380,7 @@ impl Share {
     /// [`Error::QuotaExceeded`].
     pub fn carve<P: Platform>(&self, ctx: &mut Ctx<P>, pages: u64, objects: u64) -> Result<(), Error> {
         let mut quota = self.quota.lock(&mut ctx.local);
-        let (Some(p), Some(o)) = (quota.pages.checked_sub(pages), quota.objects.checked_sub(objects)) else {
-            return Err(Error::QuotaExceeded);
-        };
-        quota.pages = p;
-        quota.objects = o;
+        (quota.pages, quota.objects) = quota.less(pages, objects)?;
         quota.children += 1;
         Ok(())
     }
@@ -364,6 +390,6 @@ impl Share {
         let mut quota = self.quota.lock(&mut ctx.local);
         quota.pages += pages;
         quota.objects += objects;
-        quota.children -= 1;
+        quota.children = quota.children.saturating_sub(1);
     }
 }

@@ -3,10 +3,10 @@
 #[cfg(not(loom))]
 pub(crate) use core::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering, fence},
+    sync::atomic::{AtomicU32, Ordering, fence},
 };
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicU32, Ordering, fence};
+pub(crate) use loom::sync::atomic::{AtomicU32, Ordering, fence};
 
 /// Where a cell's value is, for reading.
 #[cfg(not(loom))]

@@ -5,7 +5,8 @@
 //!
 //! **Invariants.** A [`Shared`] value is reached only through its guard. No guard is held across a wait
 //! for another core: waits take `&mut` of the core's state, and a waiter serves its mailbox through
-//! [`Relax`] while it spins. A reader of an [`RwLock`] writes no line that another core writes.
+//! [`Relax`] while it spins. A lock whose holder is gone is taken over, and what it protected is
+//! given up ([`Quarantine`]): no heir looks at a half-made change. A reader of an [`RwLock`] writes no line that another core writes.
 //!
 //! **Sharing.** All of it; each [`Shared`] names its home core and itself. An [`RwLock`] shares its writers'
 //! line, which readers only read.
@@ -20,4 +21,4 @@ mod rwlock;
 mod shared;
 
 pub use rwlock::{Fence, Forced, Mode, Plain, ReadGuard, Reader, RwLock, WriteGuard};
-pub use shared::{Guard, Relax, Shared};
+pub use shared::{Guard, Quarantine, Relax, Shared};

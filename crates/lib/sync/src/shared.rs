@@ -1,6 +1,6 @@
 //! [`Shared`]: a value, its lock, its home core and its name.
 
-use crate::atomic::{AtomicBool, Ordering, UnsafeCell};
+use crate::atomic::{AtomicU32, Ordering, UnsafeCell};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
@@ -8,7 +8,35 @@ use core::ops::{Deref, DerefMut};
 pub trait Relax {
     /// One turn of a spin loop.
     fn relax(&mut self);
+
+    /// Who waits, as the word of a lock names its holder; not 0. All the same where nobody asks for holders.
+    #[inline(always)]
+    fn holder(&self) -> u32 {
+        1
+    }
+
+    /// Whether `holder` has stopped and never runs again.
+    fn is_gone(&self, holder: u32) -> bool {
+        let _ = holder;
+        false
+    }
+
+    /// A lock was taken from a holder that is gone: the lock's name and home core.
+    fn took_over(&mut self, name: &'static str, home: u16) {
+        let _ = (name, home);
+    }
 }
+
+/// A value that can be given up when its holder stopped in the middle of a change.
+pub trait Quarantine {
+    /// Makes the value safe to use without a look at what it was: it may be half changed. What it had stays nobody's.
+    fn quarantine(&mut self);
+}
+
+/// The word of a lock that nobody holds.
+const FREE: u32 = 0;
+/// The word of a lock that somebody holds without a name: never gone.
+const UNKNOWN: u32 = u32::MAX;
 
 /// A value that a second core may touch, behind a test-and-test-and-set lock.
 ///
@@ -16,21 +44,24 @@ pub trait Relax {
 /// another core's.
 ///
 /// ```text
-/// holder:  swap(true) = false ── uses the value ── store(false, Release)
-/// waiter:            swap(true) = true ── load … load (relax: pause, serve mailbox) ── swap(true) = false
+/// holder:  0 → own number ── uses the value ── store(0, Release)
+/// waiter:            not 0 ── load … load (relax: pause, serve mailbox) ── 0 → own number
+/// heir:              not 0 ── load … the holder is gone: its number → own number, once ── quarantine
 /// ```
 ///
 /// The waiter spins on a read, so the holder's line is stolen once per release, not once per turn.
 #[repr(align(128))]
 pub struct Shared<T> {
-    locked: AtomicBool,
+    /// 0, or who holds it ([`Relax::holder`]).
+    holder: AtomicU32,
     home: u16,
     name: &'static str,
-    /// Reached only by the one who changed `locked` from false to true.
+    /// Reached only by the one who changed `holder` to itself.
     value: UnsafeCell<T>,
 }
 
-// SAFETY: `value` is reached only through a guard, and `locked` admits one guard at a time; moving `T`
+// SAFETY: `value` is reached only through a guard, and `holder` admits one guard at a time (one that is gone uses
+// its guard no more); moving `T`
 // between cores through the guard needs `T: Send`.
 unsafe impl<T: Send> Sync for Shared<T> {}
 
@@ -38,24 +69,53 @@ impl<T> Shared<T> {
     /// A value at home on core `home`.
     #[must_use]
     pub fn new(home: u16, name: &'static str, value: T) -> Self {
-        Self { locked: AtomicBool::new(false), home, name, value: UnsafeCell::new(value) }
+        Self { holder: AtomicU32::new(FREE), home, name, value: UnsafeCell::new(value) }
     }
 
-    /// Waits for the lock.
+    /// Waits for the lock. Takes it from a holder that is gone; the value is in quarantine then.
     #[inline]
-    pub fn lock<R: Relax + ?Sized>(&self, waiter: &mut R) -> Guard<'_, T> {
-        while self.locked.swap(true, Ordering::Acquire) {
-            while self.locked.load(Ordering::Relaxed) {
+    pub fn lock<R: Relax + ?Sized>(&self, waiter: &mut R) -> Guard<'_, T>
+    where
+        T: Quarantine,
+    {
+        if !self.change(FREE, waiter.holder()) {
+            self.wait(waiter);
+        }
+        Guard { lock: self }
+    }
+
+    #[inline(always)]
+    fn change(&self, from: u32, to: u32) -> bool {
+        self.holder.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wait<R: Relax + ?Sized>(&self, waiter: &mut R)
+    where
+        T: Quarantine,
+    {
+        loop {
+            let holder = self.holder.load(Ordering::Relaxed);
+            if holder == FREE {
+                if self.change(FREE, waiter.holder()) {
+                    return;
+                }
+            } else if waiter.is_gone(holder) && self.change(holder, waiter.holder()) {
+                // SAFETY: the holder uses its guard no more, and of those who found that out one changed the word.
+                unsafe { &mut *self.value.get() }.quarantine();
+                waiter.took_over(self.name, self.home);
+                return;
+            } else {
                 waiter.relax();
             }
         }
-        Guard { lock: self }
     }
 
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-        (!self.locked.swap(true, Ordering::Acquire)).then_some(Guard { lock: self })
+        self.change(FREE, UNKNOWN).then_some(Guard { lock: self })
     }
 
     /// The value, when nobody else can have it.
@@ -107,7 +167,7 @@ impl<T> DerefMut for Guard<'_, T> {
 impl<T> Drop for Guard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.lock.locked.store(false, Ordering::Release);
+        self.lock.holder.store(FREE, Ordering::Release);
     }
 }
 
@@ -121,6 +181,40 @@ mod tests {
         fn relax(&mut self) {
             std::thread::yield_now();
         }
+    }
+
+    impl Quarantine for u64 {
+        fn quarantine(&mut self) {
+            *self = 99;
+        }
+    }
+
+    /// Waits as holder 2, for whom holder 1 is gone.
+    #[derive(Default)]
+    struct Heir(Vec<(&'static str, u16)>);
+    impl Relax for Heir {
+        fn relax(&mut self) {
+            panic!("the holder is gone: there is nothing to wait for");
+        }
+        fn holder(&self) -> u32 {
+            2
+        }
+        fn is_gone(&self, holder: u32) -> bool {
+            holder == 1
+        }
+        fn took_over(&mut self, name: &'static str, home: u16) {
+            self.0.push((name, home));
+        }
+    }
+
+    #[test]
+    fn a_lock_is_taken_from_a_holder_that_is_gone_and_once() {
+        let shared = Shared::new(5, "x", 7_u64);
+        core::mem::forget(shared.lock(&mut Yield));
+        let mut heir = Heir::default();
+        assert_eq!(*shared.lock(&mut heir), 99, "what it had is nobody's");
+        *shared.lock(&mut heir) = 3;
+        assert_eq!((*shared.lock(&mut Yield), heir.0), (3, vec![("x", 5)]));
     }
 
     #[test]
@@ -151,6 +245,41 @@ mod tests {
 mod models {
     use super::*;
     use loom::sync::Arc;
+
+    impl Quarantine for u64 {
+        fn quarantine(&mut self) {
+            *self += 100;
+        }
+    }
+
+    /// A holder that never gives the lock back is gone for both.
+    struct Heir(u32);
+    impl Relax for Heir {
+        fn relax(&mut self) {
+            loom::thread::yield_now();
+        }
+        fn holder(&self) -> u32 {
+            self.0
+        }
+        fn is_gone(&self, holder: u32) -> bool {
+            holder == 1
+        }
+    }
+
+    #[test]
+    fn a_lock_has_one_heir() {
+        loom::model(|| {
+            let shared = Arc::new(Shared::new(0, "model", 0_u64));
+            core::mem::forget(shared.lock(&mut Yield));
+            let other = {
+                let shared = Arc::clone(&shared);
+                loom::thread::spawn(move || *shared.lock(&mut Heir(2)) += 1)
+            };
+            *shared.lock(&mut Heir(3)) += 1;
+            other.join().unwrap();
+            assert_eq!(*shared.lock(&mut Yield), 102, "in quarantine once, then used by both");
+        });
+    }
 
     struct Yield;
     impl Relax for Yield {

@@ -45,6 +45,7 @@ fn live(core: &mut dyn Traps, platform: &FakePlatform, mut outcome: Outcome, job
         match outcome {
             Outcome::Enter(context) => outcome = user(core, platform, context, jobs),
             Outcome::Idle => {
+                hardware.step(id);
                 hardware.sleep(id, NAP);
                 hardware.failure.check();
                 if hardware.is_stopping() {
@@ -74,6 +75,7 @@ fn user(
         if hardware.is_stopping() {
             return Outcome::Resume([0; 2]);
         }
+        hardware.step(id);
         user.interrupts();
         if let Some(outcome) = user.take_left() {
             return outcome;

@@ -7,7 +7,8 @@
 //! upper-level entry until everything is flushed, neighbours are fetched ahead of need. A frame that is
 //! zeroed or copied over while any core still holds a translation to it is a failure of the test, as
 //! are a leaf where a table belongs, an entry that names no RAM, and one root on two cores. RAM is full
-//! of [`GARBAGE`] at power-on, and holes must still be so at the end.
+//! of [`GARBAGE`] at power-on, and holes must still be so at the end. A core can be made to stop for ever at any step
+//! ([`Death`]); one that works and is ordered to stop is a failure.
 //!
 //! **Sharing.** No globals. What a machine's threads share is one [`FakeMachine`], behind atomics and
 //! mutexes. RAM is never given back: kernels keep `'static` references into it.
@@ -23,6 +24,7 @@
 
 mod boot;
 mod core_loop;
+mod death;
 mod failure;
 mod image;
 mod machine;
@@ -34,6 +36,7 @@ mod user;
 
 pub use boot::{Booted, HostAlloc};
 pub use core_loop::Job;
+pub use death::Death;
 pub use image::{Archive, program_image};
 pub use machine::{Counts, FakeMachine, TSC_HZ};
 pub use platform::FakePlatform;

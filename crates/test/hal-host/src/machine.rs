@@ -1,5 +1,6 @@
 //! [`FakeMachine`]: what the cores of one machine share.
 
+use crate::death::Vital;
 use crate::failure::Failure;
 use crate::mmu::Mmu;
 use crate::platform::FakePlatform;
@@ -42,6 +43,7 @@ pub(crate) struct CoreHardware {
     asleep: Mutex<()>,
     wake: Condvar,
     pub(crate) counts: [AtomicU64; 6],
+    pub(crate) vital: Vital,
 }
 
 /// The machine behind a [`FakeMachine`] and its platforms.
@@ -118,7 +120,9 @@ impl Hardware {
     /// Notes that call `number` answered `error`: one that its `# Errors` part does not name is a failure.
     pub(crate) fn refused(&self, number: u64, error: Error) {
         let named = match SyscallInfo::of(number) {
-            Some(row) => row.errors().any(|named| named == error),
+            Some(row) => {
+                row.errors().any(|named| named == error) || error == Error::CoreLost && self.has_dead()
+            }
             None => error == Error::BadSyscall,
         };
         if !named {

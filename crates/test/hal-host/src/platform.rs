@@ -2,7 +2,7 @@
 
 use crate::machine::{CoreHardware, Hardware, PowerLost, lock};
 use crate::mmu::{self, Mmu};
-use corey_kernel_hal::{Access, Cause, CoreId, Entry, Frame, PAGE_SIZE, Platform, UserFault};
+use corey_kernel_hal::{Access, Cause, CoreId, Entry, Frame, PAGE_SIZE, Platform, Sign, UserFault};
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -116,10 +116,12 @@ impl Platform for FakePlatform {
     }
 
     fn direct(&self, frame: Frame) -> NonNull<u8> {
+        self.hardware.step(self.core);
         self.hardware.ram.direct(frame)
     }
 
     unsafe fn zero(&self, first: Frame, count: u32) {
+        self.hardware.step(self.core);
         for frame in (first.0..first.0 + count).map(Frame) {
             self.count(ZEROED);
             self.hardware.check_unreachable(frame, "zeroing");
@@ -131,6 +133,7 @@ impl Platform for FakePlatform {
     }
 
     unsafe fn copy(&self, from: Frame, to: Frame, count: u32) {
+        self.hardware.step(self.core);
         for (from, to) in (0..count).map(|at| (Frame(from.0 + at), Frame(to.0 + at))) {
             self.count(COPIED);
             self.hardware.check_unreachable(to, "copying over");
@@ -167,6 +170,7 @@ impl Platform for FakePlatform {
     }
 
     unsafe fn load_root(&self, root: Option<Frame>) {
+        self.hardware.step(self.core);
         self.count(ROOT_LOADS);
         let Hardware { ram, failure, .. } = &*self.hardware;
         lock(&self.own().mmu).load_root(ram, failure, root);
@@ -179,24 +183,44 @@ impl Platform for FakePlatform {
     }
 
     fn flush(&self, address: u64) {
+        self.hardware.step(self.core);
         self.count(FLUSHES);
         lock(&self.own().mmu).flush(&self.hardware.ram, address);
     }
 
     fn flush_all(&self) {
+        self.hardware.step(self.core);
         self.count(FLUSH_ALLS);
         lock(&self.own().mmu).flush_all(&self.hardware.ram);
     }
 
     fn pause(&self) {
+        self.hardware.step(self.core);
         self.hardware.failure.check();
         std::hint::spin_loop();
         std::thread::yield_now();
     }
 
     fn send_ipi(&self, target: CoreId) {
+        self.hardware.step(self.core);
         self.count(IPIS);
         self.hardware.interrupt(target);
+    }
+
+    fn ask(&self, target: CoreId) {
+        self.hardware.ask(target);
+    }
+
+    fn sign(&self, target: CoreId) -> Sign {
+        self.hardware.sign(target)
+    }
+
+    fn note_turn(&self) {
+        self.hardware.note_turn(self.core);
+    }
+
+    fn order_stop(&self, target: CoreId) {
+        self.hardware.order_stop(target);
     }
 
     fn set_timer(&self, at: Option<u64>) {
@@ -215,11 +239,13 @@ impl Platform for FakePlatform {
     }
 
     fn tsc(&self) -> u64 {
+        self.hardware.step(self.core);
         // 584 years fit.
         self.hardware.failure.elapsed().as_nanos() as u64
     }
 
     fn copy_in(&self, from: u64, to: &mut [u8]) -> Result<(), UserFault> {
+        self.hardware.step(self.core);
         for (address, byte) in (from..=u64::MAX).zip(to) {
             *byte = self.access(address, Cause::Read, |frame, offset| {
                 self.hardware.ram.byte(frame, offset).load(Ordering::Relaxed)
@@ -229,6 +255,7 @@ impl Platform for FakePlatform {
     }
 
     fn copy_out(&self, from: &[u8], to: u64) -> Result<(), UserFault> {
+        self.hardware.step(self.core);
         for (address, byte) in (to..=u64::MAX).zip(from) {
             self.access(address, Cause::Write, |frame, offset| {
                 let to = self.hardware.ram.byte(frame, offset);

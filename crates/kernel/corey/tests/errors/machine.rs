@@ -166,6 +166,9 @@ refusals! {
         }
     }
     core_stat {
+        CoreLost {
+            of_a_core_that_is_silent: lost(|user, _, made| user.sys().core_stat(made.pcore, NOWHERE));
+        }
         NotFound {
             a_pcore_not_named: alone(|user, first| user.sys().core_stat(unnamed(first), NOWHERE));
             no_such_core: alone(|user, first| {

@@ -10,7 +10,7 @@ mod common;
 
 use common::*;
 use corey_abi::{Error, Home, Id, Kinds, ObjRef, SYSCALLS, ShareCalls, UserPtr, from_registers};
-use corey_test_hal_host::{Booted, User};
+use corey_test_hal_host::{Booted, Death, User};
 use std::fmt::Debug;
 use std::sync::mpsc::channel;
 
@@ -26,6 +26,28 @@ fn alone<T: Debug + PartialEq + Send + 'static>(
 /// Shows that call `number` answers `error` to what is done on a machine of four cores in `case`.
 fn together<T: Debug + PartialEq>(number: u64, error: Error, case: impl FnOnce(&Booted) -> Result<T, Error>) {
     shows(number, error, &boot_with(4, 12 << 20), case);
+}
+
+/// As [`alone`], on a machine whose core 3 has stopped, with a thread made for that core before.
+fn lost<T: Debug + PartialEq + Send + 'static>(
+    number: u64,
+    error: Error,
+    case: fn(&mut User<'_>, Start, Thread) -> Result<T, Error>,
+) {
+    shows(number, error, &boot_as(4, 12 << 20, "lost=5"), |booted| {
+        let made = booted.on(0, |user| {
+            let first = start(user);
+            let made = thread(user, first.boot, 3).unwrap();
+            run(user, made, &[]).unwrap();
+            made
+        });
+        // Asleep, in its idle loop or in the program's.
+        booted.machine().stop_core(3, 1, Death::Silent);
+        while !booted.machine().has_stopped(3) {
+            std::thread::yield_now();
+        }
+        booted.on(0, move |user| case(user, start(user), made))
+    });
 }
 
 fn shows<T: Debug + PartialEq>(
@@ -89,7 +111,7 @@ fn the_manual_names_the_errors_that_tests_show_and_no_others() {
 fn the_other_errors_are_no_calls() {
     let answered = |error| TABLES.concat().iter().any(|(_, shown)| *shown == error);
     let others: Vec<_> = Error::ALL.iter().map(|(error, _)| *error).filter(|e| !answered(*e)).collect();
-    assert_eq!(others, [Error::BadSyscall, Error::CoreLost]);
+    assert_eq!(others, [Error::BadSyscall]);
     let booted = boot(1);
     booted.on(0, |user| {
         for number in [1, 0x0f, 0x14, 0x109, 1 << 32, u64::MAX].into_iter().chain(0x55..0x60) {

@@ -38,6 +38,13 @@ fn with_segment(user: &mut User<'_>, first: Start) -> (Thread, ObjRef) {
 
 refusals! {
     pcore_alloc {
+        CoreLost {
+            of_a_core_that_was_found: lost(|user, first, made| {
+                assert_eq!(user.sys().pcore_halt(made.pcore, 0), Err(Error::CoreLost));
+                end(user, first.boot, made.share);
+                alloc(user, first.boot, 3)
+            });
+        }
         NotFound {
             a_share_not_held: alone(|user, _| alloc(user, NONE, 1));
             no_such_core: alone(|user, first| alloc(user, first.boot, 4));
@@ -78,6 +85,12 @@ refusals! {
         }
     }
     pcore_run {
+        CoreLost {
+            on_a_core_that_was_found: lost(|user, _, made| {
+                assert_eq!(user.sys().pcore_halt(made.pcore, 0), Err(Error::CoreLost));
+                run(user, made, &[])
+            });
+        }
         NotFound {
             a_pcore_not_named: alone(|user, first| {
                 let made = thread(user, first.boot, 1).unwrap();
@@ -193,6 +206,9 @@ refusals! {
         }
     }
     pcore_set_interval {
+        CoreLost {
+            of_a_core_that_is_silent: lost(|user, _, made| user.sys().pcore_set_interval(made.pcore, 0));
+        }
         NotFound {
             a_pcore_not_named: alone(|user, first| user.sys().pcore_set_interval(unnamed(first), 0));
         }
@@ -211,6 +227,9 @@ refusals! {
         }
     }
     pcore_halt {
+        CoreLost {
+            of_a_core_that_is_silent: lost(|user, _, made| user.sys().pcore_halt(made.pcore, 0));
+        }
         NotFound {
             a_pcore_not_named: alone(|user, first| user.sys().pcore_halt(unnamed(first), 0));
         }
