@@ -140,7 +140,8 @@ impl<T, const N: usize, M: Mode> RwLock<T, N, M> {
     #[must_use]
     pub fn reader(&self, slot: usize) -> Option<Reader<'_, T, N, M>> {
         let slot = self.slots.get(slot)?;
-        (slot.claimed.swap(1, Ordering::Acquire) == 0).then_some(Reader { lock: self, slot })
+        // Made only when claimed: what is not there is not dropped, which would give the other reader's slot away.
+        (slot.claimed.swap(1, Ordering::Acquire) == 0).then(|| Reader { lock: self, slot })
     }
 
     /// Sets the writers' word if it is clear.
@@ -224,7 +225,7 @@ impl<'a, T, const N: usize, M: Mode> Reader<'a, T, N, M> {
     /// Reads unless a writer is there.
     #[inline]
     pub fn try_read(&mut self) -> Option<ReadGuard<'_, T, N, M>> {
-        self.enter().then_some(ReadGuard { lock: self.lock, slot: self.slot })
+        self.enter().then(|| ReadGuard { lock: self.lock, slot: self.slot })
     }
 
     /// Says that this slot reads. Takes it back when a writer is there.

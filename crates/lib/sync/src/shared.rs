@@ -55,7 +55,7 @@ impl<T> Shared<T> {
     /// Takes the lock if it is free.
     #[inline]
     pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-        (!self.locked.swap(true, Ordering::Acquire)).then_some(Guard { lock: self })
+        (!self.locked.swap(true, Ordering::Acquire)).then(|| Guard { lock: self })
     }
 
     /// The value, when nobody else can have it.
@@ -141,6 +141,7 @@ mod tests {
         let shared = Shared::new(3, "x", 1);
         let guard = shared.try_lock().unwrap();
         assert!(shared.try_lock().is_none());
+        assert!(shared.try_lock().is_none(), "still: who was refused gave nothing away");
         drop(guard);
         assert!(shared.try_lock().is_some());
         assert_eq!((shared.home(), shared.name()), (3, "x"));
