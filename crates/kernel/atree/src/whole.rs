@@ -9,10 +9,10 @@ use crate::run;
 use crate::slot::{MapKind, New};
 use crate::tree::Tree;
 use crate::walk::{self, LEAF_SPAN};
-use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle};
+use corey_lib_sync::atomic::Ordering;
 
 /// A root without slots, taken for a change: nobody runs it, and nobody else changes it.
 #[derive(Debug)]

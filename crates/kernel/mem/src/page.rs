@@ -4,8 +4,8 @@ use crate::cell::Content;
 use crate::frames::{Owned, Zeroed};
 use crate::memory::Memory;
 use crate::shared::Part;
-use core::sync::atomic::{AtomicU64, Ordering};
 use corey_kernel_hal::{Frame, Platform};
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 const ABSENT: u64 = 0;
 const PRESENT: u64 = 1;

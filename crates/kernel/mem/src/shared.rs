@@ -19,8 +19,8 @@
 use crate::frames::Owned;
 use crate::memory::Memory;
 use crate::page::DataFrame;
-use core::sync::atomic::Ordering;
 use corey_kernel_hal::Frame;
+use corey_lib_sync::atomic::Ordering;
 
 /// Some core may have read the page through a segment that has left it: it is freed after every core was out
 /// of the kernel.

@@ -9,9 +9,9 @@
 //! Whoever changes IDLE to something else has the place to itself, so the words need no lock. The state, the first
 //! words and the summary of the owner's mailbox are one line: a run moves that line, and one more for what does not fit.
 
-use crate::atomic::{AtomicU64, Ordering};
 use crate::words::ObjectWords;
 use corey_abi::RUN_SHARES;
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 const IDLE: u64 = 0;
 const STARTING: u64 = 1;
@@ -133,7 +133,7 @@ impl RunPlace {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

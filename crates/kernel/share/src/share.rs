@@ -1,13 +1,13 @@
 //! The share object.
 
 use crate::table::{self, Place};
-use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, Kind, Kinds};
 use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, LinkCell, Node, Object};
 use corey_kernel_percore::{CoreSet, Line, SharedCoreSet};
 use corey_lib_sync::Shared;
+use corey_lib_sync::atomic::Ordering;
 
 /// What a share may still use. Its lock is the share's lock.
 #[derive(Clone, Copy, Debug)]

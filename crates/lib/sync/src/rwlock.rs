@@ -1,5 +1,7 @@
 //! [`RwLock`]: many readers, each on a line of its own, and one writer that visits them all.
 
+#[cfg(not(loom))]
+use crate::atomic::compiler_fence;
 use crate::atomic::{AtomicU32, Ordering, UnsafeCell, fence, read_ptr};
 use crate::shared::Relax;
 use core::fmt;
@@ -37,7 +39,7 @@ impl sealed::Mode for Forced {
     #[inline(always)]
     fn reader_fence() {
         #[cfg(not(loom))]
-        core::sync::atomic::compiler_fence(Ordering::SeqCst);
+        compiler_fence(Ordering::SeqCst);
         // loom knows no fence that another thread executes: the forced one stands where the reader would
         // have received it.
         #[cfg(loom)]
@@ -111,25 +113,11 @@ unsafe impl<T: Send + Sync, const N: usize, M: Mode> Sync for RwLock<T, N, M> {}
 
 impl<T, const N: usize, M: Mode> RwLock<T, N, M> {
     /// A free lock.
-    #[cfg(not(loom))]
     #[must_use]
     pub const fn new(value: T) -> Self {
         Self {
             writer: Writer(AtomicU32::new(0)),
             slots: [const { Slot { claimed: AtomicU32::new(0), reading: AtomicU32::new(0) } }; N],
-            mode: PhantomData,
-            value: UnsafeCell::new(value),
-        }
-    }
-
-    /// A free lock: loom's atomics are made at run time.
-    #[cfg(loom)]
-    #[must_use]
-    pub fn new(value: T) -> Self {
-        let slot = |_| Slot { claimed: AtomicU32::new(0), reading: AtomicU32::new(0) };
-        Self {
-            writer: Writer(AtomicU32::new(0)),
-            slots: core::array::from_fn(slot),
             mode: PhantomData,
             value: UnsafeCell::new(value),
         }
@@ -299,10 +287,10 @@ impl<T, const N: usize, M: Mode> Drop for WriteGuard<'_, T, N, M> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 #[path = "rwlock_stress.rs"]
 mod stress;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 #[path = "rwlock_models.rs"]
 mod models;

@@ -52,12 +52,6 @@ impl<T> Shared<T> {
         Guard { lock: self }
     }
 
-    /// Takes the lock if it is free.
-    #[inline]
-    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-        (!self.locked.swap(true, Ordering::Acquire)).then(|| Guard { lock: self })
-    }
-
     /// The value, when nobody else can have it.
     pub fn get_mut(&mut self) -> &mut T {
         // SAFETY: `&mut self` excludes guards.
@@ -111,7 +105,7 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use std::sync::Arc;
@@ -137,42 +131,30 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_lock_refuses_and_comes_back() {
-        let shared = Shared::new(3, "x", 1);
-        let guard = shared.try_lock().unwrap();
-        assert!(shared.try_lock().is_none());
-        assert!(shared.try_lock().is_none(), "still: who was refused gave nothing away");
-        drop(guard);
-        assert!(shared.try_lock().is_some());
-        assert_eq!((shared.home(), shared.name()), (3, "x"));
+    fn it_says_where_and_what_it_is() {
+        let mut shared = Shared::new(3, "x", 1);
+        assert_eq!((shared.home(), shared.name(), *shared.get_mut()), (3, "x", 1));
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod models {
     use super::*;
-    use loom::sync::Arc;
+    use crate::explore::{self, Bounds, Guarded, Yield};
+    use std::sync::Arc;
 
-    struct Yield;
-    impl Relax for Yield {
-        fn relax(&mut self) {
-            loom::thread::yield_now();
-        }
-    }
-
+    /// Each of several who want it has it once, alone.
     #[test]
     fn one_guard_at_a_time() {
-        // loom rejects an unbounded swap spin, so each side tries once and counts what it got.
-        loom::model(|| {
-            let shared = Arc::new(Shared::new(0, "model", 0_u64));
-            let other = {
-                let shared = Arc::clone(&shared);
-                loom::thread::spawn(move || shared.try_lock().map(|mut g| *g += 1).is_some())
-            };
-            let mine = shared.try_lock().map(|mut g| *g += 1).is_some();
-            let got = u64::from(mine) + u64::from(other.join().unwrap());
-            assert!(got >= 1);
-            assert_eq!(*shared.lock(&mut Yield), got);
+        explore::check_within(Bounds::SPINS, |threads| {
+            let shared = Arc::new((Shared::new(0, "model", ()), Guarded::new(0)));
+            let all = shared.clone();
+            explore::all(threads, move |_| {
+                let (lock, value) = &*all;
+                let _guard = lock.lock(&mut Yield);
+                value.with(|value| *value += 1);
+            });
+            shared.1.with(|value| assert_eq!(*value, threads));
         });
     }
 }

@@ -190,8 +190,7 @@ impl Platform for FakePlatform {
 
     fn pause(&self) {
         self.hardware.failure.check();
-        std::hint::spin_loop();
-        std::thread::yield_now();
+        crate::time::yield_now();
     }
 
     fn send_ipi(&self, target: CoreId) {
