@@ -6,6 +6,7 @@ mod hard;
 mod host;
 mod locality;
 mod minutes;
+mod models;
 mod mutants;
 mod panics;
 mod vm;
@@ -21,6 +22,7 @@ use crate::toolchain::Core;
 use crate::{Result, bench, sharing};
 
 use minutes::Minutes;
+use models::Checker;
 
 /// Words of `cargo xtask test`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -31,6 +33,9 @@ pub(crate) struct Options {
     /// One group only.
     #[arg(long, value_enum)]
     only: Option<Group>,
+    /// Of the planted mistakes only those with this in their names.
+    #[arg(long, value_name = "TEXT")]
+    planted: Option<String>,
     /// Keep the minutes of the groups that ran in golden/minutes.jsonl.
     #[arg(long, conflicts_with = "full")]
     keep: bool,
@@ -43,8 +48,10 @@ enum Group {
     Static,
     /// Unit, property and documentation tests on this machine.
     Host,
-    /// Exhaustive interleavings of lock-free code.
+    /// Models, exhaustive: two threads, and three with few preemptions.
     Loom,
+    /// The same models with eight threads, and whole kernels: random schedules.
+    Shuttle,
     /// Machines of many kinds, good and bad.
     Boot,
     /// Programs inside the machine, one group of tests each.
@@ -63,10 +70,11 @@ enum Group {
     Bench,
 }
 
-const GROUPS: [Group; 11] = [
+const GROUPS: [Group; 12] = [
     Group::Static,
     Group::Host,
     Group::Loom,
+    Group::Shuttle,
     Group::Boot,
     Group::Vm,
     Group::Sharing,
@@ -111,7 +119,7 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
         }
         let start = Instant::now();
         println!("== {group:?}");
-        let cases = match run(group, core, options.full, &mut built) {
+        let cases = match run(group, core, options, &mut built) {
             Ok(cases) => cases,
             Err(error) => vec![(format!("{group:?}"), Verdict::Failed(error.to_string()))],
         };
@@ -152,11 +160,13 @@ fn sentence(taken: &Minutes) -> String {
     format!("{group}: ran {ran} of {of} in {minutes:.1} minutes")
 }
 
-fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) -> Result<Vec<Case>> {
+fn run(group: Group, core: Option<Core>, options: &Options, built: &mut Option<Built>) -> Result<Vec<Case>> {
+    let full = options.full;
     match group {
         Group::Static => Ok(host::static_checks(core)),
         Group::Host => host::tests(),
-        Group::Loom => host::loom(),
+        Group::Loom => models::cases(Checker::Loom, full),
+        Group::Shuttle => models::cases(Checker::Shuttle, full),
         Group::Boot => boot::cases(prepare(core, built)?, full),
         Group::Vm => vm::cases(prepare(core, built)?, full),
         Group::Sharing => {
@@ -181,7 +191,7 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
         }
         Group::Fuzz => fuzz::cases(core, prepare(core, built)?),
         Group::Hard => hard::cases(core, prepare(core, built)?),
-        Group::Planted => mutants::cases(core, prepare(core, built)?),
+        Group::Planted => mutants::cases(core, built, options.planted.as_deref().unwrap_or_default()),
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));
             let verdict = verdict.map_or_else(|e| Verdict::Failed(e.to_string()), |()| Verdict::Passed);

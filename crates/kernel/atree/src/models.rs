@@ -5,7 +5,7 @@ use crate::slot::{Map, MapKind, New};
 use crate::tree::{Grain, Tree, TreeKind};
 use crate::{end, fault, forget, load, map_segment, reserve, revoke, unload};
 use corey_abi::{Home, Kinds, MapFlags, Name};
-use corey_kernel_hal::{Cause, CoreId, PAGE_SIZE, Platform};
+use corey_kernel_hal::{Cause, CoreId, Frame, PAGE_SIZE, Platform};
 use corey_kernel_mem::Source;
 use corey_kernel_object::{Ctx, Entered, Handle, Hooks, Link, Take, World};
 use corey_kernel_percore::Delivery;
@@ -37,6 +37,8 @@ struct Model {
     /// An interior tree with a page, the page's segment, and a root for each core, which links the tree.
     tree: Link,
     segment: Link,
+    /// The page's frame.
+    frame: Frame,
     roots: Vec<Link>,
     /// Cores that are not done: they serve their mailboxes until nobody can ask any more.
     busy: AtomicUsize,
@@ -81,6 +83,7 @@ fn model(cores: usize) -> Arc<Model> {
         world,
         tree: Link::NULL,
         segment: Link::NULL,
+        frame: Frame(0),
         roots: Vec::new(),
         busy: AtomicUsize::new(cores),
     };
@@ -90,7 +93,8 @@ fn model(cores: usize) -> Arc<Model> {
     let share = ctx.create(&inside, Home::Any, &Name::new("share"), 0, share).expect("memory enough");
     let segment = Segment::new(CoreId(0), PageSize::Small, 1);
     let segment = ctx.create(&inside, Home::Any, &Name::new("segment"), 0, segment).expect("memory enough");
-    assert!(Segment::page(segment, &mut ctx, &inside, 0, Want::Write).is_ok());
+    let page = Segment::page(segment, &mut ctx, &inside, 0, Want::Write);
+    model.frame = page.expect("memory enough").frame.frame();
     let interior = tree(&mut ctx, &inside, share, TreeKind::Interior(Grain::Mib2));
     map_segment(&mut ctx, &inside, interior, share, 0, segment, (0, 0, 1), MapFlags::WRITE)
         .expect("it is empty");
@@ -159,6 +163,9 @@ fn what_was_taken_is_not_filled_again() {
                 assert!(there.is_err() || there == Ok(0), "{filled}: {there:?}");
             }
             model.finish(&mut ctx);
+            // A core that faults later makes a page of its own memory.
+            let there = ctx.local.platform.translation(VA);
+            assert_ne!(there, Some(model.frame), "an entry was made, or kept, after its page was taken");
             unload(&mut ctx, &inside);
             ctx.leave(inside);
         });

@@ -2,7 +2,7 @@
 
 use crate::frames::{Owned, Zeroed};
 use crate::memory::{Mem, Memory, Source};
-use crate::page::{DataFrame, Gone, PageSlot, PageState, Refused};
+use crate::page::{DataFrame, Gone, PageSlot, PageState};
 use corey_kernel_hal::{CoreId, Frame, PAGE_SIZE};
 use corey_kernel_percore::{Delivery, Local, PerCore};
 use corey_lib_sync::explore::{self, Guarded};
@@ -55,9 +55,11 @@ fn a_frame_is_had_by_one_at_a_time() {
             // Another core's, which goes home to its stock; or one's own, with which the cache fills, and which stays there.
             let neighbour = CoreId(((core + 1) % threads) as u16);
             let other = (core > 0).then(|| mem.alloc(&mut local, Source::Core(neighbour)).ok()).flatten();
-            let own = (core % 4 == 0).then(|| mem.alloc(&mut local, Source::Nearest).ok()).flatten();
-            other.iter().chain(&own).for_each(use_one);
-            for frame in other.into_iter().chain(own) {
+            let own = (0..if core % 4 == 0 { 2 } else { 0 })
+                .map_while(|_| mem.alloc(&mut local, Source::Nearest).ok());
+            let all_mine: Vec<_> = own.chain(other).collect();
+            all_mine.iter().for_each(use_one);
+            for frame in all_mine {
                 mem.free(&mut local, frame);
             }
             mem.cached()
@@ -94,95 +96,118 @@ fn write(model: &Model, slot: &PageSlot, copy: Zeroed) -> (Option<Zeroed>, Optio
     }
 }
 
-/// A page that two segments have is written from both sides, copied once more, and cut, all at once: each side has its
-/// own in the end, nobody writes what another reads, and each page is freed once.
+/// Slots of one page: of a source and its copies.
+struct Family {
+    source: PageSlot,
+    copies: [PageSlot; MEMBERS],
+    page: DataFrame,
+    /// What each member copies the page to.
+    spare: Vec<Frame>,
+}
+
+/// Threads that are at one page: more would hide what happens when few have it.
+const MEMBERS: usize = 4;
+
+fn copy(model: &Model, source: &PageSlot, copy: &PageSlot) -> (usize, Option<Gone>) {
+    let one = core::slice::from_ref::<PageSlot>;
+    let (done, part) = PageSlot::copy_shared(model.memory, one(source), one(copy), false);
+    (done, part.map(Gone::Part))
+}
+
+impl Family {
+    fn new(model: &Model, mut page: impl FnMut() -> Zeroed, members: usize) -> Self {
+        let (source, copies) = (PageSlot::default(), [(); MEMBERS].map(|()| PageSlot::default()));
+        let first = source.install(page()).expect("it is empty");
+        source.begin_copy().expect("it is its own");
+        // The first copy; one is there for each member between the first, which writes the source, and the last.
+        source.share(model.memory, &copies[0], false);
+        for other in &copies[1..members - 1] {
+            assert!(matches!(copy(model, &source, other), (1, None)));
+        }
+        if members == 2 {
+            // Nobody else has it: its owner may keep it.
+            copies[0].begin_revoke().expect("nobody pins it");
+            let Some(Gone::Part(part)) = copies[0].finish_revoke() else { unreachable!("it is shared") };
+            assert!(model.memory.release(part, false).is_none());
+        }
+        let spare = (0..members).map(|_| page().into_owned().frame()).collect();
+        Self { source, copies, page: first, spare }
+    }
+
+    /// What member `number` of `members` does; a page that was freed by it.
+    fn work(&self, model: &Model, number: usize, members: usize) -> Option<Frame> {
+        let release = |gone: Option<Gone>| {
+            let freed = match gone {
+                Some(Gone::Part(part)) => model.memory.release(part, false).map(|released| released.frame),
+                Some(Gone::Own(frame)) => Some(frame),
+                None => None,
+            }?;
+            // Its next owner zeroes it, after whatever anybody did with it.
+            model.content(freed.frame()).with(|content| *content = 0);
+            Some(freed.frame())
+        };
+        let spare = Zeroed(Owned(self.spare[number]));
+        if number == members - 1 {
+            // Copies the source, which others write and cut meanwhile, and reads the copy.
+            let mine = &self.copies[number];
+            let (done, gone) = copy(model, &self.source, mine);
+            let freed = release(gone);
+            if done == 1
+                && let PageState::Cow(page) = mine.load()
+            {
+                model.content(page.frame()).look(|content| assert_eq!(*content, 0, "a write went through"));
+            }
+            return freed;
+        }
+        if number == 0 {
+            return release(write(model, &self.source, spare).1);
+        }
+        if number == 1 {
+            // What `copies[0]` has is cut, or, where there are more, what the first member's copy has.
+            self.copies[0].begin_revoke().expect("nobody else takes it");
+            return release(self.copies[0].finish_revoke());
+        }
+        release(write(model, &self.copies[number - 1], spare).1)
+    }
+
+    fn slots(&self) -> impl Iterator<Item = &PageSlot> {
+        self.copies.iter().chain([&self.source])
+    }
+
+    /// In the end each page is one slot's own, or shared by those that have it, or freed, once.
+    fn check(&self, model: &Model, freed: usize) {
+        let states = || self.slots().map(PageSlot::load);
+        let shares = states().filter(|state| *state == PageState::Cow(self.page)).count();
+        let owns = states().filter(|state| *state == PageState::Present(self.page)).count();
+        assert!(
+            owns == 0 || (owns, shares) == (1, 0),
+            "{owns} have the page as their own, {shares} share it"
+        );
+        assert_eq!(freed, usize::from(owns + shares == 0), "{owns} have the page, {shares} share it");
+        let PageState::Present(page) = self.source.load() else { unreachable!("the source was written") };
+        model.content(page.frame()).look(|content| assert_eq!(*content, 1, "the source lost its write"));
+    }
+}
+
+/// A page that segments share is written from several sides, copied once more, and cut, all at once: each side has its own
+/// in the end, nobody writes what another reads, and each page is freed once.
 #[test]
 fn a_page_shared_by_copies_is_parted_once() {
     explore::check_within(explore::Bounds::SPINS, |threads| {
         let model = model(threads);
-        let mut local = model.local(0);
-        let mut mem = Mem::new(model.memory);
+        let (mut local, mut mem) = (model.local(0), Mem::new(model.memory));
+        let members = threads.min(MEMBERS);
         let mut page = || Zeroed(mem.alloc(&mut local, Source::Nearest).expect("enough"));
-        // The source is the last; each of the others has a copy, but the last thread's, which is yet to be made.
-        let slots: Arc<Vec<PageSlot>> = Arc::new((0..=threads).map(|_| PageSlot::default()).collect());
-        let source = &slots[threads];
-        let first = source.install(page()).expect("it is empty");
-        source.begin_copy().expect("it is its own");
-        source.share(model.memory, &slots[0], false);
-        for copy in &slots[1..threads - 1] {
-            let (done, part) = PageSlot::copy_shared(
-                model.memory,
-                core::slice::from_ref(source),
-                core::slice::from_ref(copy),
-                false,
-            );
-            assert_eq!((done, part.is_none()), (1, true));
-        }
-        let pages: Arc<Guarded<Vec<_>>> =
-            Arc::new(Guarded::new((0..threads).map(|_| Some(page())).collect()));
-        let mut given = pages.with(core::mem::take);
-        let given: Vec<_> =
-            given.iter_mut().map(|page| page.take().expect("each once").into_owned().frame()).collect();
-        let (all, sides) = (model.clone(), slots.clone());
+        let families: Arc<Vec<_>> =
+            Arc::new((0..threads / members).map(|_| Family::new(&model, &mut page, members)).collect());
+        let (all, work) = (model.clone(), families.clone());
         let freed = explore::all(threads, move |number| {
-            let source = &sides[threads];
-            let release = |gone: Option<Gone>| {
-                let freed = match gone {
-                    Some(Gone::Part(part)) => all.memory.release(part, false).map(|released| released.frame),
-                    Some(Gone::Own(frame)) => Some(frame),
-                    None => None,
-                };
-                // Its next owner zeroes it, after whatever anybody did with it.
-                freed.inspect(|frame| all.content(frame.frame()).with(|content| *content = 0))
-            };
-            let mine = Zeroed(Owned(given[number]));
-            if number == threads - 1 {
-                // Copies the source, which others write or cut meanwhile, and reads the copy.
-                let copy = &sides[number];
-                let (done, part) = PageSlot::copy_shared(
-                    all.memory,
-                    core::slice::from_ref(source),
-                    core::slice::from_ref(copy),
-                    false,
-                );
-                let freed = release(part.map(Gone::Part));
-                if done == 1
-                    && let PageState::Cow(page) = copy.load()
-                {
-                    all.content(page.frame()).look(|content| assert_eq!(*content, 0, "a write went through"));
-                }
-                return freed.map(|frame| frame.frame());
-            }
-            let slot = if number == 0 { source } else { &sides[number] };
-            if number == 1 && threads > 3 {
-                // Cut.
-                loop {
-                    match slot.begin_revoke() {
-                        Err(Refused::Revoking) => explore::yield_now(),
-                        begun => break begun.expect("nobody pins it"),
-                    }
-                }
-                return release(slot.finish_revoke()).map(|frame| frame.frame());
-            }
-            let (_, gone) = write(&all, slot, mine);
-            release(gone).map(|frame| frame.frame())
+            let family = work.get(number / members)?;
+            family.work(&all, number % members, members)
         });
-        // Who still has the first page: as many as its count says, or it was freed, once.
-        let has = |slot: &&PageSlot| matches!(slot.load(), PageState::Cow(page) | PageState::Present(page) if page == first);
-        let holders = slots.iter().filter(has).count();
-        let freed = freed.into_iter().flatten().filter(|frame| *frame == first.frame()).count();
-        assert_eq!(freed, usize::from(holders == 0), "{holders} have the page");
-        let own = slots.iter().filter_map(|slot| match slot.load() {
-            PageState::Present(page) => Some(page),
-            _ => None,
-        });
-        let mut own: Vec<DataFrame> = own.collect();
-        own.sort_by_key(|page| page.frame().0);
-        own.dedup();
-        let writers = slots.iter().filter(|slot| matches!(slot.load(), PageState::Present(_))).count();
-        assert_eq!(own.len(), writers, "two slots have one page as their own");
-        if let PageState::Present(page) = slots[threads].load() {
-            model.content(page.frame()).look(|content| assert_eq!(*content, 1, "the source lost its write"));
+        for family in families.iter() {
+            let freed = freed.iter().flatten().filter(|frame| **frame == family.page.frame()).count();
+            family.check(&model, freed);
         }
     });
 }

@@ -30,9 +30,13 @@ fn a_message_after_the_noted_one_is_read_by_itself() {
             if number > 0 {
                 for (kind, word) in [(MessageKind::Halt, 1), (MessageKind::Interval, 2)] {
                     let _ = owner.post(OWNER, core(number), message(kind, word));
-                    while owner.poll(core(number)).is_none() {
-                        explore::yield_now();
-                    }
+                    let reply = loop {
+                        match owner.poll(core(number)) {
+                            Some(reply) => break reply,
+                            None => explore::yield_now(),
+                        }
+                    };
+                    assert_eq!(reply, 10 + word, "the answer to this one");
                 }
                 return;
             }
@@ -46,7 +50,7 @@ fn a_message_after_the_noted_one_is_read_by_itself() {
                     for _ in 0..2 {
                         if let Some(noted) = owner.reread(sender) {
                             assert_eq!(noted, message, "what was noted");
-                            owner.answer(sender, 0);
+                            owner.answer(sender, 10 + *next);
                             *next += 1;
                         }
                     }
@@ -135,6 +139,9 @@ fn an_interrupt_or_a_turn_serves_everybody() {
             assert_eq!(owner.poll(core(number)), Some(number as u64 + 10));
         }
         assert!(!owner.run_place().claim(), "it runs");
+        // All were looked at: who comes now interrupts, and who comes then does not.
+        let last = message(MessageKind::Recheck, 0);
+        assert_eq!((owner.post(OWNER, OWNER, last).1, owner.notify(OWNER)), (true, false));
     });
 }
 
