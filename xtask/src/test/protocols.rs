@@ -183,10 +183,17 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         Model(Shuttle, MEM, PARTED),
     ),
     (
+        "model: a copier that counts what is freed",
+        COUNT,
+        "word & COUNTED != 0 && parts(word) != 0",
+        "word & COUNTED != 0",
+        Model(Loom, MEM, PARTED),
+    ),
+    (
         "model: a breaker that keeps what another has",
         COUNT,
-        ".load(Ordering::SeqCst) & !WIDE == 1",
-        ".load(Ordering::SeqCst) & !WIDE <= 2",
+        "sharers().load(Ordering::SeqCst)) == 1",
+        "sharers().load(Ordering::SeqCst)) <= 2",
         Model(Shuttle, MEM, PARTED),
     ),
     (
@@ -291,7 +298,13 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         "compare_exchange(IDLE, USED, Ordering::Relaxed",
         Model(Loom, HEAP, HAD),
     ),
-    ("model: whole kernels, no leaf lock", FAULT, LEAF_LOCK, NO_LEAF_LOCK, Model(Shuttle, COREY, TAKEN)),
+    (
+        "model: whole kernels, nobody is asked to forget",
+        REVOKE,
+        "            ctx.local.broadcast(others, message);\n            asked.union(others);",
+        "            let _ = message;\n            asked.union(others);",
+        Model(Shuttle, COREY, TAKEN),
+    ),
     (
         "model: whole kernels, an answer before the flush",
         LOCAL,

@@ -119,9 +119,9 @@ impl Family {
         let (source, copies) = (PageSlot::default(), [(); MEMBERS].map(|()| PageSlot::default()));
         let first = source.install(page()).expect("it is empty");
         source.begin_copy().expect("it is its own");
-        // The first copy; one is there for each member between the first, which writes the source, and the last.
+        // The first copy is cut by the second member; each of those behind it, but the last, has one that it writes.
         source.share(model.memory, &copies[0], false);
-        for other in &copies[1..members - 1] {
+        for other in &copies[1..(members - 2).max(1)] {
             assert!(matches!(copy(model, &source, other), (1, None)));
         }
         if members == 2 {
@@ -163,7 +163,6 @@ impl Family {
             return release(write(model, &self.source, spare).1);
         }
         if number == 1 {
-            // What `copies[0]` has is cut, or, where there are more, what the first member's copy has.
             self.copies[0].begin_revoke().expect("nobody else takes it");
             return release(self.copies[0].finish_revoke());
         }

@@ -238,7 +238,9 @@ impl PageSlot {
                     break;
                 }
                 let page = Self::data(word);
-                memory.share_more(page);
+                if !memory.share_more(page) {
+                    return (done, None);
+                }
                 if source.0.load(Ordering::SeqCst) != word {
                     return (done, Some(Part(page.0)));
                 }
