@@ -123,10 +123,13 @@ pub(crate) fn is_active() -> bool {
 /// Where shuttle may switch.
 #[cfg(shuttle)]
 pub(crate) fn point() {
-    /// An access to it is where shuttle switches.
-    static POINT: shuttle::sync::atomic::AtomicBool = shuttle::sync::atomic::AtomicBool::new(false);
+    std::thread_local! {
+        /// An access to it is where shuttle switches. Models of other threads of the host's have their own.
+        static POINT: shuttle::sync::atomic::AtomicBool =
+            const { shuttle::sync::atomic::AtomicBool::new(false) };
+    }
     if is_active() && !std::thread::panicking() {
-        POINT.load(Ordering::SeqCst);
+        POINT.with(|point| point.load(Ordering::SeqCst));
     }
 }
 
