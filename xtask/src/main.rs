@@ -20,6 +20,7 @@ mod run;
 mod setup;
 mod shared;
 mod sharing;
+mod soundness;
 mod symbols;
 mod test;
 mod toolchain;

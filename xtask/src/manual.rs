@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use corey_abi::{Error, SYSCALLS, cost_of};
 
-use crate::{Result, paths, shared};
+use crate::{Result, paths, shared, soundness};
 
 const HEAD: &str = "\
 <!-- Written by `cargo xtask manual` from crates/abi; change it there. -->
@@ -41,7 +41,7 @@ pub(crate) fn command(check: bool) -> Result<()> {
             return Err(format!("{name} does not match the source; run: cargo xtask manual").into());
         }
     }
-    Ok(())
+    if check { soundness::check() } else { Ok(()) }
 }
 
 fn text() -> String {

@@ -3,6 +3,7 @@
 mod analysis;
 mod boot;
 mod page;
+mod picture;
 mod verdict;
 
 use std::process::ExitCode;
@@ -40,6 +41,9 @@ pub(crate) struct Options {
     /// Judge the records of the last run with the same words anew, without running anything.
     #[arg(long)]
     again: bool,
+    /// Draw docs/sharing.svg, the README's heat map.
+    #[arg(long, requires = "full", conflicts_with = "case")]
+    keep: bool,
 }
 
 /// One boot: parts that are measured with so many workers.
@@ -74,6 +78,11 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     let found = measure(&images, &medium, options, case)?;
     let verdict = verdict::judge(&found, options.full && case.is_none());
     print!("{verdict}");
+    if options.keep {
+        let path = paths::root().join("docs/sharing.svg");
+        std::fs::write(&path, picture::svg(&found))?;
+        println!("sharing: {}", path.display());
+    }
     Ok(if verdict.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

@@ -66,7 +66,7 @@ fn escape(text: &str) -> String {
 }
 
 /// Lines of a measurement by why they may be shared: object, exception, unexplained.
-fn counts(measured: &Measured) -> [usize; 3] {
+pub(super) fn counts(measured: &Measured) -> [usize; 3] {
     let count = |wanted: fn(&Why) -> bool| measured.lines.iter().filter(|line| wanted(&line.why)).count();
     [
         count(|why| *why == Why::Object),
@@ -113,7 +113,7 @@ fn legend() -> String {
 }
 
 /// The interface of a case's call: what stands together.
-fn group(case: Case) -> &'static str {
+pub(super) fn group(case: Case) -> &'static str {
     SYSCALLS.iter().find(|row| row.name == case.call()).map_or("", |row| row.interface)
 }
 
@@ -161,6 +161,19 @@ fn heat(found: &[Measured], part: Part) -> String {
     svg + "</svg>\n"
 }
 
+/// A cell's colour for lines of an object, exceptions and unexplained ones; whether it is dark.
+pub(super) fn colour(counts: [usize; 3]) -> (&'static str, bool) {
+    match counts {
+        [0, 0, 0] => (NOTHING, false),
+        [0, _, 0] => (EXCEPTION, false),
+        [count, _, 0] => {
+            let step = (usize::BITS - 1 - count.leading_zeros()).min(4) as usize;
+            (OBJECT[step], step >= 3)
+        }
+        _ => (UNEXPLAINED, true),
+    }
+}
+
 fn cell(
     svg: &mut String,
     (x, y): (usize, usize),
@@ -178,15 +191,7 @@ fn cell(
         return;
     };
     let [object, exception, unexplained] = counts(measured);
-    let (colour, light) = match (object, exception, unexplained) {
-        (.., 1..) => (UNEXPLAINED, true),
-        (0, 0, 0) => (NOTHING, false),
-        (0, ..) => (EXCEPTION, false),
-        (count, ..) => {
-            let step = (usize::BITS - 1 - count.leading_zeros()).min(4) as usize;
-            (OBJECT[step], step >= 3)
-        }
-    };
+    let (colour, light) = colour([object, exception, unexplained]);
     let _ = write!(
         svg,
         "<rect class=\"cell\" data-r=\"{row}\" data-c=\"{column}\" x=\"{x}\" y=\"{y}\" width=\"{side}\" height=\"{side}\" \

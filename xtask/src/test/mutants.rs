@@ -36,6 +36,7 @@ type Mutant = (&'static str, &'static str, &'static str, &'static str, Watch);
 const ENTRY: &str = "arch/x86-64/cpu/src/entry.rs";
 const TABLES: &str = "arch/x86-64/cpu/src/tables.rs";
 const CHANGE: &str = "crates/kernel/atree/src/change.rs";
+const REVOKE: &str = "crates/kernel/atree/src/revoke.rs";
 
 #[path = "protocols.rs"]
 mod protocols;
@@ -122,6 +123,20 @@ const MUTANTS: &[Mutant] = &[
         "walk::take(ctx, &tree, old.start, old.end, Take::Page, LOCKED);",
         "walk::take(ctx, &tree, old.start, old.start, Take::Page, LOCKED);",
         Program("test-atree", "EPYC"),
+    ),
+    (
+        "translations of a segment's pages kept",
+        REVOKE,
+        "flush.finish(&platform);",
+        "let _ = &flush;",
+        Program("test-torture", "EPYC"),
+    ),
+    (
+        "other translations forgotten than were asked for",
+        REVOKE,
+        "let start = map.start + first * PAGE_SIZE;",
+        "let start = map.start + (first + 1) * PAGE_SIZE;",
+        Program("test-torture", "EPYC"),
     ),
     (
         "mappings left on the list",

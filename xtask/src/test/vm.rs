@@ -48,6 +48,9 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
         return Err("there is no program images/test-*".into());
     }
     cases.extend(locality::cases(built)?);
+    // Sixteen processors that run at once, whatever the host has.
+    let torture = if full { "test-torture seconds=45" } else { "test-torture" };
+    cases.extend(one(built, torture, "512M", MODELS[0], 16, Execution::Multi)?);
     for (words, memory, cores) in AGAIN {
         cases.extend(one(built, words, memory, MODELS[0], *cores, execution(*cores))?);
     }

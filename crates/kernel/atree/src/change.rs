@@ -77,6 +77,49 @@ pub(crate) fn change<P: Platform>(
     new: &New<'_>,
     payer: Payer<'_>,
 ) -> Result<(), Error> {
+    loop {
+        let result = change_once(ctx, inside, tree, index, new, payer);
+        if result != Err(Error::Busy) || !make_way(ctx, inside, tree, index, &new.map) {
+            return result;
+        }
+    }
+}
+
+/// Empties a slot that has part of the addresses of `new` for an object that is no more: such a slot counts as empty.
+/// False if there is none.
+#[cold]
+#[inline(never)]
+fn make_way<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &Map,
+) -> bool {
+    let platform = ctx.local.platform.clone();
+    // The version makes what is read whole; what it maps is compared again when it is emptied.
+    let dead = tree.each(&platform).filter(|(at, _)| *at != index).find_map(|(at, slot)| {
+        let (map, _) = slot.read().filter(|(map, _)| map.start < new.end && new.start < map.end)?;
+        let maps = matches!(map.kind, MapKind::Segment | MapKind::Interior);
+        (maps && map.object.header(inside).is_none()).then_some((at, map.object))
+    });
+    // What another core's end has to do here is served between two tries.
+    ctx.relax();
+    dead.is_some_and(|(at, object)| {
+        change_once(ctx, inside, tree, at, &New::without(object), Payer::Nobody) != Err(Error::Busy)
+    })
+}
+
+/// As [`change`], once.
+#[inline(always)]
+fn change_once<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    tree: Handle<'_, Tree>,
+    index: usize,
+    new: &New<'_>,
+    payer: Payer<'_>,
+) -> Result<(), Error> {
     if run::runs(&tree, ctx.core()) {
         change_taken::<P, false>(ctx, inside, tree, index, new, payer)
     } else {
@@ -252,6 +295,9 @@ fn change_slot<P: Platform, const LOCKED: bool>(
             if slot.kind() == MapKind::Changing {
                 return Err(Error::Busy);
             }
+            if !again && !map.object.is_null() && slot.peek().object != map.object {
+                return Err(Error::NotFound);
+            }
         } else {
             may_take(&platform, &tree, Some(slot), index, (map.start, map.end))?;
         }
@@ -327,7 +373,7 @@ fn remove<P: Platform, const LOCKED: bool>(
                 // What it maps nowhere it has no translation of.
                 revoke::flush(&ctx.local.platform, old.start, old.end);
             }
-            if let Some(segment) = old.object.resolve::<Segment>(inside) {
+            if let Some(segment) = old.object.resolve_ending::<Segment>(inside) {
                 unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 }, slot);
             }
         }

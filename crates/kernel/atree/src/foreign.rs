@@ -20,7 +20,7 @@ use crate::run;
 use crate::slot::{Map, MapKind, New, Slot};
 use crate::tree::{Tree, take_tables};
 use crate::walk;
-use corey_abi::Error;
+use corey_abi::{Error, Id};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_mem::FrameList;
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
@@ -73,8 +73,13 @@ fn change_slot<P: Platform>(
         // Before the slot maps it: whoever runs the root next, or leaves it, looks for it.
         tree.links.store(true, Ordering::SeqCst);
     }
-    step(ctx, inside, tree, index, Step::Remove { start: map.start, end: map.end })?;
-    if let Some(segment) = slot.peek().object.resolve::<Segment>(inside) {
+    let first = if map.kind == MapKind::Empty && !map.object.is_null() {
+        Step::Without(map.object.id())
+    } else {
+        Step::Remove { start: map.start, end: map.end }
+    };
+    step(ctx, inside, tree, index, first)?;
+    if let Some(segment) = slot.peek().object.resolve_ending::<Segment>(inside) {
         unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 }, slot);
     }
     slot.emptied();
@@ -102,6 +107,8 @@ fn change_slot<P: Platform>(
 enum Step {
     /// If slot and range are free, unmap what the slot maps; it takes the range.
     Remove { start: u64, end: u64 },
+    /// If the slot maps the object of this ID, unmap it.
+    Without(Id),
     /// Publish what was prepared.
     Publish(MapKind),
 }
@@ -112,24 +119,27 @@ const COUNT_BITS: u32 = 28;
 impl Step {
     /// As a message's words, with the slot's index.
     fn words(self, index: usize) -> [u64; 2] {
-        let index = (index as u64) << 1;
+        let index = (index as u64) << 2;
         match self {
             Self::Remove { start, end } => {
                 let (first, count) = (start / PAGE_SIZE, (end - start) / PAGE_SIZE);
                 [index, first << COUNT_BITS | count]
             }
-            Self::Publish(kind) => [index | 1, kind.code()],
+            Self::Without(id) => [index | 1, id.0],
+            Self::Publish(kind) => [index | 2, kind.code()],
         }
     }
 
     fn from_words([first, second]: [u64; 2]) -> (usize, Self) {
-        let step = if first & 1 == 0 {
-            let start = (second >> COUNT_BITS) * PAGE_SIZE;
-            Self::Remove { start, end: start + (second & ((1 << COUNT_BITS) - 1)) * PAGE_SIZE }
-        } else {
-            Self::Publish(MapKind::from_code(second))
+        let step = match first & 3 {
+            0 => {
+                let start = (second >> COUNT_BITS) * PAGE_SIZE;
+                Self::Remove { start, end: start + (second & ((1 << COUNT_BITS) - 1)) * PAGE_SIZE }
+            }
+            1 => Self::Without(Id(second)),
+            _ => Self::Publish(MapKind::from_code(second)),
         };
-        ((first >> 1) as usize, step)
+        ((first >> 2) as usize, step)
     }
 }
 
@@ -146,7 +156,7 @@ fn prune<P: Platform>(ctx: &mut Ctx<P>, tree: Handle<'_, Tree>, new: &Map) -> u6
 ///
 /// # Errors
 ///
-/// Of step 1: as [`may_take`].
+/// Of step 1: as [`may_take`]; [`Error::NotFound`] where the slot shall map an object and does not.
 fn step<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -213,9 +223,14 @@ fn act<P: Platform>(
     let platform = local.platform.clone();
     let Some(slot) = tree.slot(&platform, index) else { return Ok(()) };
     match what {
-        Step::Remove { start, end } => {
-            may_take(&platform, tree, Some(slot), index, (start, end))?;
+        Step::Remove { .. } | Step::Without(_) => {
             let old = slot.peek();
+            let (start, end) = match what {
+                Step::Remove { start, end } => (start, end),
+                Step::Without(id) if old.object.id() != id => return Err(Error::NotFound),
+                Step::Without(_) | Step::Publish(_) => (0, 0),
+            };
+            may_take(&platform, tree, Some(slot), index, (start, end))?;
             if start != end {
                 tree.forget_last();
             }

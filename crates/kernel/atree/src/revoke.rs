@@ -345,7 +345,7 @@ pub fn end_segment<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, segment:
     let header = segment.header();
     let words = header.link().words();
     // Not found from here on, so no mapping of it is filled any more.
-    header.kill();
+    header.begin_end();
     if is_unmapped(ctx, segment) {
         ctx.retire(header, CoreSet::EMPTY);
     } else {

@@ -124,6 +124,11 @@ impl<'k> New<'k> {
     /// Nothing.
     pub(crate) const EMPTY: Self = Self { map: Map::EMPTY, segment: None, level: 0 };
 
+    /// Nothing, in a slot that maps `object`; in another one [`corey_abi::Error::NotFound`].
+    pub(crate) fn without(object: Link) -> Self {
+        Self { map: Map { object, ..Map::EMPTY }, ..Self::EMPTY }
+    }
+
     /// This mapping of `segment`.
     #[inline(always)]
     pub(crate) fn segment(map: Map, segment: Handle<'k, Segment>) -> Self {

@@ -4,7 +4,7 @@
 //! page that a slot says (so it lies in no freed frame), and every slot is on its segment's list.
 
 use crate::system::System;
-use corey_abi::{AuditReport, Error, Id, Kind};
+use corey_abi::{AuditReport, Error, Kind};
 use corey_kernel_atree::{Tree, verify, verify_list};
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Header};
@@ -65,7 +65,7 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
     let (slots, dying, limbo) = call.ctx.census();
     let (mut owned, mut objects, mut errors, mut tables) = (slots, 0, 0, 0);
     call.ctx.each_object(inside, &mut |ctx, header| {
-        objects += u64::from(header.id() != Id::NULL);
+        objects += u64::from(header.is_alive());
         // What it owns, and what that costs the shares naming it.
         let (frames, price) = match header.kind() {
             Kind::Share => {
@@ -84,7 +84,7 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
             Kind::Pcore | Kind::Device => (0, 0),
         };
         owned += frames;
-        if header.id() != Id::NULL {
+        if header.is_alive() {
             errors += wrong_references(ctx, inside, header) + wrong_quota(ctx, inside, header);
             errors += u64::from(header.pages() != price);
             if let Some(tree) = header.handle::<Tree>() {
@@ -111,7 +111,7 @@ fn wrong_references<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header:
     let platform = ctx.local.platform.clone();
     let mut naming = header.handle::<Share>().map_or(0, |share| share.holders().iter().count() as u64);
     ctx.each_object(inside, &mut |_, other| {
-        if other.id() != Id::NULL
+        if other.is_alive()
             && let Some(share) = other.handle::<Share>()
             && share.find(&platform, inside, header.id()).is_some()
         {
@@ -127,7 +127,7 @@ fn wrong_quota<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Hea
     let Some(share) = header.handle::<Share>() else { return 0 };
     let mut children = (0, 0);
     ctx.each_object(inside, &mut |ctx, other| {
-        if other.id() != Id::NULL
+        if other.is_alive()
             && let Some(child) = other.handle::<Share>()
             && let (parent, (pages, objects)) = child.carved(ctx)
             && parent == header.link()

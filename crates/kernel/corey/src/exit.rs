@@ -136,8 +136,9 @@ impl<P: Platform> Core<P> {
                 continue;
             }
             if self.ctx.waits_for_limbo() {
+                // Outside, no mailbox is served: that is done inside, at once after.
                 self.ctx.leave(inside);
-                self.ctx.local.relax();
+                self.ctx.local.platform.pause();
                 inside = self.ctx.enter();
                 continue;
             }

@@ -3,14 +3,20 @@
 mod common;
 
 use common::*;
-use corey_abi::{Error, Id, ObjRef, ShareCalls};
+use corey_abi::{Error, Id, ObjRef, SegmentCalls, ShareCalls};
 use corey_test_hal_host::User;
-
-const VA: u64 = 0x6000_0000_0000;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Touches `pages` pages of a new segment in `share` through slot 100 of one's own root, and ends it.
 fn use_pages(user: &mut User<'_>, tree: ObjRef, share: Id, pages: u64) {
+    use_seen_pages(user, tree, share, pages, &AtomicU64::new(0));
+}
+
+/// As [`use_pages`]; `now` says the segment's ID.
+fn use_seen_pages(user: &mut User<'_>, tree: ObjRef, share: Id, pages: u64, now: &AtomicU64) {
     let object = again(|| segment(user, share, pages)).expect("the quota suffices");
+    now.store(object.object.0, Ordering::Relaxed);
     again(|| map(user, tree, 100, object, VA, pages)).expect("the slot is empty");
     for page in 0..pages {
         user.write(VA + page * 4096, page + 1).expect("there is memory for the quota");
@@ -82,6 +88,54 @@ fn many_times_all_memory_passes_through_a_share_that_a_spinning_core_holds() {
             booted.start(core, move |user| (0..70).for_each(|_| use_pages(user, tree, common, 64)))
         })
         .collect();
+    workers.iter().for_each(|worker| booted.wait(worker));
+    audit(&booted);
+}
+
+/// Who fills a limbo faster than it empties waits at its kernel exit, outside its epoch, while others ask things of it.
+#[test]
+fn who_waits_for_a_limbo_answers_inside_the_kernel() {
+    const CORES: u16 = 4;
+    let booted = boot(usize::from(CORES));
+    let (common, threads, tree, page) = booted.on(0, |user| {
+        let first = start(user);
+        let common = share(user, first.boot, 1200, 200).unwrap();
+        let tree = interior(user, first.boot).unwrap();
+        let page = segment(user, first.boot, 1).unwrap();
+        let threads: Vec<_> = (1..CORES)
+            .map(|core| {
+                let made = small_thread(user, first.boot, core.into());
+                link(user, made.tree, 20, tree, VA + 8 * GIB).unwrap();
+                run(user, made, &[common]).unwrap();
+                made
+            })
+            .collect();
+        (common, threads, tree, page)
+    });
+    let seen: Arc<Vec<AtomicU64>> = Arc::new((1..CORES).map(|_| AtomicU64::new(0)).collect());
+    let over = Arc::new(AtomicU64::new(0));
+    let workers: Vec<_> = (1..CORES)
+        .map(|core| {
+            let place = usize::from(core) - 1;
+            let (root, over, seen) = (threads[place].tree, Arc::clone(&over), Arc::clone(&seen));
+            booted.start(core, move |user| {
+                (0..100).for_each(|_| use_seen_pages(user, root, common, 380, &seen[place]));
+                over.fetch_add(1, Ordering::Relaxed);
+            })
+        })
+        .collect();
+    booted.on(0, move |user| {
+        while over.load(Ordering::Relaxed) < u64::from(CORES) - 1 {
+            for id in seen.iter() {
+                // It has used what it looks at, so this core is waited for.
+                let object = ObjRef { share: common, object: Id(id.load(Ordering::Relaxed)) };
+                let _ = user.sys().segment_get_nbytes(object);
+            }
+            // Each of them is asked to forget a page.
+            map(user, tree, 0, page, 0, 1).unwrap();
+            clear(user, tree, 0).unwrap();
+        }
+    });
     workers.iter().for_each(|worker| booted.wait(worker));
     audit(&booted);
 }

@@ -13,10 +13,6 @@ use corey_test_hal_host::User;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-const VA: u64 = 0x6000_0000_0000;
-const GIB: u64 = 1 << 30;
-const HANDLER: u64 = 0x50_0000;
-
 /// A page for status words, mapped at `VA + 8 GiB` of the first program.
 #[derive(Clone, Copy, Debug)]
 struct Board(ObjRef);
@@ -292,16 +288,6 @@ fn a_time_slice_that_ends_as_its_pcore_is_halted_ends_it_once() {
         assert!(ends[0] > 0, "{ends:?}");
     });
     audit(&booted);
-}
-
-/// Sets a handler in a root that may run anywhere: its stack is the first page of what lies at `VA`, the masked word
-/// comes behind it. `table` is memory of the caller's for 32 mappings.
-fn set_handler(user: &mut User<'_>, tree: ObjRef, table: u64) {
-    let at = put(user, &TreeTable { mappings: table, count: 32, ..TreeTable::default() });
-    user.sys().at_get(tree, at).unwrap();
-    let had = take::<TreeTable>(user);
-    let at = put(user, &TreeTable { handler: HANDLER, stack: VA + 4096, masked: VA + 4096, ..had });
-    user.sys().at_set(tree, at).unwrap();
 }
 
 #[test]

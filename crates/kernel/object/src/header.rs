@@ -60,6 +60,9 @@ fn type_word<T: 'static>() -> u64 {
     word
 }
 
+/// Bit of the ID of an object whose end has begun: no ID that is given out has it.
+const ENDING: u64 = 1 << 63;
+
 impl Header {
     /// Its fields, for the line meter's names.
     pub const FIELDS: &'static [Field] =
@@ -87,10 +90,22 @@ impl Header {
         Handle { header: self, body: PhantomData }
     }
 
-    /// The object's ID, 0 when it is dead.
+    /// The object's ID, 0 when it is dead, and none that was ever given out while it ends.
     #[inline(always)]
     pub fn id(&self) -> Id {
         Id(self.id.load(Ordering::Acquire))
+    }
+
+    /// Whether there is an object, and its end has not begun.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        let id = self.id.load(Ordering::Acquire);
+        id != 0 && id & ENDING == 0
+    }
+
+    /// Whether it has this ID, or had it and ends.
+    pub(crate) fn is_or_was(&self, id: u64) -> bool {
+        id != 0 && self.id.load(Ordering::Acquire) & !ENDING == id
     }
 
     /// Whether the body of the dead object in this slot is reclaimed as a `T`: then it is one.
@@ -100,13 +115,22 @@ impl Header {
         self.is::<T>() && self.reclaim.load(Ordering::Relaxed) != 0
     }
 
-    /// Makes every link to the object stale. [`Ctx::retire`] does it too; a segment is killed before its
-    /// mappings are revoked, so that none is made meanwhile.
+    /// Begins its end: every link to the object is stale but for [`Link::resolve_ending`], until [`Ctx::retire`].
+    /// A segment's end begins before its mappings are revoked, so that none is made meanwhile; who takes one of them
+    /// away meanwhile still takes it off the segment's list, else the revoker would lose the rest of that.
+    ///
+    /// Nobody else ends it: its references are gone.
+    #[inline(always)]
+    pub fn begin_end(&self) {
+        self.id.store(self.id.load(Ordering::Relaxed) | ENDING, Ordering::Release);
+    }
+
+    /// Makes every link to the object stale.
     ///
     /// Whoever must not miss it, does not: who fills an entry looks under a lock that the revoker takes, or answers its
     /// message; who frees the slot fences before it looks at epochs.
     #[inline(always)]
-    pub fn kill(&self) {
+    pub(crate) fn kill(&self) {
         self.id.store(0, Ordering::Release);
     }
 

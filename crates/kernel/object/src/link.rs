@@ -61,6 +61,18 @@ impl Link {
     pub fn resolve<'k, T: 'static>(self, inside: &'k Entered<'_>) -> Option<Handle<'k, T>> {
         Handle::new(self.header(inside)?)
     }
+
+    /// As [`Link::resolve`], also while the object ends ([`Header::begin_end`]): for whoever takes itself off a list of
+    /// the object.
+    #[must_use]
+    pub fn resolve_ending<'k, T: 'static>(self, _: &'k Entered<'_>) -> Option<Handle<'k, T>> {
+        if self.address == 0 {
+            return None;
+        }
+        // SAFETY: as in `header`.
+        let header = unsafe { &*(self.address as *const Header) };
+        header.is_or_was(self.id).then(|| Handle::new(header)).flatten()
+    }
 }
 
 impl From<ObjectWords> for Link {

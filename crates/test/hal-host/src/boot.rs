@@ -153,6 +153,7 @@ impl Drop for Booted {
             // A panic there was recorded, and is reported below.
             let _ = thread.join();
         }
+        self.machine.hardware.ram.power_off();
         if !std::thread::panicking() {
             self.machine.check();
         }

@@ -50,6 +50,16 @@ unsafe impl Send for Ram {}
 unsafe impl Sync for Ram {}
 
 impl Ram {
+    /// Gives the host its memory back when the machine is off; what is read there afterwards is zero.
+    pub(crate) fn power_off(&self) {
+        // SAFETY: the range is this allocation, which stays mapped; everything in it is read through atomics, and
+        // any value is one of those.
+        let result = unsafe {
+            libc::madvise(self.base.as_ptr().cast(), self.frames.len() * PAGE, libc::MADV_DONTNEED)
+        };
+        assert_eq!(result, 0, "the host takes its memory back");
+    }
+
     /// `bytes` of address space from [`FIRST_ADDRESS`] on, less `holes` (sorted, disjoint, page aligned).
     pub(crate) fn new(bytes: u64, holes: &[Range]) -> Self {
         let pages = usize::try_from(bytes / PAGE_SIZE).expect("fits the host");

@@ -6,11 +6,15 @@
 //!
 //! **Sharing.** None.
 //!
-//! **Testing.** It is the reference; `model.rs` and `trees.rs` in `crates/kernel/corey/tests` compare.
+//! **Testing.** It is the reference; `crates/kernel/corey/tests/conformance` compares.
 #![forbid(unsafe_code)]
 
+mod devices;
+mod pcores;
+mod segments;
 mod shares;
-mod trees;
 
-pub use shares::{ModelError, ModelShares};
-pub use trees::{ModelMapping, ModelTree};
+pub use devices::{ModelBuffer, ModelDevice};
+pub use pcores::ModelPcores;
+pub use segments::{ModelMapping, ModelSegments, ModelTree};
+pub use shares::ModelShares;

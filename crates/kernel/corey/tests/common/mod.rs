@@ -5,7 +5,8 @@ pub mod memory;
 
 use corey_abi::{
     AddressTreeCalls, AuditReport, Error, Home, Id, Kinds, MachineCalls, MapFlags, Mapping, Name, ObjRef,
-    PcoreCalls, Plain, RunContext, SegmentCalls, ShareCalls, UserPtr, grain, mapping_kind, tree_kind,
+    PcoreCalls, Plain, RunContext, SegmentCalls, ShareCalls, TreeTable, UserPtr, grain, mapping_kind,
+    tree_kind,
 };
 use corey_kernel_corey::System;
 use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, Left, User};
@@ -225,4 +226,19 @@ pub fn run_with(
     change(&mut context);
     let at = put(user, &context);
     user.sys().pcore_run(thread.pcore, at)
+}
+
+/// Where tests map things, and where handlers of upcalls begin.
+pub const VA: u64 = 0x6000_0000_0000;
+pub const GIB: u64 = 1 << 30;
+pub const HANDLER: u64 = 0x50_0000;
+
+/// Sets a handler in a root that may run anywhere: its stack is the first page of what lies at `VA`, the masked word
+/// comes behind it. `table` is memory of the caller's for 32 mappings.
+pub fn set_handler(user: &mut User<'_>, tree: ObjRef, table: u64) {
+    let at = put(user, &TreeTable { mappings: table, count: 32, ..TreeTable::default() });
+    user.sys().at_get(tree, at).unwrap();
+    let had = take::<TreeTable>(user);
+    let at = put(user, &TreeTable { handler: HANDLER, stack: VA + 4096, masked: VA + 4096, ..had });
+    user.sys().at_set(tree, at).unwrap();
 }
