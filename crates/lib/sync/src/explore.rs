@@ -55,7 +55,7 @@ pub fn check_within(bounds: Bounds, model: fn(usize)) {
             drop(active);
         });
         let count = count.load(Ordering::Relaxed);
-        let cut = most.is_some_and(|most| count >= most as u64);
+        let cut = most.is_some_and(|most| count + 1 >= most as u64);
         println!("{threads} threads: {count} executions{}", if cut { ", then stopped" } else { "" });
     }
 }
