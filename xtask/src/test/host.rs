@@ -1,10 +1,9 @@
-//! What runs on this machine: static checks, cargo's tests, loom's.
+//! What runs on this machine: static checks, cargo's tests.
 
 use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use crate::toolchain::{self, Core};
-use crate::workspace::packages;
 use crate::{Result, checks, layers, manual, paths};
 
 use super::{Case, Verdict, show};
@@ -33,27 +32,6 @@ pub(super) fn tests() -> Result<Vec<Case>> {
     counted("host tests", cargo)
 }
 
-/// Tests of the packages that depend on loom, compiled with `--cfg loom`, in a folder of their own.
-pub(super) fn loom() -> Result<Vec<Case>> {
-    let packages = packages()?;
-    let mut cases = Vec::new();
-    for package in packages.iter().filter(|p| p.borrows.iter().any(|b| b == "loom")) {
-        let mut cargo = Command::new(toolchain::cargo());
-        cargo.args(["test", "--release", "--no-fail-fast", "-p", &package.name]);
-        cargo.arg("--target-dir").arg(paths::target().join("loom"));
-        cargo.args(["--lib", "--tests"]);
-        cargo.env("RUSTFLAGS", "--cfg loom").current_dir(paths::root());
-        let models = counted(&format!("loom: {}", package.name), cargo)?;
-        if models.is_empty() {
-            let case = (package.name.clone(), Verdict::Skipped("has no models".to_owned()));
-            show(&case, None);
-            cases.push(case);
-        }
-        cases.extend(models);
-    }
-    Ok(cases)
-}
-
 /// Runs a test command; each test is a case. A command that fails without a failed test is one too.
 fn counted(name: &str, mut cargo: Command) -> Result<Vec<Case>> {
     let start = Instant::now();
@@ -80,7 +58,7 @@ fn counted(name: &str, mut cargo: Command) -> Result<Vec<Case>> {
 }
 
 /// Cases from lines like `test module::name ... ok`.
-fn parse(text: &str) -> Vec<Case> {
+pub(super) fn parse(text: &str) -> Vec<Case> {
     let lines = text.lines().filter_map(|line| line.strip_prefix("test ")?.rsplit_once(" ... "));
     let cases = lines.filter_map(|(name, end)| {
         let verdict = match end.trim() {

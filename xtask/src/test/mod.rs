@@ -7,6 +7,7 @@ mod host;
 mod locality;
 mod lost;
 mod minutes;
+mod models;
 mod mutants;
 mod panics;
 mod vm;
@@ -22,6 +23,7 @@ use crate::toolchain::Core;
 use crate::{Result, bench, sharing};
 
 use minutes::Minutes;
+use models::Checker;
 
 /// Words of `cargo xtask test`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -32,6 +34,9 @@ pub(crate) struct Options {
     /// One group only.
     #[arg(long, value_enum)]
     only: Option<Group>,
+    /// Of the planted mistakes only those with this in their names.
+    #[arg(long, value_name = "TEXT")]
+    planted: Option<String>,
     /// Keep the minutes of the groups that ran in golden/minutes.jsonl.
     #[arg(long, conflicts_with = "full")]
     keep: bool,
@@ -44,8 +49,10 @@ enum Group {
     Static,
     /// Unit, property and documentation tests on this machine.
     Host,
-    /// Exhaustive interleavings of lock-free code.
+    /// Models, exhaustive: two threads, and three with few preemptions.
     Loom,
+    /// The same models with eight threads, and whole kernels: random schedules.
+    Shuttle,
     /// Machines of many kinds, good and bad.
     Boot,
     /// Programs inside the machine, one group of tests each.
@@ -66,10 +73,11 @@ enum Group {
     Bench,
 }
 
-const GROUPS: [Group; 12] = [
+const GROUPS: [Group; 13] = [
     Group::Static,
     Group::Host,
     Group::Loom,
+    Group::Shuttle,
     Group::Boot,
     Group::Vm,
     Group::Sharing,
@@ -122,7 +130,7 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
         }
         let start = Instant::now();
         println!("== {group:?}");
-        let cases = match run(group, core, options.full, &mut built) {
+        let cases = match run(group, core, options, &mut built) {
             Ok(cases) => cases,
             Err(error) => vec![(format!("{group:?}"), Verdict::Failed(error.to_string()))],
         };
@@ -168,11 +176,13 @@ fn sentence(taken: &Minutes) -> String {
     format!("{group}: ran {ran} of {of} in {minutes:.1} minutes")
 }
 
-fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) -> Result<Vec<Case>> {
+fn run(group: Group, core: Option<Core>, options: &Options, built: &mut Option<Built>) -> Result<Vec<Case>> {
+    let full = options.full;
     match group {
         Group::Static => Ok(host::static_checks(core)),
         Group::Host => host::tests(),
-        Group::Loom => host::loom(),
+        Group::Loom => models::cases(Checker::Loom, full),
+        Group::Shuttle => models::cases(Checker::Shuttle, full),
         Group::Boot => boot::cases(prepare(core, built)?, full),
         Group::Vm => vm::cases(prepare(core, built)?, full),
         Group::Sharing => {
@@ -198,7 +208,7 @@ fn run(group: Group, core: Option<Core>, full: bool, built: &mut Option<Built>) 
         Group::Fuzz => fuzz::cases(core, prepare(core, built)?),
         Group::Hard => hard::cases(core, prepare(core, built)?),
         Group::Lost => lost::cases(core, prepare(core, built)?, full),
-        Group::Planted => mutants::cases(core, prepare(core, built)?),
+        Group::Planted => mutants::cases(core, built, options.planted.as_deref().unwrap_or_default()),
         Group::Bench => {
             let (name, verdict) = ("benchmarks in both guests".to_owned(), bench::smoke(core, full));
             let verdict = verdict.map_or_else(|e| Verdict::Failed(e.to_string()), |()| Verdict::Passed);

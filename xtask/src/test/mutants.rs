@@ -9,7 +9,8 @@ use crate::toolchain::Core;
 use crate::{Result, paths};
 
 use super::hard::{BARE, RICH, probe_is_allowed, timed};
-use super::{Built, Case, Verdict, panics, vm};
+use super::models::{self, Checker};
+use super::{Built, Case, Verdict, panics, prepare, vm};
 
 /// What must notice.
 #[derive(Clone, Copy, Debug)]
@@ -24,8 +25,10 @@ enum Watch {
     Panics,
     /// The look at `sysret`.
     Sysret,
+    /// A model of a package.
+    Model(Checker, &'static str, &'static str),
 }
-use Watch::{Entries, Panics, Probe, Program, Sysret};
+use Watch::{Entries, Model, Panics, Probe, Program, Sysret};
 
 /// A mistake: what it is called, the file, what is replaced (once) and by what, what must notice.
 type Mutant = (&'static str, &'static str, &'static str, &'static str, Watch);
@@ -34,6 +37,10 @@ const ENTRY: &str = "arch/x86-64/cpu/src/entry.rs";
 const TABLES: &str = "arch/x86-64/cpu/src/tables.rs";
 const CHANGE: &str = "crates/kernel/atree/src/change.rs";
 const REVOKE: &str = "crates/kernel/atree/src/revoke.rs";
+
+#[path = "protocols.rs"]
+mod protocols;
+use protocols::PROTOCOLS;
 
 const MUTANTS: &[Mutant] = &[
     ("no SMEP", TABLES, "| on(&found.smep, 20)", "", Entries("test-call", RICH)),
@@ -140,15 +147,16 @@ const MUTANTS: &[Mutant] = &[
     ),
 ];
 
-/// Plants one mistake after the other.
-pub(super) fn cases(core: Option<Core>, built: &Built) -> Result<Vec<Case>> {
+/// Plants one mistake after the other: those with `named` in their names.
+pub(super) fn cases(core: Option<Core>, built: &mut Option<Built>, named: &str) -> Result<Vec<Case>> {
     let copy = paths::work("mutants")?.join("source");
-    MUTANTS.iter().map(|mutant| one(core, built, &copy, *mutant)).collect()
+    let all = MUTANTS.iter().chain(PROTOCOLS).filter(|(name, ..)| name.contains(named));
+    all.map(|mutant| one(core, built, &copy, *mutant)).collect()
 }
 
 fn one(
     core: Option<Core>,
-    built: &Built,
+    built: &mut Option<Built>,
     copy: &Path,
     (name, file, from, to, watch): Mutant,
 ) -> Result<Case> {
@@ -160,6 +168,13 @@ fn one(
         return Ok(timed(&case, || Err(format!("{file} has no `{from}` any more: change the row").into())));
     }
     std::fs::write(&path, text.replacen(from, to, 1))?;
+    if let Model(checker, package, test) = watch {
+        return Ok(timed(&case, || match models::fails(copy, checker, package, test)? {
+            true => Ok(()),
+            false => Err(format!("{test} noticed nothing under {checker:?}").into()),
+        }));
+    }
+    let built = prepare(core, built)?;
     Ok(timed(&case, || notice(core, built, copy, watch)))
 }
 
@@ -189,6 +204,7 @@ fn notice(core: Option<Core>, built: &Built, copy: &Path, watch: Watch) -> Resul
     let noticed = match watch {
         Panics => panics::check(&kernel).is_err(),
         Sysret => panics::check_sysret(&kernel).is_err(),
+        Model(..) => return Err("a model builds no kernel".into()),
         Program(program, model) | Entries(program, model) => {
             let images = Images { kernel, ..built.images.clone() };
             let medium = build::medium_in(&images, Size::Full, "mutants/medium")?;
@@ -211,7 +227,7 @@ mod tests {
 
     #[test]
     fn every_row_finds_its_place_in_the_sources() {
-        for (name, file, from, ..) in MUTANTS {
+        for (name, file, from, ..) in MUTANTS.iter().chain(PROTOCOLS) {
             let text = std::fs::read_to_string(paths::root().join(file)).unwrap();
             assert!(text.contains(from), "{name}: {file} has no `{from}`");
         }

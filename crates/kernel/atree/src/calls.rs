@@ -4,7 +4,6 @@ use crate::change::{self, Payer};
 use crate::slot::{Map, MapKind, New};
 use crate::tree::{Grain, Handler, Tree, TreeKind};
 use crate::whole::NewRoot;
-use core::sync::atomic::Ordering;
 use corey_abi::{
     AddressTreeCalls, Error, Home, Id, Kind, MapFlags, Mapping, ObjRef, Plain, TREE_SLOTS, TreeTable,
     UserPtr, grain, mapping_kind, tree_kind,
@@ -13,6 +12,7 @@ use corey_kernel_hal::{PAGE_SIZE, Platform, USER_END};
 use corey_kernel_object::{Handle, Link};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Call;
+use corey_lib_sync::atomic::Ordering;
 
 /// `at_…`.
 #[derive(Debug)]

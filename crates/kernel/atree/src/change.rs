@@ -7,7 +7,6 @@ use crate::run;
 use crate::slot::{Map, MapKind, New, Slot};
 use crate::tree::{Tree, take_leaf_tables, take_tables};
 use crate::walk;
-use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, MapFlags};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_mem::{FrameList, Source};
@@ -16,6 +15,7 @@ use corey_kernel_percore::Local;
 use corey_kernel_segment::{MapRef, Segment};
 use corey_kernel_share::{Authority, Share};
 use corey_lib_sync::Relax;
+use corey_lib_sync::atomic::Ordering;
 
 /// Who names a tree that is changed, and pays for tables.
 #[derive(Clone, Copy, Debug)]

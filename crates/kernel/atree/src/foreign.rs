@@ -20,7 +20,6 @@ use crate::run;
 use crate::slot::{Map, MapKind, New, Slot};
 use crate::tree::{Tree, take_tables};
 use crate::walk;
-use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_mem::FrameList;
@@ -28,6 +27,7 @@ use corey_kernel_object::{Ctx, Entered, Handle, Link, Take};
 use corey_kernel_percore::{CoreSet, Local, Message, MessageKind};
 use corey_kernel_segment::{MapRef, Segment};
 use corey_lib_sync::Relax;
+use corey_lib_sync::atomic::Ordering;
 
 /// A runner's answers.
 const DONE: u64 = 0;

@@ -26,7 +26,7 @@
 //! for changes of its slots. A root: none, while one core runs it: that core writes its slots without a lock.
 //!
 //! **Testing.** `kernel/corey/tests` on the fake machine, whose TLBs are stale until flushed.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -34,6 +34,8 @@ mod calls;
 mod change;
 mod fault;
 mod foreign;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod revoke;
 mod run;
 mod slot;

@@ -5,12 +5,12 @@ use crate::run;
 use crate::slot::{Map, MapKind};
 use crate::tree::{NOBODY, TAKEN, Tree, TreeKind};
 use crate::walk;
-use core::sync::atomic::Ordering;
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, Take};
 use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::{MapRef, Segment};
 use corey_lib_sync::Relax;
+use corey_lib_sync::atomic::Ordering;
 
 /// Above this many pages, a core forgets everything instead of page by page.
 const FLUSH_SINGLY: u64 = 64;

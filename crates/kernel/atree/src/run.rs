@@ -3,12 +3,12 @@
 use crate::slot::MapKind;
 use crate::tree::{NOBODY, TAKEN, Tree};
 use crate::walk;
-use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_object::{Ctx, Entered, Handle, Link};
 use corey_kernel_percore::{Local, ObjectWords};
 use corey_lib_sync::Relax;
+use corey_lib_sync::atomic::Ordering;
 
 /// Whether `own` runs the root: nobody else ends or begins that.
 #[inline(always)]

@@ -1,12 +1,12 @@
 //! A tree's slots: records that faults read without a lock.
 
-use core::sync::atomic::{AtomicU64, Ordering, fence};
 use corey_abi::{Id, MapFlags};
 use corey_kernel_hal::{Access, Cause, PAGE_SIZE};
 use corey_kernel_object::{Handle, Link, LinkCell, Record};
 use corey_kernel_percore::ObjectWords;
 use corey_kernel_segment::{MapRef, PageSize, Segment};
 use corey_lib_sync::Relax;
+use corey_lib_sync::atomic::{AtomicU64, Ordering, fence};
 
 /// What a slot holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,12 +1,12 @@
 //! The address-tree object.
 
 use crate::slot::Slot;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_abi::{Error, Kind, TREE_SLOTS};
 use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, FrameList, Gone, Owned, TablePage, TableRef, Zeroed};
 use corey_kernel_object::{Ctx, Object, RECORDS, Records};
 use corey_kernel_percore::{Line, SharedCoreSet};
+use corey_lib_sync::atomic::{AtomicBool, AtomicU64, Ordering, fence};
 use corey_lib_sync::{Quarantine, Relax, Shared};
 
 const FRAMES: usize = TREE_SLOTS / RECORDS;

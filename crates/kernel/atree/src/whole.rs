@@ -9,12 +9,12 @@ use crate::run;
 use crate::slot::{Map, MapKind, New};
 use crate::tree::Tree;
 use crate::walk::{self, LEAF_SPAN};
-use core::sync::atomic::Ordering;
 use corey_abi::Error;
 use corey_kernel_hal::Platform;
 use corey_kernel_object::{Ctx, Entered, Handle};
 use corey_kernel_percore::Local;
 use corey_kernel_segment::{PageSize, Segment};
+use corey_lib_sync::atomic::Ordering;
 
 /// No address of a leaf table.
 const NO_LEAF: u64 = u64::MAX;

@@ -4,7 +4,6 @@
 //! page that a slot says (so it lies in no freed frame), and every slot is on its segment's list.
 
 use crate::system::System;
-use core::sync::atomic::Ordering;
 use corey_abi::{AuditReport, Error, Kind};
 use corey_kernel_atree::{Tree, verify, verify_list};
 use corey_kernel_hal::{CoreId, Platform};
@@ -12,6 +11,7 @@ use corey_kernel_object::{Ctx, Entered, Header};
 use corey_kernel_percore::{CoreSet, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::{Call, Share};
+use corey_lib_sync::atomic::Ordering;
 
 /// A list of mappings longer than this does not end.
 const MOST_MAPPINGS: u64 = 1 << 20;

@@ -2,7 +2,6 @@
 
 use crate::core_kernel::Core;
 use core::fmt::Write;
-use core::sync::atomic::Ordering;
 use corey_abi::{
     BOOT_MAGIC, BootHeader, BootModule, Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, Plain,
     STACK_SPAN, THREAD_BYTES,
@@ -16,6 +15,7 @@ use corey_kernel_segment::{PageSize, Segment};
 use corey_kernel_share::Share;
 use corey_lib_archive::{Archive, File};
 use corey_lib_program::Program;
+use corey_lib_sync::atomic::Ordering;
 
 /// Pages of init's stack.
 const STACK_PAGES: u64 = 64;

@@ -2,7 +2,6 @@
 
 use crate::core_kernel::Core;
 use crate::waiting;
-use core::sync::atomic::{Ordering, fence};
 use corey_abi::{Kind, reason};
 use corey_kernel_atree::{self as atree, Tree};
 use corey_kernel_device as device;
@@ -13,6 +12,7 @@ use corey_kernel_percore::{CoreSet, Delivery, Local, Message, MessageKind, Objec
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Share;
 use corey_lib_sync::Relax;
+use corey_lib_sync::atomic::{Ordering, fence};
 
 /// Serves one message: paging at once, the rest at the kernel exit.
 pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Message) -> Delivery {

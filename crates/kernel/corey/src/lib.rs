@@ -13,7 +13,7 @@
 //! **Sharing.** [`System`]: what is one per machine, each part with its own type for it.
 //!
 //! **Testing.** `tests/` runs whole kernels on the fake machine; the programs `images/test-*` in QEMU.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -25,6 +25,8 @@ mod gate;
 mod inherit;
 mod machine;
 mod map;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod system;
 mod upcall;
 mod waiting;

@@ -4,7 +4,6 @@ use crate::audit;
 use crate::map;
 use crate::system::System;
 use crate::waiting::{self, Waiting};
-use core::sync::atomic::{Ordering, fence};
 use corey_abi::{
     AuditReport, CORE_BY_NUMBER, CoreStat, Error, HeldShare, Id, Locality, MACHINE_CORES, MachineCalls,
     MachineInfo, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, ShareEntry, UserPtr, control, counter,
@@ -15,6 +14,7 @@ use corey_kernel_pcore::Pcore;
 use corey_kernel_percore::{CoreSet, Message, MessageKind, Numbers, ObjectWords};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::{Call, Share};
+use corey_lib_sync::atomic::{Ordering, fence};
 
 /// `machine_…` and its neighbours.
 #[derive(Debug)]
@@ -108,27 +108,8 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         let ticks = u128::from(nanoseconds) * u128::from(self.system.info.tsc_hz) / 1_000_000_000;
         let until = u64::try_from(ticks).ok().and_then(|t| t.checked_add(call.ctx.local.platform.tsc()));
         let home = segment.header().home();
-        let core = call.ctx.core();
-        call.ctx.local.running.woken = false;
-        segment.set_waited();
-        if let Some(list) = call.ctx.world.waits(home) {
-            list.lock(&mut call.ctx.local).add(segment.link(), offset, core);
-        }
+        waiting::begin(call.ctx, inside, segment, offset, value)?;
         *self.waiting = Some(Waiting { home, until: until.unwrap_or(u64::MAX) });
-        // On the list from here on: a change after this look is followed by a wake-up.
-        fence(Ordering::SeqCst);
-        let mut word = [0; 8];
-        if let Err(error) = Segment::read(segment, call.ctx, inside, offset, &mut word) {
-            // It does not wait.
-            *self.waiting = None;
-            if let Some(list) = call.ctx.world.waits(home) {
-                list.lock(&mut call.ctx.local).remove(core);
-            }
-            return Err(error);
-        }
-        if u64::from_le_bytes(word) != value {
-            call.ctx.local.running.woken = true;
-        }
         call.ctx.local.running.waits = true;
         call.ctx.local.attention = true;
         Ok(())
@@ -136,8 +117,6 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
 
     fn core_wake(&mut self, segment: ObjRef, offset: u64) -> Result<u64, Error> {
         let segment = self.word_place(segment, offset)?;
-        // The caller's change comes before the look at the list.
-        fence(Ordering::SeqCst);
         Ok(waiting::wake(self.call.ctx, segment.header().home(), segment.link(), Some(offset)))
     }
 

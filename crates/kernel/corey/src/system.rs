@@ -3,12 +3,12 @@
 use crate::core_kernel::Core;
 use crate::exit;
 use core::marker::PhantomData;
-use core::sync::atomic::AtomicU64;
 use corey_abi::Id;
 use corey_kernel_atree::{fault, revoke};
 use corey_kernel_device::Devices;
 use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Hooks, World};
+use corey_lib_sync::atomic::AtomicU64;
 
 /// The kernel of a machine.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl<P: Platform> System<P> {
     }
 
     pub(crate) fn boot_share(&self) -> Id {
-        Id(self.boot_share.load(core::sync::atomic::Ordering::Acquire))
+        Id(self.boot_share.load(corey_lib_sync::atomic::Ordering::Acquire))
     }
 }
 

@@ -11,8 +11,10 @@
 use crate::core_kernel::Core;
 use corey_abi::{Error, to_registers};
 use corey_kernel_hal::{CoreId, Platform};
-use corey_kernel_object::{Ctx, Entered, Link};
+use corey_kernel_object::{Ctx, Entered, Handle, Link};
 use corey_kernel_percore::{Message, MessageKind, ObjectWords};
+use corey_kernel_segment::Segment;
+use corey_lib_sync::atomic::{Ordering, fence};
 
 /// A wait.
 #[derive(Clone, Copy, Debug)]
@@ -23,9 +25,47 @@ pub(crate) struct Waiting {
     pub(crate) until: u64,
 }
 
+/// Puts this core on the list of those that wait on the word at `offset` of `segment`, and looks whether that is `value`;
+/// when it is not, the core is woken already.
+///
+/// # Errors
+///
+/// As [`Segment::read`]: then it is not on the list.
+#[inline(always)]
+pub(crate) fn begin<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    segment: Handle<'_, Segment>,
+    offset: u64,
+    value: u64,
+) -> Result<(), Error> {
+    let core = ctx.core();
+    ctx.local.running.woken = false;
+    segment.set_waited();
+    let list = ctx.world.waits(segment.header().home());
+    if let Some(list) = list {
+        list.lock(&mut ctx.local).add(segment.link(), offset, core);
+    }
+    // On the list from here on: a change after this look is followed by a wake-up.
+    fence(Ordering::SeqCst);
+    let mut word = [0; 8];
+    if let Err(error) = Segment::read(segment, ctx, inside, offset, &mut word) {
+        if let Some(list) = list {
+            list.lock(&mut ctx.local).remove(core);
+        }
+        return Err(error);
+    }
+    if u64::from_le_bytes(word) != value {
+        ctx.local.running.woken = true;
+    }
+    Ok(())
+}
+
 /// Wakes the cores that wait on `segment`, at `offset` or (`None`) anywhere. Says how many.
 pub(crate) fn wake<P: Platform>(ctx: &mut Ctx<P>, home: CoreId, segment: Link, offset: Option<u64>) -> u64 {
     let Some(list) = ctx.world.waits(home) else { return 0 };
+    // The caller's change comes before the look at the list.
+    fence(Ordering::SeqCst);
     let waiters = list.lock(&mut ctx.local).take(segment, offset);
     if waiters.contains(ctx.core()) {
         ctx.local.running.woken = true;

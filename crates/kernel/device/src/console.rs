@@ -1,11 +1,11 @@
 //! The console: whole lines out, records numbered.
 
 use core::fmt;
-use core::sync::atomic::{AtomicBool, Ordering};
 use corey_abi::Kind;
 use corey_kernel_hal::{Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Header, Object};
 use corey_kernel_percore::CoreSet;
+use corey_lib_sync::atomic::{AtomicBool, Ordering};
 use corey_lib_sync::{Quarantine, Relax, Shared};
 
 /// Most bytes of a line.

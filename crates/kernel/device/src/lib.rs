@@ -9,7 +9,7 @@
 //! **Sharing.** `Shared<Console>`: whoever holds the device object; by design.
 //!
 //! **Testing.** `kernel/corey/tests` on the fake machine; the line formatter here.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 

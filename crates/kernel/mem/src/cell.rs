@@ -2,8 +2,8 @@
 
 use crate::frames::{Owned, Zeroed};
 use core::marker::PhantomData;
-use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use corey_kernel_hal::{Frame, PAGE_SIZE, Platform};
+use corey_lib_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// What a kernel frame may hold.
 ///

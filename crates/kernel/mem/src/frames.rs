@@ -1,8 +1,8 @@
 //! Frames as values.
 
 use crate::memory::{LARGE, Memory};
-use core::sync::atomic::{Ordering, compiler_fence};
 use corey_kernel_hal::{Frame, Platform};
+use corey_lib_sync::atomic::{Ordering, compiler_fence};
 
 /// Frames of a 2 MiB page that are zeroed or copied at once; messages are served in between.
 const PART: u32 = 64;

@@ -14,13 +14,15 @@
 //! one's own touches no line of another core's.
 //!
 //! **Testing.** Unit and property tests here; `kernel/corey/tests` on the fake machine, and the audit after every test.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![allow(unsafe_code, reason = "turns frames into references; the rules are on the types")]
 
 mod cell;
 mod division;
 mod frames;
 mod memory;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod nearest;
 mod page;
 mod shared;

@@ -3,10 +3,10 @@
 use crate::division::Division;
 use crate::frames::{FrameList, Owned, Zeroed};
 use crate::nearest::order;
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 use corey_abi::LOCAL_DISTANCE;
 use corey_kernel_hal::{Area, BootAlloc, CoreId, Field, Frame, PAGE_SIZE, Platform, Topology, fields};
 use corey_kernel_percore::Local;
+use corey_lib_sync::atomic::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, Ordering};
 use corey_lib_sync::{Quarantine, Relax, Shared};
 
 /// Frames that move between a stock and a cache at once.

@@ -4,8 +4,8 @@ use crate::cell::Content;
 use crate::frames::{Owned, Zeroed};
 use crate::memory::Memory;
 use crate::shared::Part;
-use core::sync::atomic::{AtomicU64, Ordering};
 use corey_kernel_hal::{Frame, Platform};
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 const ABSENT: u64 = 0;
 const PRESENT: u64 = 1;
@@ -259,7 +259,9 @@ impl PageSlot {
             if word & FLAGS != COPIED {
                 return (done, NO_FRAME);
             }
-            memory.share_more(Self::data(word));
+            if !memory.share_more(Self::data(word)) {
+                return (done, NO_FRAME);
+            }
             if source.0.load(Ordering::SeqCst) != word {
                 return (done, Self::data(word).0);
             }
@@ -274,7 +276,9 @@ impl PageSlot {
         if word & FLAGS != SNAPSHOT {
             return (false, None);
         }
-        memory.share_more(Self::data(word));
+        if !memory.share_more(Self::data(word)) {
+            return (false, None);
+        }
         if self.0.load(Ordering::SeqCst) != word {
             return (false, Some(Part(Self::data(word).0)));
         }

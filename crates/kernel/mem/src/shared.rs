@@ -11,7 +11,8 @@
 //!
 //! Both write, then read what the other writes, in one total order. If the breaker's exchange comes first, the copier
 //! finds the slot changed. If the count comes first, the breaker sees it, copies, and the page stays until the copier's
-//! part is released. Copies of one segment, and cuts of it, exclude each other; so a page that was kept meanwhile is
+//! part is released. What has no part left is not counted any more: its descriptor links it into a list of dead frames by
+//! then ([`COUNTED`]). Copies of one segment, and cuts of it, exclude each other; so a page that was kept meanwhile is
 //! not shared anew, cut or counted by anybody before the copier has taken its part back. And a frame whose descriptor
 //! the copier counts in is no other page's yet: the copier is in the segment's `seen` set, so a page that leaves the
 //! segment meanwhile is [`WIDE`], and is not free before the copier has left the kernel.
@@ -19,12 +20,20 @@
 use crate::frames::Owned;
 use crate::memory::Memory;
 use crate::page::DataFrame;
-use core::sync::atomic::Ordering;
 use corey_kernel_hal::Frame;
+use corey_lib_sync::atomic::Ordering;
 
 /// Some core may have read the page through a segment that has left it: it is freed after every core was out
 /// of the kernel.
 const WIDE: u32 = 1 << 31;
+/// The word counts parts; else it links the frame into a list, perhaps of what waits for this very copier to leave the
+/// kernel. RAM has fewer frames than that (4 TiB).
+const COUNTED: u32 = 1 << 30;
+
+/// Parts that a counting word says there are.
+fn parts(word: u32) -> u32 {
+    word & !(WIDE | COUNTED)
+}
 
 /// One slot's part in a page. Dropping it leaks the page, which an audit finds: release it.
 #[derive(Debug)]
@@ -43,25 +52,27 @@ pub struct Released {
 impl Memory {
     /// A page that one slot has gets a second one.
     pub(crate) fn share_first(&self, page: DataFrame) {
-        self.info(page.frame()).sharers().store(2, Ordering::Relaxed);
+        self.info(page.frame()).sharers().store(COUNTED | 2, Ordering::Relaxed);
     }
 
-    /// A shared page gets one more slot.
-    pub(crate) fn share_more(&self, page: DataFrame) {
-        self.info(page.frame()).sharers().fetch_add(1, Ordering::SeqCst);
+    /// A shared page gets one more slot; false when its last part was released meanwhile.
+    #[must_use]
+    pub(crate) fn share_more(&self, page: DataFrame) -> bool {
+        let more = |word: u32| (word & COUNTED != 0 && parts(word) != 0).then_some(word + 1);
+        self.info(page.frame()).sharers().fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
     }
 
     /// Whether the slot that asks, and holds its page in the state `Revoking`, is the only one that has it.
     #[must_use]
     pub fn is_only(&self, page: DataFrame) -> bool {
-        self.info(page.frame()).sharers().load(Ordering::SeqCst) & !WIDE == 1
+        parts(self.info(page.frame()).sharers().load(Ordering::SeqCst)) == 1
     }
 
     /// For audits: counts a part out or back in; true when it was the last one out.
     pub(crate) fn count(&self, page: DataFrame, out: bool) -> bool {
         let sharers = self.info(page.frame()).sharers();
         if out {
-            sharers.fetch_sub(1, Ordering::Relaxed) & !WIDE == 1
+            parts(sharers.fetch_sub(1, Ordering::Relaxed)) == 1
         } else {
             sharers.fetch_add(1, Ordering::Relaxed);
             false
@@ -76,6 +87,6 @@ impl Memory {
             sharers.fetch_or(WIDE, Ordering::Relaxed);
         }
         let before = sharers.fetch_sub(1, Ordering::AcqRel);
-        (before & !WIDE == 1).then_some(Released { frame: Owned(part.0), wide: before & WIDE != 0 })
+        (parts(before) == 1).then_some(Released { frame: Owned(part.0), wide: before & WIDE != 0 })
     }
 }

@@ -3,8 +3,8 @@
 use crate::cell::Content;
 use crate::frames::{Owned, Zeroed};
 use crate::page::DataFrame;
-use core::sync::atomic::{AtomicU64, Ordering};
 use corey_kernel_hal::{Access, Entry, Frame, Platform};
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// A table of 512 entries.
 ///

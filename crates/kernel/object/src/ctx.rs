@@ -5,11 +5,11 @@ use crate::limbo::Limbo;
 use crate::link::{Link, LinkCell};
 use crate::slab::{Slab, SlotList, slots};
 use crate::wait::WaitList;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
 use corey_kernel_hal::{Area, BootAlloc, Cause, CoreId, Frame, Platform, Topology};
 use corey_kernel_mem::{FrameList, Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
 use corey_kernel_percore::{CoreSet, Entered, Local, MessageKind, PerCore, Serve, Snapshot};
+use corey_lib_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_lib_sync::{Relax, Shared};
 
 /// Faults one copy may resolve: a copy spans few pages, more means that another core takes them away.
@@ -535,7 +535,7 @@ impl<P: Platform> Ctx<P> {
     #[inline(never)]
     fn slot_of(&mut self, core: CoreId, source: Source) -> Result<&'static Header, Error> {
         let slab = self.world.slabs.get(core.index()).ok_or(Error::NotFound)?;
-        let Some(mut free) = slab.try_lock() else { return self.new_slot(slab, source) };
+        let Some(mut free) = slab.try_lock(&self.local) else { return self.new_slot(slab, source) };
         let Some(header) = free.free.pop() else {
             drop(free);
             return self.new_slot(slab, source);

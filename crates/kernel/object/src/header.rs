@@ -6,10 +6,10 @@ use core::any::TypeId;
 use core::fmt;
 use core::marker::PhantomData;
 use core::ops::Deref;
-use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Id, Kind, NAME_BYTES, Name};
 use corey_kernel_hal::{CoreId, Field, Platform, fields};
 use corey_kernel_percore::SharedCoreSet;
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// Bytes of an object's slot: header and body.
 pub const SLOT: usize = 512;

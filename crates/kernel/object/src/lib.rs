@@ -17,7 +17,7 @@
 //! shared. Private objects: none.
 //!
 //! **Testing.** Unit tests here; `kernel/corey/tests` on the fake machine: stress with an audit.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![allow(unsafe_code, reason = "turns links into references; the rules are on the types")]
 
 mod ctx;

@@ -1,10 +1,10 @@
 //! Links: how kernel data names objects without keeping them alive.
 
 use crate::header::{Handle, Header};
-use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::Id;
 use corey_kernel_mem::{Content, FrameCell};
 use corey_kernel_percore::{Entered, ObjectWords};
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// A pointer to an object and its ID. Copyable, may be stale: [`Link::resolve`] finds out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

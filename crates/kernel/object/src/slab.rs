@@ -1,10 +1,10 @@
 //! Slots: 512 bytes each, eight to a frame, type-stable.
 
 use crate::header::{Header, SLOT};
-use core::sync::atomic::Ordering;
 use corey_kernel_hal::{Frame, Platform};
 use corey_kernel_mem::{FrameList, Memory, Zeroed};
 use corey_lib_sync::Quarantine;
+use corey_lib_sync::atomic::Ordering;
 
 /// A list of slots, chained through their headers.
 #[derive(Debug, Default)]

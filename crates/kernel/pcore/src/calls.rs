@@ -10,7 +10,7 @@ use corey_abi::{
 use corey_kernel_atree::{Tree, TreeKind, reserve, unreserve};
 use corey_kernel_hal::{CoreId, Platform, USER_END, UserContext};
 use corey_kernel_mem::PageState;
-use corey_kernel_object::{Handle, Link};
+use corey_kernel_object::{Ctx, Handle, Link};
 use corey_kernel_percore::{Message, MessageKind};
 use corey_kernel_segment::{Segment, Want};
 use corey_kernel_share::{Call, Share};
@@ -352,17 +352,25 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         }
         let words = target.link().words();
         let message = Message { kind: MessageKind::Halt, object: words, words: [u64::from(value), 0] };
-        let ctx = &mut *self.call.ctx;
-        let Some(ticket) = ctx.local.post(target.core(), message) else { return Err(Error::CoreLost) };
-        loop {
-            match ctx.local.poll(ticket) {
-                Some(0) => return Ok(()),
-                Some(_) => return Err(Error::NotPermitted),
-                // Halted oneself: the wait is over, whatever comes of it.
-                None if ctx.local.halt_pending => return Ok(()),
-                None if ctx.local.has_lost(target.core()) => return Err(Error::CoreLost),
-                None => ctx.relax_long(),
-            }
+        halt(self.call.ctx, target.core(), message)
+    }
+}
+
+/// Has another core's kernel exit halt what runs there; returns when it has, or when this core is halted itself.
+///
+/// # Errors
+///
+/// [`Error::NotPermitted`] when that does not run there any more; [`Error::CoreLost`].
+pub fn halt<P: Platform>(ctx: &mut Ctx<P>, core: CoreId, message: Message) -> Result<(), Error> {
+    let Some(ticket) = ctx.local.post(core, message) else { return Err(Error::CoreLost) };
+    loop {
+        match ctx.local.poll(ticket) {
+            Some(0) => return Ok(()),
+            Some(_) => return Err(Error::NotPermitted),
+            // Halted oneself: the wait is over, whatever comes of it.
+            None if ctx.local.halt_pending => return Ok(()),
+            None if ctx.local.has_lost(core) => return Err(Error::CoreLost),
+            None => ctx.relax_long(),
         }
     }
 }

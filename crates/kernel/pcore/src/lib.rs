@@ -24,7 +24,7 @@
 //! **Sharing.** The target's run place, by starter and target; by design.
 //!
 //! **Testing.** `kernel/corey/tests` on the fake machine: run and halt storms.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
@@ -33,7 +33,7 @@ mod current;
 mod pcore;
 mod request;
 
-pub use calls::PcoreApi;
+pub use calls::{PcoreApi, halt};
 pub use current::{Current, Ending, Report};
 pub use pcore::{Pcore, end};
 pub use request::{Request, Run, Shares, StatusPlace, abandon, keep, take};

@@ -8,8 +8,8 @@
 //! If the reader's fence comes first, the snapshot sees its odd epoch and waits for its exit. If the
 //! reclaimer's fence comes first, the reader's look-up sees the link gone.
 
-use crate::atomic::{AtomicU64, Ordering, fence};
 use core::marker::PhantomData;
+use corey_lib_sync::atomic::{AtomicU64, Ordering, fence};
 
 /// One core's epoch: odd while it runs kernel code.
 #[derive(Debug, Default)]
@@ -82,7 +82,7 @@ impl Epoch {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
@@ -100,35 +100,41 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod models {
     use super::*;
-    use loom::sync::Arc;
-    use loom::sync::atomic::AtomicBool;
+    use corey_lib_sync::explore::{self, Guarded};
+    use std::sync::Arc;
 
-    /// A reader that found the link never sees the memory reused while it is inside.
+    #[derive(Default)]
+    struct Model {
+        epochs: [Epoch; 8],
+        unlinked: AtomicU64,
+        memory: Guarded<u64>,
+    }
+
+    /// What a reader found linked is not reused while it is inside, and what it wrote is there for who reuses it.
     #[test]
     fn no_reuse_under_a_reader() {
-        loom::model(|| {
-            let epoch = Arc::new(Epoch::default());
-            let linked = Arc::new(AtomicBool::new(true));
-            let reused = Arc::new(AtomicBool::new(false));
-            let reader = {
-                let (epoch, linked, reused) = (epoch.clone(), linked.clone(), reused.clone());
-                loom::thread::spawn(move || {
-                    let inside = epoch.enter();
-                    if linked.load(Ordering::Acquire) {
-                        assert!(!reused.load(Ordering::Acquire), "reused under a reader");
+        explore::check(|threads| {
+            let model = Arc::new(Model::default());
+            explore::all(threads, move |number| {
+                let Model { epochs, unlinked, memory } = &*model;
+                if number > 0 {
+                    let inside = epochs[number].enter();
+                    if unlinked.load(Ordering::Acquire) == 0 {
+                        assert_eq!(memory.look(|memory| *memory), 0, "reused under a reader");
                     }
-                    epoch.leave(inside);
-                })
-            };
-            linked.store(false, Ordering::Release);
-            let seen = epoch.snapshot();
-            if epoch.passed(seen) {
-                reused.store(true, Ordering::Release);
-            }
-            reader.join().unwrap();
+                    epochs[number].leave(inside);
+                    return;
+                }
+                unlinked.store(1, Ordering::Release);
+                let readers = || epochs.get(1..threads).into_iter().flatten();
+                let seen: Vec<_> = readers().map(Epoch::snapshot).collect();
+                if readers().zip(seen).all(|(epoch, seen)| epoch.passed(seen)) {
+                    memory.with(|memory| *memory = 1);
+                }
+            });
         });
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Written once, when a core is found to have stopped; before that, reading it moves no line.
 
-use crate::atomic::{AtomicU64, Ordering};
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 const GONE: u64 = 1;
 const PARKED: u64 = 2;
@@ -85,7 +85,7 @@ impl Losses {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
@@ -98,51 +98,52 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod models {
     use super::*;
-    use crate::mailbox::Mailbox;
     use crate::mailbox::models::mailbox;
-    use loom::sync::Arc;
+    use corey_lib_sync::explore::{self, Bounds};
+    use std::sync::Arc;
+
+    /// Two threads: there is one starter, and one finder.
+    const TWO: Bounds = Bounds { loom: &[(2, None, None)], shuttle: 2 };
 
     /// A core is found gone while another one starts something there: exactly one of starter and finder has it to undo,
     /// and the finder only what is whole. `early`: the starter looks before it rings.
     fn a_run_meets_the_end_of_its_core(early: bool) {
-        loom::model(move || {
-            let (owner, fate) = (Arc::new(mailbox(1)), Arc::new(Fate::default()));
-            let starter = {
-                let (owner, fate): (Arc<Mailbox>, Arc<Fate>) = (owner.clone(), fate.clone());
-                loom::thread::spawn(move || {
-                    if !owner.run_place().claim() {
-                        return (false, false);
-                    }
-                    owner.run_place().put(3, [], &[7, 8]);
-                    let before = fate.is_gone();
-                    let _ = owner.ring();
-                    let gone = if early { before } else { fate.is_gone() };
-                    (true, gone && owner.unring())
-                })
-            };
-            assert!(fate.end(Gone::Lost, false));
-            let place = owner.run_place();
-            let found = place.abandon(|| owner.unring());
-            if found {
-                assert_eq!((place.note(), place.word(0), place.word(1)), (3, 7, 8));
-            }
-            let (started, undone) = starter.join().unwrap();
-            assert_eq!(started, found || undone, "nobody sees to it");
-            assert!(!(found && undone), "both do");
-        });
+        let (owner, fate) = (mailbox(1), Arc::new(Fate::default()));
+        let starter = {
+            let (owner, fate) = (owner.clone(), fate.clone());
+            explore::spawn(move || {
+                if !owner.run_place().claim() {
+                    return (false, false);
+                }
+                owner.run_place().put(3, [], &[7, 8]);
+                let before = fate.is_gone();
+                let _ = owner.ring();
+                let gone = if early { before } else { fate.is_gone() };
+                (true, gone && owner.unring())
+            })
+        };
+        assert!(fate.end(Gone::Lost, false));
+        let place = owner.run_place();
+        let found = place.abandon(|| owner.unring());
+        if found {
+            assert_eq!((place.note(), place.word(0), place.word(1)), (3, 7, 8));
+        }
+        let (started, undone) = starter.join().unwrap();
+        assert_eq!(started, found || undone, "nobody sees to it");
+        assert!(!(found && undone), "both do");
     }
 
     #[test]
     fn a_run_that_meets_the_end_of_its_core_is_undone_once() {
-        a_run_meets_the_end_of_its_core(false);
+        explore::check_within(TWO, |_| a_run_meets_the_end_of_its_core(false));
     }
 
     #[test]
     #[should_panic(expected = "nobody sees to it")]
     fn a_starter_that_looks_before_it_rings_is_caught() {
-        a_run_meets_the_end_of_its_core(true);
+        explore::check_within(TWO, |_| a_run_meets_the_end_of_its_core(true));
     }
 }

@@ -13,15 +13,14 @@
 //! notifies. Fate: written once, when its core is found gone. Each on 128-byte lines of its own. Nobody
 //! touches another core's lines unless the two share something.
 //!
-//! **Testing.** Unit tests, loom models of epoch and mailbox from this source, and every kernel test on
+//! **Testing.** Unit tests, models of epoch and mailbox (loom, shuttle) from this source, and every kernel test on
 //! the fake machine.
-#![cfg_attr(not(any(test, loom)), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![allow(
     unsafe_code,
     reason = "declares the constructor of ObjectWords; its promise is used by the object crate"
 )]
 
-mod atomic;
 mod epoch;
 mod fate;
 mod line;

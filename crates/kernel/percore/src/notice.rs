@@ -8,9 +8,9 @@
 //! The message lies once, in a line of the sender's; what is asked and answered of a target lies in the one line that
 //! its interrupt makes it fetch. So a target costs four lines that move: that line to it and back, twice.
 
-use crate::atomic::{AtomicU64, Ordering};
 use crate::mailbox::{Message, MessageKind};
 use crate::words::ObjectWords;
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// What a core asks of all whom it notifies: one message at a time, until the last of them has answered.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
 //! [`Picture`]: what a core tells of itself when it is asked.
 
-use crate::atomic::{AtomicU64, Ordering};
 use crate::words::ObjectWords;
 use corey_abi::RUN_SHARES;
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers of a picture.
 const NUMBERS: usize = 8;

@@ -10,9 +10,9 @@
 //! Whoever changes IDLE to something else has the place to itself, so the words need no lock. The state, the first
 //! words and the summary of the owner's mailbox are one line: a run moves that line, and one more for what does not fit.
 
-use crate::atomic::{AtomicU64, Ordering, fence};
 use crate::words::ObjectWords;
 use corey_abi::RUN_SHARES;
+use corey_lib_sync::atomic::{AtomicU64, Ordering, fence};
 
 const IDLE: u64 = 0;
 const STARTING: u64 = 1;
@@ -178,7 +178,7 @@ impl RunPlace {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 
@@ -226,22 +226,23 @@ mod tests {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod models {
     use super::*;
-    use loom::sync::Arc;
+    use corey_lib_sync::explore::{self, Bounds};
+    use std::sync::Arc;
 
     /// A starter that comes while the end of the last run is told is not refused.
     #[test]
     fn an_end_that_is_told_meanwhile_refuses_nobody() {
-        loom::model(|| {
+        explore::check_within(Bounds { loom: &[(2, None, None)], shuttle: 2 }, |_| {
             let place = Arc::new(RunPlace::default());
             assert!(place.claim());
             place.begin();
             place.end_untold();
             let owner = {
                 let place = Arc::clone(&place);
-                loom::thread::spawn(move || place.told())
+                explore::spawn(move || place.told())
             };
             assert!(place.claim(), "no run goes on");
             owner.join().unwrap();

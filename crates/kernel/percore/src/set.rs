@@ -1,7 +1,7 @@
 //! Sets of cores: bitmaps of [`MAX_CORES`] bits, plain and shared.
 
-use crate::atomic::{AtomicU64, Ordering};
 use corey_kernel_hal::{CoreId, MAX_CORES};
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 const WORDS: usize = MAX_CORES / 64;
 
@@ -179,7 +179,7 @@ impl SharedCoreSet {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

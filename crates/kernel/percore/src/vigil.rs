@@ -12,10 +12,10 @@
 //!
 //! Nothing of this runs, and no line moves, before a wait has lasted a period.
 
-use crate::atomic::{AtomicU64, Ordering};
 use crate::fate::{Gone, Losses};
 use crate::local::Local;
 use corey_kernel_hal::{CoreId, Platform, Sign};
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// Turns of a wait between two looks at the clock.
 const LOOK: u32 = 64;
@@ -223,7 +223,7 @@ impl<P: Platform> Local<P> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

@@ -16,7 +16,7 @@
 //! **Sharing.** The slots, with whoever maps the segment; `Shared<MapList>`. A private segment: none.
 //!
 //! **Testing.** `kernel/corey/tests` on the fake machine against the model.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 

@@ -1,11 +1,11 @@
 //! The segment object.
 
 use crate::slots::{self, MAX_PAGES, Slots};
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{Error, Kind};
 use corey_kernel_hal::{CoreId, Field, Frame, PAGE_SIZE, Platform, fields};
 use corey_kernel_mem::{DataFrame, Memory, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Object, Take};
+use corey_lib_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_lib_sync::{Guard, Quarantine, Relax, Shared};
 
 /// A mapping of a segment: slot `slot` of address tree `tree`.

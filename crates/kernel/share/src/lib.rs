@@ -16,12 +16,14 @@
 //! A share one core holds touches no line of another core's.
 //!
 //! **Testing.** `kernel/corey/tests` on the fake machine against the model.
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod authority;
 mod calls;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod share;
 mod table;
 

@@ -1,12 +1,12 @@
 //! The share object.
 
 use crate::table::{self, Place};
-use core::sync::atomic::Ordering;
 use corey_abi::{Error, Id, Kind, Kinds};
 use corey_kernel_hal::{CoreId, Field, Frame, Platform, fields};
 use corey_kernel_mem::{FrameCell, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Header, Link, LinkCell, Node, Object};
 use corey_kernel_percore::{CoreSet, Line, SharedCoreSet};
+use corey_lib_sync::atomic::Ordering;
 use corey_lib_sync::{Quarantine, Shared};
 
 /// What a share may still use. Its lock is the share's lock.

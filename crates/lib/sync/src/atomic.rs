@@ -1,35 +1,30 @@
-//! The one place that chooses between real atomics and loom's.
+//! The one place that chooses between real atomics and those of a model checker.
+//!
+//! `--cfg loom` and `--cfg shuttle` replace them by types of the same size, layout and interface ([`crate::explore`]), so
+//! that models run the code of the kernel as it is: also what lies in frames and slots, where zeroes are a value.
 
-#[cfg(not(loom))]
-pub(crate) use core::{
+#[cfg(not(any(loom, shuttle)))]
+pub use core::{
     cell::UnsafeCell,
-    sync::atomic::{AtomicU32, Ordering, fence},
+    sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, Ordering, compiler_fence, fence,
+    },
 };
-#[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicU32, Ordering, fence};
+
+#[cfg(any(loom, shuttle))]
+pub use crate::explored::{
+    AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, UnsafeCell, compiler_fence, fence,
+};
+#[cfg(any(loom, shuttle))]
+pub use core::sync::atomic::Ordering;
 
 /// Where a cell's value is, for reading.
-#[cfg(not(loom))]
+#[cfg(not(any(loom, shuttle)))]
 pub(crate) fn read_ptr<T>(cell: &UnsafeCell<T>) -> *const T {
     cell.get()
 }
-/// As above; loom lets several readers in.
-#[cfg(loom)]
+/// As above; a checker lets several readers in.
+#[cfg(any(loom, shuttle))]
 pub(crate) fn read_ptr<T>(cell: &UnsafeCell<T>) -> *const T {
-    cell.0.with(|p| p)
-}
-
-/// loom's cell under `core`'s interface; loom checks each access for races.
-#[cfg(loom)]
-#[derive(Debug)]
-pub(crate) struct UnsafeCell<T>(loom::cell::UnsafeCell<T>);
-
-#[cfg(loom)]
-impl<T> UnsafeCell<T> {
-    pub(crate) fn new(value: T) -> Self {
-        Self(loom::cell::UnsafeCell::new(value))
-    }
-    pub(crate) fn get(&self) -> *mut T {
-        self.0.with_mut(|p| p)
-    }
+    cell.read_ptr()
 }

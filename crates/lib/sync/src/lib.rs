@@ -11,14 +11,20 @@
 //! **Sharing.** All of it; each [`Shared`] names its home core and itself. An [`RwLock`] shares its writers'
 //! line, which readers only read.
 //!
-//! **Testing.** Unit tests with threads, loom models from this source (`RUSTFLAGS="--cfg loom"`); a model
-//! without the reader's fence must fail.
-#![cfg_attr(not(any(test, loom)), no_std)]
+//! **Testing.** Unit tests with threads; models from this source under loom and shuttle ([`explore`]), which the whole
+//! kernel's models use; a model without the reader's fence must fail.
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![allow(unsafe_code, reason = "a lock hands out access to what it protects")]
 
-mod atomic;
+pub mod atomic;
+#[cfg(any(loom, shuttle))]
+pub mod explore;
+#[cfg(any(loom, shuttle))]
+mod explored;
 mod rwlock;
 mod shared;
+#[cfg(loom)]
+mod twins;
 
 pub use rwlock::{Fence, Forced, Mode, Plain, ReadGuard, Reader, RwLock, WriteGuard};
 pub use shared::{Guard, Quarantine, Relax, Shared};

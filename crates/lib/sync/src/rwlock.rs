@@ -1,5 +1,7 @@
 //! [`RwLock`]: many readers, each on a line of its own, and one writer that visits them all.
 
+#[cfg(not(loom))]
+use crate::atomic::compiler_fence;
 use crate::atomic::{AtomicU32, Ordering, UnsafeCell, fence, read_ptr};
 use crate::shared::Relax;
 use core::fmt;
@@ -37,7 +39,7 @@ impl sealed::Mode for Forced {
     #[inline(always)]
     fn reader_fence() {
         #[cfg(not(loom))]
-        core::sync::atomic::compiler_fence(Ordering::SeqCst);
+        compiler_fence(Ordering::SeqCst);
         // loom knows no fence that another thread executes: the forced one stands where the reader would
         // have received it.
         #[cfg(loom)]
@@ -111,7 +113,6 @@ unsafe impl<T: Send + Sync, const N: usize, M: Mode> Sync for RwLock<T, N, M> {}
 
 impl<T, const N: usize, M: Mode> RwLock<T, N, M> {
     /// A free lock.
-    #[cfg(not(loom))]
     #[must_use]
     pub const fn new(value: T) -> Self {
         Self {
@@ -122,25 +123,13 @@ impl<T, const N: usize, M: Mode> RwLock<T, N, M> {
         }
     }
 
-    /// A free lock: loom's atomics are made at run time.
-    #[cfg(loom)]
-    #[must_use]
-    pub fn new(value: T) -> Self {
-        let slot = |_| Slot { claimed: AtomicU32::new(0), reading: AtomicU32::new(0) };
-        Self {
-            writer: Writer(AtomicU32::new(0)),
-            slots: core::array::from_fn(slot),
-            mode: PhantomData,
-            value: UnsafeCell::new(value),
-        }
-    }
-
     /// Claims slot `slot`, the caller's core number as a rule. `None` when there is no such slot or another
     /// reader has it. A core that ends without dropping its reader leaves the slot claimed.
     #[must_use]
     pub fn reader(&self, slot: usize) -> Option<Reader<'_, T, N, M>> {
         let slot = self.slots.get(slot)?;
-        (slot.claimed.swap(1, Ordering::Acquire) == 0).then_some(Reader { lock: self, slot })
+        // Made only when claimed: what is not there is not dropped, which would give the other reader's slot away.
+        (slot.claimed.swap(1, Ordering::Acquire) == 0).then(|| Reader { lock: self, slot })
     }
 
     /// Sets the writers' word if it is clear.
@@ -224,7 +213,7 @@ impl<'a, T, const N: usize, M: Mode> Reader<'a, T, N, M> {
     /// Reads unless a writer is there.
     #[inline]
     pub fn try_read(&mut self) -> Option<ReadGuard<'_, T, N, M>> {
-        self.enter().then_some(ReadGuard { lock: self.lock, slot: self.slot })
+        self.enter().then(|| ReadGuard { lock: self.lock, slot: self.slot })
     }
 
     /// Says that this slot reads. Takes it back when a writer is there.
@@ -298,10 +287,10 @@ impl<T, const N: usize, M: Mode> Drop for WriteGuard<'_, T, N, M> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 #[path = "rwlock_stress.rs"]
 mod stress;
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 #[path = "rwlock_models.rs"]
 mod models;

@@ -1,94 +1,99 @@
-//! loom's models of the reader-writer lock.
+//! Models of the reader-writer lock.
 
 use super::*;
-use loom::sync::Arc;
-
-struct Yield;
-impl Relax for Yield {
-    fn relax(&mut self) {
-        loom::thread::yield_now();
-    }
-}
+use crate::explore::{self, Bounds, Guarded, Yield};
+use std::sync::Arc;
 
 struct Modelled;
-// SAFETY: loom's readers execute the fence themselves (`Forced::reader_fence`); the caller's is here.
+// SAFETY: a model's readers execute the fence themselves (`Forced::reader_fence`); the caller's is here.
 unsafe impl Fence for Modelled {
     fn force(&mut self) {
         fence(Ordering::SeqCst);
     }
 }
 
-/// A mutant: nobody fences the reader.
-struct Unfenced;
-impl sealed::Mode for Unfenced {
-    fn reader_fence() {}
-}
-impl Mode for Unfenced {}
+/// The lock, and what it protects once more, where two who write at once are caught.
+struct Model<M: Mode>(RwLock<[u64; 2], 8, M>, Guarded<()>);
 
-impl<const N: usize> RwLock<[u64; 2], N, Unfenced> {
-    fn write_unfenced(&self) -> WriteGuard<'_, [u64; 2], N, Unfenced> {
-        self.exclude(&mut Yield);
-        fence(Ordering::SeqCst);
-        self.scan(&mut Yield)
-    }
-}
-
-/// One writer changes both halves while readers on slots of their own look at them.
-fn readers_see_whole_values<const N: usize, M: Mode + 'static>(
-    write: for<'a> fn(&'a RwLock<[u64; 2], N, M>) -> WriteGuard<'a, [u64; 2], N, M>,
+/// One writer changes both halves while readers on slots of their own look at them; a second writer may follow.
+fn readers_see_whole_values<M: Mode + Send + Sync + 'static>(
+    threads: usize,
+    write: for<'a> fn(&'a RwLock<[u64; 2], 8, M>) -> WriteGuard<'a, [u64; 2], 8, M>,
 ) {
-    // One reader: every interleaving. More: those with at most two switches away from a thread that could
-    // go on; all of them would take hours.
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = (N > 1).then_some(2);
-    model.check(move || {
-        let lock = Arc::new(RwLock::<[u64; 2], N, M>::new([0; 2]));
-        let readers: [_; N] = core::array::from_fn(|slot| {
-            let lock = Arc::clone(&lock);
-            loom::thread::spawn(move || {
-                let mut reader = lock.reader(slot).unwrap();
-                if let Some(value) = reader.try_read() {
-                    assert_eq!(value[0], value[1]);
-                }
-            })
-        });
-        let mut guard = write(&lock);
-        guard[0] = 1;
-        guard[1] = 1;
-        drop(guard);
-        readers.into_iter().for_each(|reader| reader.join().unwrap());
+    let model = Arc::new(Model(RwLock::<_, 8, M>::new([0; 2]), Guarded::new(())));
+    touch(&model.0);
+    let writers = if threads > 3 { 2 } else { 1 };
+    let all = model.clone();
+    explore::all(threads, move |number| {
+        let Model(lock, alone) = &*all;
+        if number < writers {
+            let mut guard = write(lock);
+            alone.with(|()| {
+                guard[0] += 1;
+                guard[1] += 1;
+            });
+        } else {
+            let mut reader = lock.reader(number).unwrap();
+            let value = if number % 2 == 0 { Some(reader.read(&mut Yield)) } else { reader.try_read() };
+            if let Some(value) = value {
+                assert_eq!(value[0], value[1]);
+            }
+        }
     });
+    assert_eq!(*write(&model.0), [writers as u64; 2]);
+}
+
+/// Makes all that is in the lock known before threads begin.
+fn touch<M: Mode>(lock: &RwLock<[u64; 2], 8, M>) {
+    lock.writer.0.load(Ordering::Relaxed);
+    for slot in &lock.slots {
+        slot.reading.load(Ordering::Relaxed);
+        slot.claimed.load(Ordering::Relaxed);
+    }
 }
 
 #[test]
 fn plain_readers_see_whole_values() {
-    readers_see_whole_values::<1, Plain>(|lock| lock.write(&mut Yield));
-    readers_see_whole_values::<2, Plain>(|lock| lock.write(&mut Yield));
+    explore::check(|threads| readers_see_whole_values::<Plain>(threads, |lock| lock.write(&mut Yield)));
 }
 
 #[test]
 fn forced_readers_see_whole_values() {
-    readers_see_whole_values::<1, Forced>(|lock| lock.write(&mut Modelled, &mut Yield));
+    explore::check(|threads| {
+        readers_see_whole_values::<Forced>(threads, |lock| lock.write(&mut Modelled, &mut Yield));
+    });
 }
 
-/// loom must find the reader that read the writers' word before its own store was seen.
-#[test]
-#[should_panic(expected = "Causality violation")]
-fn a_reader_without_a_fence_is_caught() {
-    readers_see_whole_values::<1, Unfenced>(|lock| lock.write_unfenced());
-}
-
+/// Whoever steps back for a writer comes in afterwards, and sees what that wrote.
 #[test]
 fn a_reader_that_steps_back_comes_in_afterwards() {
-    loom::model(|| {
-        let lock = Arc::new(RwLock::<u64, 1>::new(0));
-        let other = {
-            let lock = Arc::clone(&lock);
-            loom::thread::spawn(move || *lock.write(&mut Yield) = 1)
-        };
-        let mut reader = lock.reader(0).unwrap();
-        assert!(*reader.read(&mut Yield) <= 1);
-        other.join().unwrap();
-        assert_eq!(*reader.read(&mut Yield), 1);
+    explore::check_within(Bounds::SPINS, |threads| {
+        let lock = Arc::new(RwLock::<[u64; 2], 8, Plain>::new([0; 2]));
+        touch(&lock);
+        explore::all(threads, move |number| {
+            if number == 0 {
+                lock.write(&mut Yield)[0] = 1;
+            } else {
+                let mut reader = lock.reader(number).unwrap();
+                let first = reader.read(&mut Yield)[0];
+                assert!(first <= reader.read(&mut Yield)[0]);
+            }
+        });
+    });
+}
+
+/// A slot has one reader at a time.
+#[test]
+fn a_slot_is_one_readers() {
+    explore::check_within(Bounds { loom: &[(2, None, None), (3, None, None)], ..Bounds::FULL }, |threads| {
+        let model = Arc::new((RwLock::<u64, 1, Plain>::new(0), Guarded::new(())));
+        model.0.slots[0].claimed.load(Ordering::Relaxed);
+        model.0.slots[0].reading.load(Ordering::Relaxed);
+        explore::all(threads, move |_| {
+            if let Some(reader) = model.0.reader(0) {
+                model.1.with(|()| ());
+                drop(reader);
+            }
+        });
     });
 }

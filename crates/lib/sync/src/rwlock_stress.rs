@@ -92,6 +92,7 @@ fn a_slot_has_one_reader() {
     let lock = RwLock::<u64, 2>::new(7);
     let first = lock.reader(1).unwrap();
     assert!(lock.reader(1).is_none(), "taken");
+    assert!(lock.reader(1).is_none(), "still: who was refused gave nothing away");
     assert!(lock.reader(2).is_none(), "no such slot");
     drop(first);
     assert_eq!(*lock.reader(1).unwrap().try_read().unwrap(), 7);

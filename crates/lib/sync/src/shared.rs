@@ -35,8 +35,6 @@ pub trait Quarantine {
 
 /// The word of a lock that nobody holds.
 const FREE: u32 = 0;
-/// The word of a lock that somebody holds without a name: never gone.
-const UNKNOWN: u32 = u32::MAX;
 
 /// A value that a second core may touch, behind a test-and-test-and-set lock.
 ///
@@ -112,10 +110,11 @@ impl<T> Shared<T> {
         }
     }
 
-    /// Takes the lock if it is free.
+    /// Takes the lock if it is free; `own` says for whom.
     #[inline]
-    pub fn try_lock(&self) -> Option<Guard<'_, T>> {
-        self.change(FREE, UNKNOWN).then_some(Guard { lock: self })
+    pub fn try_lock<R: Relax + ?Sized>(&self, own: &R) -> Option<Guard<'_, T>> {
+        // The guard of who was refused must never be: dropping it would give the lock away.
+        self.change(FREE, own.holder()).then(|| Guard { lock: self })
     }
 
     /// The value, when nobody else can have it.
@@ -171,7 +170,7 @@ impl<T> Drop for Guard<'_, T> {
     }
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
     use std::sync::Arc;
@@ -231,32 +230,31 @@ mod tests {
     }
 
     #[test]
-    fn a_taken_lock_refuses_and_comes_back() {
-        let shared = Shared::new(3, "x", 1);
-        let guard = shared.try_lock().unwrap();
-        assert!(shared.try_lock().is_none());
-        drop(guard);
-        assert!(shared.try_lock().is_some());
-        assert_eq!((shared.home(), shared.name()), (3, "x"));
+    fn it_says_where_and_what_it_is() {
+        let mut shared = Shared::new(3, "x", 1);
+        assert_eq!((shared.home(), shared.name(), *shared.get_mut()), (3, "x", 1));
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod models {
     use super::*;
-    use loom::sync::Arc;
+    use crate::explore::{self, Bounds, Guarded, Yield};
+    use std::sync::Arc;
 
-    impl Quarantine for u64 {
+    /// A number, and what tells that it was given up.
+    struct Count(usize);
+    impl Quarantine for Count {
         fn quarantine(&mut self) {
-            *self += 100;
+            self.0 += 100;
         }
     }
 
-    /// A holder that never gives the lock back is gone for both.
+    /// A holder that never gives the lock back is gone for all.
     struct Heir(u32);
     impl Relax for Heir {
         fn relax(&mut self) {
-            loom::thread::yield_now();
+            Yield.relax();
         }
         fn holder(&self) -> u32 {
             self.0
@@ -266,41 +264,30 @@ mod models {
         }
     }
 
+    /// Of those who find the holder gone, one gives the value up; then each has it, alone.
     #[test]
     fn a_lock_has_one_heir() {
-        loom::model(|| {
-            let shared = Arc::new(Shared::new(0, "model", 0_u64));
-            core::mem::forget(shared.lock(&mut Yield));
-            let other = {
-                let shared = Arc::clone(&shared);
-                loom::thread::spawn(move || *shared.lock(&mut Heir(2)) += 1)
-            };
-            *shared.lock(&mut Heir(3)) += 1;
-            other.join().unwrap();
-            assert_eq!(*shared.lock(&mut Yield), 102, "in quarantine once, then used by both");
+        explore::check_within(Bounds::SPINS, |threads| {
+            let shared = Arc::new(Shared::new(0, "model", Count(0)));
+            core::mem::forget(shared.lock(&mut Heir(1)));
+            let all = shared.clone();
+            explore::all(threads, move |number| all.lock(&mut Heir(number as u32 + 2)).0 += 1);
+            assert_eq!(shared.lock(&mut Heir(50)).0, 100 + threads, "in quarantine once, then used by each");
         });
     }
 
-    struct Yield;
-    impl Relax for Yield {
-        fn relax(&mut self) {
-            loom::thread::yield_now();
-        }
-    }
-
+    /// Each of several who want it has it once, alone.
     #[test]
     fn one_guard_at_a_time() {
-        // loom rejects an unbounded swap spin, so each side tries once and counts what it got.
-        loom::model(|| {
-            let shared = Arc::new(Shared::new(0, "model", 0_u64));
-            let other = {
-                let shared = Arc::clone(&shared);
-                loom::thread::spawn(move || shared.try_lock().map(|mut g| *g += 1).is_some())
-            };
-            let mine = shared.try_lock().map(|mut g| *g += 1).is_some();
-            let got = u64::from(mine) + u64::from(other.join().unwrap());
-            assert!(got >= 1);
-            assert_eq!(*shared.lock(&mut Yield), got);
+        explore::check_within(Bounds::SPINS, |threads| {
+            let shared = Arc::new((Shared::new(0, "model", ()), Guarded::new(0)));
+            let all = shared.clone();
+            explore::all(threads, move |_| {
+                let (lock, value) = &*all;
+                let _guard = lock.lock(&mut Yield);
+                value.with(|value| *value += 1);
+            });
+            shared.1.with(|value| assert_eq!(*value, threads));
         });
     }
 }

@@ -527,6 +527,6 @@ impl<'t, P: Pages, const CHECKED: bool> Heap<'t, P, CHECKED> {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 #[path = "heap_models.rs"]
 mod models;

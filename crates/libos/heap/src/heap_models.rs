@@ -1,14 +1,13 @@
-//! loom's models of whole heaps: frees on their way while heaps take, trim and end.
+//! Models of whole heaps: frees on their way while heaps take, trim and end.
 
 use super::*;
 use crate::tenure::{Found, Tenure};
-use loom::cell::UnsafeCell;
-use loom::thread;
+use corey_lib_sync::explore::{self, Bounds, Guarded};
 use std::alloc::{alloc_zeroed, dealloc};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Counts chunks; not loom's atomics, so that counting adds no interleavings.
+/// Counts chunks; not a checker's atomics, so that counting adds no interleavings.
 #[derive(Clone, Default)]
 struct Host(Arc<AtomicUsize>);
 
@@ -31,7 +30,7 @@ impl Pages for Host {
     }
 }
 
-/// Blocks that have room for loom's link.
+/// Blocks of which a chunk has few.
 const LAYOUT: Layout = Layout::new::<[u64; 64]>();
 
 struct Blocks(Vec<NonNull<u8>>);
@@ -39,7 +38,8 @@ struct Blocks(Vec<NonNull<u8>>);
 unsafe impl Send for Blocks {}
 
 fn team(heaps: usize, host: &Host) -> Vec<Heap<'static, Host>> {
-    let inboxes: &'static [Inbox] = (0..heaps).map(|_| Inbox::default()).collect::<Vec<_>>().leak();
+    let inboxes: &'static [Inbox] = explore::keep((0..heaps).map(|_| Inbox::default()).collect());
+    inboxes.iter().for_each(|inbox| _ = inbox.is_empty());
     // SAFETY: each position once; the host's memory is everybody's.
     (0..heaps).map(|n| unsafe { Heap::shared(host.clone(), inboxes, n as u32) }).collect()
 }
@@ -55,34 +55,39 @@ fn give(heap: &mut Heap<'static, Host>, blocks: Blocks) {
     }
 }
 
-/// Two consumers free a producer's blocks, one in a batch and one alone, and end; the producer goes on meanwhile
-/// and ends last. Nothing is lost.
+/// A heap that goes from thread to thread.
+struct Moved(Heap<'static, Host>);
+// SAFETY: one thread at a time has it: the models' `Guarded` says so.
+unsafe impl Send for Moved {}
+
+/// Consumers free a producer's blocks, some in a batch and some alone, and end; the producer goes on meanwhile and ends
+/// last. Nothing is lost.
 #[test]
 fn what_consumers_free_comes_home_whoever_ends_first() {
-    let early = Arc::new(AtomicUsize::new(0));
-    let seen = early.clone();
-    // Every interleaving takes a minute; those with at most three switches away from a thread that could go on, seconds.
-    let mut model = loom::model::Builder::new();
-    model.preemption_bound = Some(3);
-    model.check(move || {
+    // Every order takes minutes; those with at most three switches away from a thread that could go on, seconds.
+    let bounds = Bounds { loom: &[(2, None, Some(20_000)), (3, Some(3), Some(20_000))], shuttle: 8 };
+    explore::check_within(bounds, |threads| {
         let host = Host::default();
-        let mut heaps = team(3, &host);
-        let (third, second, mut first) = (heaps.pop().unwrap(), heaps.pop().unwrap(), heaps.pop().unwrap());
-        let consumers = [(second, 2), (third, 1)].map(|(mut heap, count)| {
-            let blocks = take(&mut first, count);
-            thread::spawn(move || {
-                give(&mut heap, blocks);
-                heap.flush();
-                heap
+        let mut heaps = team(threads, &host).into_iter();
+        let mut first = heaps.next().unwrap();
+        let consumers: Vec<_> = (1..)
+            .zip(heaps)
+            .map(|(number, heap)| {
+                let (mut heap, blocks) = (Moved(heap), take(&mut first, 1 + number % 2));
+                explore::spawn(move || {
+                    let all = &mut heap;
+                    give(&mut all.0, blocks);
+                    all.0.flush();
+                    heap
+                })
             })
-        });
+            .collect();
         // Or loom looks only where nothing has come yet (see `inbox`).
-        thread::yield_now();
-        early.fetch_add(usize::from(!first.team[0].is_empty()), Ordering::Relaxed);
+        explore::yield_now();
         first.collect();
         let own = take(&mut first, 1);
         give(&mut first, own);
-        let mut heaps: Vec<_> = consumers.into_iter().map(|consumer| consumer.join().unwrap()).collect();
+        let mut heaps: Vec<_> = consumers.into_iter().map(|consumer| consumer.join().unwrap().0).collect();
         // The batch is a block of its sender, and goes back to it.
         for _ in 0..2 {
             first.trim();
@@ -90,53 +95,48 @@ fn what_consumers_free_comes_home_whoever_ends_first() {
         }
         assert_eq!(host.0.load(Ordering::Relaxed), 0);
     });
-    assert!(seen.load(Ordering::Relaxed) > 0, "no execution took a batch before its sender ended");
 }
 
-/// A producer that ends while its blocks are on their way: another core trims its heap, and the core's next
-/// thread goes on with it. Never two at once, and nothing is lost.
+/// A producer that ends while its blocks are on their way: other cores trim its heap, and the core's next thread goes on
+/// with it. Never two at once, and nothing is lost.
 #[test]
 fn a_heap_whose_thread_ended_is_had_by_one_at_a_time() {
-    loom::model(|| {
+    explore::check_within(Bounds::SPINS, |threads| {
         let host = Host::default();
         let mut heaps = team(2, &host);
         let (mut consumer, mut producer) = (heaps.pop().unwrap(), heaps.pop().unwrap());
         let blocks = take(&mut producer, 2);
-        let shared = loom::sync::Arc::new((Tenure::default(), UnsafeCell::new(producer)));
+        let shared = Arc::new((Tenure::default(), Guarded::new(Moved(producer))));
         let (tenure, _) = &*shared;
         assert_eq!(tenure.find(|| ()), Found::None);
         tenure.begin();
         // It returns; its blocks live on.
         tenure.leave();
-        let next = {
-            let shared = shared.clone();
-            thread::spawn(move || {
-                let (tenure, heap) = &*shared;
-                assert_eq!(tenure.find(thread::yield_now), Found::Whole);
-                heap.with_mut(|heap| {
-                    // SAFETY: this thread has it; loom objects if another one does, too.
-                    let heap = unsafe { &mut *heap };
-                    let own = take(heap, 1);
-                    give(heap, own);
-                });
-                tenure.leave();
-            })
-        };
         give(&mut consumer, blocks);
         consumer.flush();
-        let (tenure, heap) = &*shared;
-        let trim = || {
+        let trim = |(tenure, heap): &(Tenure, Guarded<Moved>)| {
             if tenure.borrow() {
-                // SAFETY: as above.
-                heap.with_mut(|heap| unsafe { &mut *heap }.trim());
+                heap.with(|heap| heap.0.trim());
                 tenure.leave();
             }
         };
-        trim();
-        next.join().unwrap();
-        trim();
+        let all = shared.clone();
+        explore::all(threads, move |number| {
+            let (tenure, heap) = &*all;
+            if number > 0 {
+                trim(&all);
+                return;
+            }
+            assert_eq!(tenure.find(explore::yield_now), Found::Whole);
+            heap.with(|heap| {
+                let own = take(&mut heap.0, 1);
+                give(&mut heap.0, own);
+            });
+            tenure.leave();
+        });
+        trim(&shared);
         consumer.trim();
-        trim();
+        trim(&shared);
         assert_eq!(host.0.load(Ordering::Relaxed), 0);
     });
 }

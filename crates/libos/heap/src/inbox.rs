@@ -1,7 +1,7 @@
 //! Where other cores leave what belongs to this one.
 
-use crate::atomic::{AtomicPtr, Ordering, UnsafeCell};
 use core::ptr::{self, NonNull};
+use corey_lib_sync::atomic::{AtomicPtr, Ordering, UnsafeCell};
 
 /// The first word of whatever lies in an inbox.
 #[derive(Debug)]
@@ -80,77 +80,69 @@ impl Inbox {
     }
 }
 
-#[cfg(all(test, loom))]
+#[cfg(all(test, any(loom, shuttle)))]
 mod models {
     use super::*;
-    use loom::cell::UnsafeCell;
+    use corey_lib_sync::explore::{self, Bounds, Guarded};
     use std::sync::Arc;
-    use std::sync::atomic::AtomicUsize;
 
     #[repr(C)]
     struct Batch {
         link: Link,
-        content: UnsafeCell<u32>,
+        content: Guarded<u64>,
     }
 
-    fn send(inbox: &Inbox, content: u32) {
-        let batch = Box::new(Batch { link: Link::new(), content: UnsafeCell::new(0) });
-        batch.content.with_mut(|at| {
-            // SAFETY: ours until it is pushed.
-            unsafe { *at = content }
-        });
+    fn send(inbox: &Inbox, content: u64) {
+        let batch = Box::new(Batch { link: Link::new(), content: Guarded::new(0) });
+        // Ours until it is pushed.
+        batch.content.with(|at| *at = content);
         // SAFETY: leaked, so it stays.
         unsafe { inbox.push(NonNull::from(Box::leak(batch)).cast()) };
     }
 
-    fn receive(inbox: &Inbox) -> u32 {
+    fn receive(inbox: &Inbox) -> u64 {
         let (mut next, mut sum) = (inbox.take_all(), 0);
         while let Some(link) = next {
             // SAFETY: just taken.
             next = unsafe { link.as_ref().next() };
             // SAFETY: the link is the first field of a leaked batch.
             let batch = unsafe { Box::from_raw(link.cast::<Batch>().as_ptr()) };
-            sum += batch.content.with(|at| {
-                // SAFETY: ours since it was taken; loom objects if the writer's access is not before.
-                unsafe { *at }
-            });
+            sum += batch.content.with(|at| *at);
         }
         sum
     }
 
-    /// loom forgets that a load depends on a later exchange when the exchanging thread loads in between, as `push`
-    /// does; so the owner looks before the others began, and, in a second model, when they may have pushed.
-    #[test]
-    fn each_batch_is_taken_once_and_whole() {
-        batches(|| ());
-        let early = batches(loom::thread::yield_now);
-        assert!(early > 0, "no execution took a batch before its sender ended");
+    /// Senders and an owner that looks, after `before`, while they send: each batch is taken once and whole.
+    fn batches(threads: usize, before: fn()) {
+        let inbox = Arc::new(Inbox::default());
+        inbox.is_empty();
+        let all = inbox.clone();
+        let got = explore::all(threads, move |number| {
+            if number == 0 {
+                before();
+                return receive(&all);
+            }
+            send(&all, 1 << (8 * number - 8));
+            if number == 1 {
+                send(&all, 2);
+            }
+            0
+        });
+        let sent = 2 + (1..threads).map(|number| 1 << (8 * number - 8)).sum::<u64>();
+        assert_eq!(got.into_iter().sum::<u64>() + receive(&inbox), sent);
     }
 
-    /// Returns in how many executions the owner took something before all was sent.
-    fn batches(before: fn()) -> usize {
-        let seen = Arc::new(AtomicUsize::new(0));
-        let count = seen.clone();
-        loom::model(move || {
-            let inbox = Arc::new(Inbox::default());
-            let producers: Vec<_> = [1, 10]
-                .into_iter()
-                .map(|content| {
-                    let inbox = Arc::clone(&inbox);
-                    loom::thread::spawn(move || {
-                        send(&inbox, content);
-                        if content == 10 {
-                            send(&inbox, 100);
-                        }
-                    })
-                })
-                .collect();
-            before();
-            let early = receive(&inbox);
-            count.fetch_add(usize::from(early > 0), std::sync::atomic::Ordering::Relaxed);
-            producers.into_iter().for_each(|p| p.join().unwrap());
-            assert_eq!(early + receive(&inbox), 111);
-        });
-        seen.load(std::sync::atomic::Ordering::Relaxed)
+    const BOUNDS: Bounds = Bounds { loom: &[(2, None, None), (3, None, None)], shuttle: 8 };
+
+    #[test]
+    fn each_batch_is_taken_once_and_whole() {
+        explore::check_within(BOUNDS, |threads| batches(threads, || ()));
+    }
+
+    /// loom forgets that a load depends on a later exchange when the exchanging thread loads in between, as `push` does;
+    /// so the owner looks before the others began, above, and here when they may have pushed.
+    #[test]
+    fn a_batch_is_taken_while_others_are_sent() {
+        explore::check_within(BOUNDS, |threads| batches(threads, explore::yield_now));
     }
 }

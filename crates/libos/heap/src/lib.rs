@@ -12,11 +12,10 @@
 //! and read the first line of its chunks. The owner takes all batches at once when a class runs empty.
 //!
 //! **Testing.** Property tests, threads that exchange blocks, exhaustion at every chunk, each misuse in
-//! checking mode; loom models of the inbox, and of whole heaps whose threads end, from this source.
-#![cfg_attr(not(any(test, loom)), no_std)]
+//! checking mode; models (loom, shuttle) of the inbox, and of whole heaps whose threads end, from this source.
+#![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![allow(unsafe_code, reason = "a heap hands out memory, and free blocks hold links")]
 
-mod atomic;
 mod checked;
 mod chunk;
 mod heap;

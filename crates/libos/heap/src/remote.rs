@@ -275,5 +275,4 @@ const fn encode_step(bytes: usize) -> u64 {
     (bytes as u64 >> 4) << COUNT_BITS
 }
 
-#[cfg(not(loom))]
 const _: () = assert!(size_of::<Batch>() == 1024 && size_of::<Outgoing>() == 128);

@@ -42,7 +42,7 @@ pub(crate) const fn bytes(class: usize) -> usize {
     (4 + step % 4 + 1) << (step / 4 + 5)
 }
 
-#[cfg(all(test, not(loom)))]
+#[cfg(all(test, not(any(loom, shuttle))))]
 mod tests {
     use super::*;
 

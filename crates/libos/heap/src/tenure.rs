@@ -1,6 +1,6 @@
 //! Who has a core's heap: the threads of that core, one after another, and between them who gives its memory back.
 
-use crate::atomic::{AtomicU32, Ordering};
+use corey_lib_sync::atomic::{AtomicU32, Ordering};
 
 const NONE: u32 = 0;
 const IDLE: u32 = 1;
@@ -37,7 +37,6 @@ pub enum Found {
 
 impl Tenure {
     /// Nobody has it: there is none.
-    #[cfg(not(loom))]
     #[must_use]
     pub const fn new() -> Self {
         Self(AtomicU32::new(NONE))

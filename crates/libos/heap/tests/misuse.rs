@@ -1,5 +1,5 @@
 //! Checking mode names each misuse.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 #![allow(unsafe_code, reason = "misuse is what is tested")]
 
 mod host;

@@ -1,5 +1,5 @@
 //! Heaps of a team: blocks that others free, in batches and alone.
-#![cfg(not(loom))]
+#![cfg(not(any(loom, shuttle)))]
 #![allow(unsafe_code, reason = "blocks are written and given back")]
 
 mod host;

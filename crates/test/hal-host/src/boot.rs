@@ -3,10 +3,18 @@
 use crate::core_loop::{self, Job};
 use crate::machine::FakeMachine;
 use crate::platform::FakePlatform;
+use crate::time::{JoinHandle, spawn};
 use crate::user::User;
-use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Range};
+use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Range, Topology};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
+
+/// Gives memory away for good; in a model, until the next execution.
+fn keep<T: 'static>(all: Vec<T>) -> &'static mut [T] {
+    #[cfg(not(any(loom, shuttle)))]
+    return all.leak();
+    #[cfg(any(loom, shuttle))]
+    corey_lib_sync::explore::keep(all)
+}
 
 /// Boot memory: from the host, for good; all RAM of the machine is left to the kernel.
 #[derive(Debug)]
@@ -16,7 +24,7 @@ pub struct HostAlloc {
 
 impl BootAlloc for HostAlloc {
     fn slice<T: 'static>(&mut self, n: usize, make: impl FnMut(usize) -> T) -> &'static mut [T] {
-        (0..n).map(make).collect::<Vec<_>>().leak()
+        keep((0..n).map(make).collect::<Vec<_>>())
     }
 
     fn ram_end(&self) -> u64 {
@@ -24,7 +32,7 @@ impl BootAlloc for HostAlloc {
     }
 
     fn rest(&mut self) -> &'static [Range] {
-        std::mem::take(&mut self.free).leak()
+        keep(std::mem::take(&mut self.free))
     }
 }
 
@@ -36,27 +44,41 @@ pub struct Booted {
 }
 
 impl FakeMachine {
+    /// Memory to boot from, and how cores and memory lie: for parts of a kernel, without the rest.
+    #[must_use]
+    pub fn alloc(&self) -> HostAlloc {
+        HostAlloc { free: self.free().to_vec() }
+    }
+
+    /// How cores and memory lie.
+    #[must_use]
+    pub fn topology(&self) -> &Topology {
+        &self.topology
+    }
+
     /// Boots `K` with `archive` and `command_line`. Core 0 starts first; the others follow.
     #[must_use]
     pub fn boot<K: Boot<FakePlatform>>(self, archive: Option<Vec<u8>>, command_line: &str) -> Booted {
-        let machine: &'static Self = Box::leak(Box::new(self));
-        let mut alloc = HostAlloc { free: machine.free().to_vec() };
+        let [machine] = keep(vec![self]) else { unreachable!("one was given") };
+        let machine: &'static Self = machine;
+        let mut alloc = machine.alloc();
         let info = BootInfo {
-            command_line: command_line.to_owned().leak(),
+            command_line: std::str::from_utf8(keep(command_line.as_bytes().to_vec())).expect("it was text"),
             topology: machine.topology,
-            archive: archive.map(|bytes| &*bytes.leak()),
+            archive: archive.map(|bytes| &*keep(bytes)),
             tsc_hz: crate::TSC_HZ,
             hypervisor: true,
             cpu: "fake",
         };
-        let kernel: &'static K =
-            Box::leak(Box::new(K::prepare(info, machine, machine.platform(0), &mut alloc)));
+        let kernel: &'static K = keep(vec![K::prepare(info, machine, machine.platform(0), &mut alloc)])
+            .first()
+            .expect("one was given");
         let (mut jobs, mut threads) = (Vec::new(), Vec::new());
         for core in 0..machine.cores() {
             let (sender, receiver) = channel();
             let platform = machine.platform(core as u16);
             jobs.push(sender);
-            threads.push(std::thread::spawn(move || core_loop::run(kernel, platform, &receiver)));
+            threads.push(spawn(move || core_loop::run(kernel, platform, &receiver)));
         }
         Booted { machine, jobs, threads }
     }
@@ -109,7 +131,7 @@ impl Booted {
     /// With the first failure of any core.
     pub fn wait<R>(&self, work: &Receiver<R>) -> R {
         loop {
-            match work.recv_timeout(std::time::Duration::from_millis(50)) {
+            match crate::time::receive(work, std::time::Duration::from_millis(50)) {
                 Ok(result) => return result,
                 Err(error) => {
                     self.machine.check();

@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::time::Instant;
 
 /// Longest life of a machine: a spin loop that lasts longer is a deadlock.
 const DEADLINE: Duration = Duration::from_secs(100);

@@ -13,6 +13,9 @@
 //! **Sharing.** No globals. What a machine's threads share is one [`FakeMachine`], behind atomics and
 //! mutexes. RAM is never given back: kernels keep `'static` references into it.
 //!
+//! In a model (`--cfg loom`, `--cfg shuttle`) all threads are the checker's, time is a count of its pauses, and memory is
+//! given back when the next execution begins.
+//!
 //! **Testing.** Unit tests of each rule above.
 //!
 //! ```text
@@ -31,6 +34,7 @@ mod machine;
 mod mmu;
 mod platform;
 mod ram;
+mod time;
 pub mod topology;
 mod user;
 

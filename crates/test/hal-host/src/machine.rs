@@ -98,6 +98,14 @@ impl Hardware {
     /// Sleeps until an interrupt is pending, `more` says so, or the machine stops.
     pub(crate) fn sleep(&self, core: CoreId, limit: Duration) {
         let core = self.core(core);
+        #[cfg(any(loom, shuttle))]
+        return crate::time::nap(limit);
+        #[cfg(not(any(loom, shuttle)))]
+        self.sleep_on(core, limit);
+    }
+
+    #[cfg(not(any(loom, shuttle)))]
+    fn sleep_on(&self, core: &CoreHardware, limit: Duration) {
         let asleep = lock(&core.asleep);
         if !core.pending.load(Ordering::SeqCst) && !self.is_stopping() {
             drop(core.wake.wait_timeout(asleep, limit));

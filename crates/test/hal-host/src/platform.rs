@@ -197,8 +197,7 @@ impl Platform for FakePlatform {
     fn pause(&self) {
         self.hardware.step(self.core);
         self.hardware.failure.check();
-        std::hint::spin_loop();
-        std::thread::yield_now();
+        crate::time::yield_now();
     }
 
     fn send_ipi(&self, target: CoreId) {

@@ -32,6 +32,18 @@ struct FrameState {
     hole: bool,
 }
 
+/// A model's memory, given back when the next execution begins.
+#[cfg(any(loom, shuttle))]
+struct Given(NonNull<u8>, Layout);
+
+#[cfg(any(loom, shuttle))]
+impl Drop for Given {
+    fn drop(&mut self) {
+        // SAFETY: allocated with this layout; the execution that used it is over.
+        unsafe { std::alloc::dealloc(self.0.as_ptr(), self.1) };
+    }
+}
+
 // SAFETY: `base` is used only through atomics, or by owners of a frame as `Platform` demands.
 unsafe impl Send for Ram {}
 // SAFETY: as above.
@@ -56,6 +68,8 @@ impl Ram {
         // SAFETY: the size is not zero.
         let base = unsafe { alloc(layout) };
         let base = NonNull::new(base).unwrap_or_else(|| handle_alloc_error(layout));
+        #[cfg(any(loom, shuttle))]
+        corey_lib_sync::explore::keep(vec![Given(base, layout)]);
         // SAFETY: the allocation has this many bytes and nobody else knows it.
         unsafe { base.write_bytes(GARBAGE, pages * PAGE) };
         let mut free = Vec::new();

@@ -1,0 +1,343 @@
+//! Mistakes in the protocols between cores, and the models that must notice (`docs/protocols-checked.md`).
+
+use super::super::models::Checker::{Loom, Shuttle};
+use super::{Mutant, Watch::Model};
+
+const RWLOCK: &str = "crates/lib/sync/src/rwlock.rs";
+const SHARED: &str = "crates/lib/sync/src/shared.rs";
+const EPOCH: &str = "crates/kernel/percore/src/epoch.rs";
+const MAILBOX: &str = "crates/kernel/percore/src/mailbox.rs";
+const LOCAL: &str = "crates/kernel/percore/src/local.rs";
+const PLACE: &str = "crates/kernel/percore/src/run_place.rs";
+const MEMORY: &str = "crates/kernel/mem/src/memory.rs";
+const PAGE: &str = "crates/kernel/mem/src/page.rs";
+const COUNT: &str = "crates/kernel/mem/src/shared.rs";
+const HEADER: &str = "crates/kernel/object/src/header.rs";
+const LIMBO: &str = "crates/kernel/object/src/limbo.rs";
+const LINK: &str = "crates/kernel/object/src/link.rs";
+const SHARE: &str = "crates/kernel/share/src/share.rs";
+const FAULT: &str = "crates/kernel/atree/src/fault.rs";
+const REVOKE: &str = "crates/kernel/atree/src/revoke.rs";
+const RUN: &str = "crates/kernel/atree/src/run.rs";
+const COPY: &str = "crates/kernel/segment/src/copy.rs";
+const HALT: &str = "crates/kernel/pcore/src/calls.rs";
+const WAITING: &str = "crates/kernel/corey/src/waiting.rs";
+const INBOX: &str = "crates/libos/heap/src/inbox.rs";
+const TENURE: &str = "crates/libos/heap/src/tenure.rs";
+
+const SYNC: &str = "corey-lib-sync";
+const PERCORE: &str = "corey-kernel-percore";
+const MEM: &str = "corey-kernel-mem";
+const SHARES: &str = "corey-kernel-share";
+const ATREE: &str = "corey-kernel-atree";
+const COREY: &str = "corey-kernel-corey";
+const HEAP: &str = "corey-libos-heap";
+
+const READERS: &str = "rwlock::models::plain_readers_see_whole_values";
+const GUARDS: &str = "shared::models::one_guard_at_a_time";
+const REUSE: &str = "epoch::models::no_reuse_under_a_reader";
+const NOTED: &str = "mailbox::models::a_message_after_the_noted_one_is_read_by_itself";
+const NOTICE: &str = "mailbox::models::a_notice_is_served_before_it_is_answered";
+const TURN: &str = "mailbox::models::an_interrupt_or_a_turn_serves_everybody";
+const CLAIMED: &str = "mailbox::models::a_run_place_is_claimed_or_dead";
+const FRAMES: &str = "models::a_frame_is_had_by_one_at_a_time";
+const PARTED: &str = "models::a_page_shared_by_copies_is_parted_once";
+const FOUND: &str = "models::what_is_found_stays_until_its_finder_leaves";
+const REFERENCE: &str = "models::a_reference_is_added_unless_there_is_none";
+const FILLED: &str = "models::what_was_taken_is_not_filled_again";
+const LINKED: &str = "models::a_tree_that_ends_is_linked_by_nobody";
+const HALTED: &str = "models::cores_that_halt_each_other_all_return";
+const WOKEN: &str = "models::who_waits_for_a_change_is_woken";
+const SENT: &str = "inbox::models::a_batch_is_taken_while_others_are_sent";
+const HOME: &str = "heap::models::what_consumers_free_comes_home_whoever_ends_first";
+const HAD: &str = "heap::models::a_heap_whose_thread_ended_is_had_by_one_at_a_time";
+/// Whole kernels.
+const TAKEN: &str = "a_page_is_taken_from_cores_that_come_and_go";
+const CUT: &str = "a_shootdown_ends_whoever_is_halted_meanwhile";
+const ENDED: &str = "cores_that_halt_each_other_all_end";
+const LOST: &str = "no_wake_up_is_lost";
+const SIDES: &str = "sides_that_break_a_page_at_once_part_for_good";
+const LOOKED: &str = "who_looks_up_what_is_deleted_finds_it_whole_or_not";
+
+const FENCED: &str = "        fence(Ordering::SeqCst);\n    }\n}\nimpl Mode for Plain {}";
+const UNFENCED: &str = "    }\n}\nimpl Mode for Plain {}";
+const READ: &str =
+    "    #[inline(always)]\n    fn drop(&mut self) {\n        self.slot.reading.store(0, Ordering::Release);";
+const READ_RELAXED: &str =
+    "    #[inline(always)]\n    fn drop(&mut self) {\n        self.slot.reading.store(0, Ordering::Relaxed);";
+const SERVED: &str = "        for sender in notices.iter() {\n";
+const ANSWERED_FIRST: &str = "        for sender in notices.iter() {\n            mailbox.noticed(sender);\n";
+const UNLOCK: &str = "locked.store(false, Ordering::Release)";
+const UNLOCK_RELAXED: &str = "locked.store(false, Ordering::Relaxed)";
+const LEFT: &str = "self.0.store(now + 1, Ordering::Release);";
+const LEFT_RELAXED: &str = "self.0.store(now + 1, Ordering::Relaxed);";
+const PASSED: &str = "snapshot.0 & 1 == 0 ||";
+const LEAF_LOCK: &str = "let _guard = LOCKED.then(|| ctx";
+const NO_LEAF_LOCK: &str = "let _guard = false.then(|| ctx";
+const WORD: &str = "if u64::from_le_bytes(word) != value {";
+const NO_WORD: &str = "if u64::from_le_bytes(word) != value && value > 9 {";
+
+pub(super) const PROTOCOLS: &[Mutant] = &[
+    ("model: a reader without a fence", RWLOCK, FENCED, UNFENCED, Model(Loom, SYNC, READERS)),
+    ("model: a reader that ends relaxed", RWLOCK, READ, READ_RELAXED, Model(Loom, SYNC, READERS)),
+    (
+        "model: a writer that looks once",
+        RWLOCK,
+        "while slot.reading.load(Ordering::Acquire) != 0 {",
+        "if slot.reading.load(Ordering::Acquire) != 0 {",
+        Model(Shuttle, SYNC, READERS),
+    ),
+    (
+        "model: a reader that comes in before its writer went",
+        RWLOCK,
+        "let free = self.lock.writer.0.load(Ordering::Acquire) == 0;",
+        "let free = true;",
+        Model(Shuttle, SYNC, "rwlock::models::forced_readers_see_whole_values"),
+    ),
+    (
+        "model: a reader that sees no writer's words",
+        RWLOCK,
+        "let free = self.lock.writer.0.load(Ordering::Acquire) == 0;",
+        "let free = self.lock.writer.0.load(Ordering::Relaxed) == 0;",
+        Model(Loom, SYNC, "rwlock::models::a_reader_that_steps_back_comes_in_afterwards"),
+    ),
+    (
+        "model: a refused reader that frees the slot",
+        RWLOCK,
+        ".then(|| Reader { lock: self, slot })",
+        ".then_some(Reader { lock: self, slot })",
+        Model(Shuttle, SYNC, "rwlock::models::a_slot_is_one_readers"),
+    ),
+    ("model: a lock that is opened relaxed", SHARED, UNLOCK, UNLOCK_RELAXED, Model(Loom, SYNC, GUARDS)),
+    (
+        "model: a lock that is not looked at again",
+        SHARED,
+        "while self.locked.swap(true, Ordering::Acquire) {",
+        "if self.locked.swap(true, Ordering::Acquire) {",
+        Model(Shuttle, SYNC, GUARDS),
+    ),
+    ("model: an epoch that is left relaxed", EPOCH, LEFT, LEFT_RELAXED, Model(Loom, PERCORE, REUSE)),
+    ("model: an epoch that is not waited for", EPOCH, PASSED, "true ||", Model(Shuttle, PERCORE, REUSE)),
+    (
+        "model: a snapshot without a fence",
+        EPOCH,
+        "        fence(Ordering::SeqCst);\n        Snapshot(",
+        "        Snapshot(",
+        Model(Loom, PERCORE, REUSE),
+    ),
+    (
+        "model: a slot that is read after its answer",
+        MAILBOX,
+        "if slot.state.load(Ordering::Relaxed) != TAKEN {",
+        "if slot.state.load(Ordering::Relaxed) == IDLE {",
+        Model(Shuttle, PERCORE, NOTED),
+    ),
+    (
+        "model: a message that is answered relaxed",
+        MAILBOX,
+        "slot.state.store(DONE, Ordering::Release);",
+        "slot.state.store(DONE, Ordering::Relaxed);",
+        Model(Loom, PERCORE, NOTED),
+    ),
+    (
+        "model: a notice that is answered relaxed",
+        MAILBOX,
+        "(sender.index() % 64), Ordering::Release);",
+        "(sender.index() % 64), Ordering::Relaxed);",
+        Model(Loom, PERCORE, NOTICE),
+    ),
+    (
+        "model: an interrupt for the second sender",
+        MAILBOX,
+        "fetch_or(1 << (base + at), Ordering::SeqCst) == 0",
+        "fetch_or(1 << (base + at), Ordering::SeqCst) != 0",
+        Model(Shuttle, PERCORE, TURN),
+    ),
+    (
+        "model: a run that is rung relaxed",
+        MAILBOX,
+        "fetch_or(RUN, Ordering::SeqCst) == 0",
+        "fetch_or(RUN, Ordering::Relaxed) == 0",
+        Model(Loom, PERCORE, TURN),
+    ),
+    (
+        "model: a place that is claimed in two steps",
+        PLACE,
+        "        self.change(IDLE, STARTING)",
+        "        self.state.load(Ordering::SeqCst) == IDLE && {\n            self.state.store(STARTING, Ordering::SeqCst);\n            true\n        }",
+        Model(Shuttle, PERCORE, CLAIMED),
+    ),
+    ("model: a stock that is left relaxed", SHARED, UNLOCK, UNLOCK_RELAXED, Model(Loom, MEM, FRAMES)),
+    (
+        "model: a frame that stays in its stock",
+        MEMORY,
+        "self.cache.pop()\n        {\n            return Ok(Owned(frame));",
+        "self.cache.last().copied()\n        {\n            return Ok(Owned(frame));",
+        Model(Shuttle, MEM, FRAMES),
+    ),
+    (
+        "model: a copier that does not look again",
+        PAGE,
+        "if source.0.load(Ordering::SeqCst) != word {",
+        "if source.0.load(Ordering::SeqCst) == u64::MAX {",
+        Model(Shuttle, MEM, PARTED),
+    ),
+    (
+        "model: a copier that counts what is freed",
+        COUNT,
+        "word & COUNTED != 0 && parts(word) != 0",
+        "word & COUNTED != 0",
+        Model(Loom, MEM, PARTED),
+    ),
+    (
+        "model: a breaker that keeps what another has",
+        COUNT,
+        "sharers().load(Ordering::SeqCst)) == 1",
+        "sharers().load(Ordering::SeqCst)) <= 2",
+        Model(Shuttle, MEM, PARTED),
+    ),
+    (
+        "model: limbo that waits for nobody",
+        LIMBO,
+        "if !passed {",
+        "if !passed && false {",
+        Model(Shuttle, SHARES, FOUND),
+    ),
+    ("model: objects under an epoch left relaxed", EPOCH, LEFT, LEFT_RELAXED, Model(Loom, SHARES, FOUND)),
+    (
+        "model: an object that is named before it is there",
+        LINK,
+        "let id = self.id.load(Ordering::Acquire);\n        Link {",
+        "let id = self.id.load(Ordering::Relaxed) | 1;\n        Link {",
+        Model(Shuttle, SHARES, FOUND),
+    ),
+    (
+        "model: an object whose finders nobody knows",
+        SHARE,
+        "header.seen().union(self.holders.load());\n        Some",
+        "Some",
+        Model(Shuttle, SHARES, FOUND),
+    ),
+    (
+        "model: a reference where there is none",
+        HEADER,
+        "while refs != 0 {",
+        "while refs != u64::MAX {",
+        Model(Shuttle, SHARES, REFERENCE),
+    ),
+    (
+        "model: a reference that is released relaxed",
+        HEADER,
+        "self.refs.fetch_sub(1, Ordering::AcqRel)",
+        "self.refs.fetch_sub(1, Ordering::Relaxed)",
+        Model(Loom, SHARES, REFERENCE),
+    ),
+    ("model: a fill without the leaf's lock", FAULT, LEAF_LOCK, NO_LEAF_LOCK, Model(Loom, ATREE, FILLED)),
+    (
+        "model: a fill that does not look again",
+        FAULT,
+        "let same_page = !LOCKED",
+        "let same_page = found.frame == found.frame",
+        Model(Loom, ATREE, FILLED),
+    ),
+    ("model: an answer before the flush", LOCAL, SERVED, ANSWERED_FIRST, Model(Loom, ATREE, FILLED)),
+    (
+        "model: a detach that forgets nothing",
+        REVOKE,
+        "    // Upper-level entries may be cached by themselves: a page-wise flush is not enough.\n    platform.flush_all();\n",
+        "",
+        Model(Loom, ATREE, LINKED),
+    ),
+    (
+        "model: an attach that does not look again",
+        RUN,
+        "    if tree.is_dead() {\n        tree.attached.remove(local.id);",
+        "    if tree.is_dead() && false {\n        tree.attached.remove(local.id);",
+        Model(Shuttle, ATREE, LINKED),
+    ),
+    (
+        "model: a halted core that waits on",
+        HALT,
+        "None if ctx.local.halt_pending => return Ok(()),",
+        "None if ctx.local.halt_pending && core.0 > 99 => return Ok(()),",
+        Model(Loom, COREY, HALTED),
+    ),
+    ("model: a wait that does not look again", WAITING, WORD, NO_WORD, Model(Loom, COREY, WOKEN)),
+    (
+        "model: a waiter that looks before it is listed",
+        WAITING,
+        "    let core = ctx.core();\n    ctx.local.running.woken = false;\n    segment.set_waited();",
+        "    let core = ctx.core();\n    ctx.local.running.woken = false;\n    let mut word = [0; 8];\n    Segment::read(segment, ctx, inside, offset, &mut word)?;\n    if u64::from_le_bytes(word) == value {\n        let list = ctx.world.waits(segment.header().home());\n        if let Some(list) = list {\n            list.lock(&mut ctx.local).add(segment.link(), offset, core);\n        }\n        return Ok(());\n    }",
+        Model(Shuttle, COREY, WOKEN),
+    ),
+    (
+        "model: a batch that is pushed relaxed",
+        INBOX,
+        "link.as_ptr(), Ordering::Release,",
+        "link.as_ptr(), Ordering::Relaxed,",
+        Model(Loom, HEAP, SENT),
+    ),
+    (
+        "model: batches that are taken relaxed",
+        INBOX,
+        "swap(ptr::null_mut(), Ordering::Acquire)",
+        "swap(ptr::null_mut(), Ordering::Relaxed)",
+        Model(Loom, HEAP, SENT),
+    ),
+    (
+        "model: a push that forgets what was pushed before",
+        INBOX,
+        "Err(now) => first = now,",
+        "Err(now) => {\n                    self.first.store(link.as_ptr(), Ordering::Release);\n                    let _ = now;\n                    return;\n                }",
+        Model(Shuttle, HEAP, HOME),
+    ),
+    (
+        "model: a heap that is taken relaxed",
+        TENURE,
+        "compare_exchange(IDLE, USED, Ordering::Acquire",
+        "compare_exchange(IDLE, USED, Ordering::Relaxed",
+        Model(Loom, HEAP, HAD),
+    ),
+    (
+        "model: whole kernels, nobody is asked to forget",
+        REVOKE,
+        "            ctx.local.broadcast(others, message);\n            asked.union(others);",
+        "            let _ = message;\n            asked.union(others);",
+        Model(Shuttle, COREY, TAKEN),
+    ),
+    (
+        "model: whole kernels, an answer before the flush",
+        LOCAL,
+        SERVED,
+        ANSWERED_FIRST,
+        Model(Shuttle, COREY, CUT),
+    ),
+    (
+        "model: whole kernels, halted and waiting on",
+        HALT,
+        "None if ctx.local.halt_pending => return Ok(()),",
+        "None if ctx.local.halt_pending && core.0 > 99 => return Ok(()),",
+        Model(Shuttle, COREY, ENDED),
+    ),
+    (
+        "model: whole kernels, a word that is not looked at",
+        WAITING,
+        WORD,
+        NO_WORD,
+        Model(Shuttle, COREY, LOST),
+    ),
+    (
+        "model: whole kernels, writers that keep their permission",
+        COPY,
+        "(ctx.hooks.revoke)(ctx, inside, from.header(), page, count, Take::Write);",
+        "let _ = (page, count, Take::Write);",
+        Model(Shuttle, COREY, SIDES),
+    ),
+    (
+        "model: whole kernels, limbo that waits for nobody",
+        LIMBO,
+        "if !passed {",
+        "if !passed && false {",
+        Model(Shuttle, COREY, LOOKED),
+    ),
+];
