@@ -67,8 +67,8 @@ const READ_RELAXED: &str =
     "    #[inline(always)]\n    fn drop(&mut self) {\n        self.slot.reading.store(0, Ordering::Relaxed);";
 const SERVED: &str = "        for sender in notices.iter() {\n";
 const ANSWERED_FIRST: &str = "        for sender in notices.iter() {\n            mailbox.noticed(sender);\n";
-const UNLOCK: &str = "locked.store(false, Ordering::Release)";
-const UNLOCK_RELAXED: &str = "locked.store(false, Ordering::Relaxed)";
+const UNLOCK: &str = "holder.store(FREE, Ordering::Release)";
+const UNLOCK_RELAXED: &str = "holder.store(FREE, Ordering::Relaxed)";
 const LEFT: &str = "self.0.store(now + 1, Ordering::Release);";
 const LEFT_RELAXED: &str = "self.0.store(now + 1, Ordering::Relaxed);";
 const PASSED: &str = "snapshot.0 & 1 == 0 ||";
@@ -112,8 +112,8 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: a lock that is not looked at again",
         SHARED,
-        "while self.locked.swap(true, Ordering::Acquire) {",
-        "if self.locked.swap(true, Ordering::Acquire) {",
+        "if self.change(FREE, waiter.holder()) {",
+        "self.change(FREE, waiter.holder());\n                {",
         Model(Shuttle, SYNC, GUARDS),
     ),
     ("model: an epoch that is left relaxed", EPOCH, LEFT, LEFT_RELAXED, Model(Loom, PERCORE, REUSE)),
@@ -163,7 +163,7 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: a place that is claimed in two steps",
         PLACE,
-        "        self.change(IDLE, STARTING)",
+        "        self.take(STARTING)",
         "        self.state.load(Ordering::SeqCst) == IDLE && {\n            self.state.store(STARTING, Ordering::SeqCst);\n            true\n        }",
         Model(Shuttle, PERCORE, CLAIMED),
     ),

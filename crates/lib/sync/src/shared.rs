@@ -242,14 +242,6 @@ mod models {
     use crate::explore::{self, Bounds, Guarded, Yield};
     use std::sync::Arc;
 
-    /// A number, and what tells that it was given up.
-    struct Count(usize);
-    impl Quarantine for Count {
-        fn quarantine(&mut self) {
-            self.0 += 100;
-        }
-    }
-
     /// A holder that never gives the lock back is gone for all.
     struct Heir(u32);
     impl Relax for Heir {
@@ -276,11 +268,19 @@ mod models {
         });
     }
 
+    /// A number, and what tells that it was given up.
+    struct Count(usize);
+    impl Quarantine for Count {
+        fn quarantine(&mut self) {
+            self.0 += 100;
+        }
+    }
+
     /// Each of several who want it has it once, alone.
     #[test]
     fn one_guard_at_a_time() {
         explore::check_within(Bounds::SPINS, |threads| {
-            let shared = Arc::new((Shared::new(0, "model", ()), Guarded::new(0)));
+            let shared = Arc::new((Shared::new(0, "model", Count(0)), Guarded::new(0)));
             let all = shared.clone();
             explore::all(threads, move |_| {
                 let (lock, value) = &*all;
