@@ -185,15 +185,15 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: a copier that counts what is freed",
         COUNT,
-        "word & COUNTED != 0 && parts(word) != 0",
-        "word & COUNTED != 0",
+        "word >= ALIVE\n",
+        "word >= COUNTED\n",
         Model(Loom, MEM, PARTED),
     ),
     (
         "model: a breaker that keeps what another has",
         COUNT,
-        "sharers().load(Ordering::SeqCst)) == 1",
-        "sharers().load(Ordering::SeqCst)) <= 2",
+        "word | WIDE == ALIVE | WIDE",
+        "word <= ALIVE + 2 * PART",
         Model(Shuttle, MEM, PARTED),
     ),
     (

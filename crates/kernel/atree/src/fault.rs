@@ -30,6 +30,7 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
         let (object, start) = slot.interior();
         let Some(tree) = object.resolve::<Tree>(inside) else { break 'found false };
         let relative = address - start;
+        let mut again = false;
         loop {
             // The slot that answered last is read at once, without looking first whether it can be the one.
             let hinted = tree.slot(&platform, usize::from(inner));
@@ -41,7 +42,7 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
             {
                 break fill::<P, true>(ctx, inside, tree.body(), slot, &map, version, relative, cause);
             }
-            if !find_inner(ctx, &tree, relative, &mut inner) {
+            if !find_inner(ctx, &tree, relative, (&mut inner, &mut again)) {
                 break 'found false;
             }
         }
@@ -50,12 +51,19 @@ pub fn fault<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, address: u64, 
     done
 }
 
-/// Looks for the slot of an interior tree that maps `relative`; false when none does.
+/// Looks for the slot of an interior tree that maps `relative`; false when none does, or when one is being changed by a
+/// core that was lost. `again`: the one that was found cannot be read, as it is being changed.
 #[cold]
 #[inline(never)]
-fn find_inner<P: Platform>(ctx: &mut Ctx<P>, tree: &Tree, relative: u64, inner: &mut u16) -> bool {
-    // It may change under us: look again, and let the change go on.
-    ctx.local.serve_mailbox();
+fn find_inner<P: Platform>(
+    ctx: &mut Ctx<P>,
+    tree: &Tree,
+    relative: u64,
+    (inner, again): (&mut u16, &mut bool),
+) -> bool {
+    if core::mem::replace(again, true) && ctx.relax_or_lose().is_err() {
+        return false;
+    }
     tree.find(&ctx.local.platform.clone(), relative, inner).is_some()
 }
 

@@ -25,14 +25,18 @@ use corey_lib_sync::atomic::Ordering;
 
 /// Some core may have read the page through a segment that has left it: it is freed after every core was out
 /// of the kernel.
-const WIDE: u32 = 1 << 31;
+const WIDE: u32 = 1;
+/// One part.
+const PART: u32 = 2;
 /// The word counts parts; else it links the frame into a list, perhaps of what waits for this very copier to leave the
-/// kernel. RAM has fewer frames than that (4 TiB).
-const COUNTED: u32 = 1 << 30;
+/// kernel. RAM has fewer frames than that (8 TiB).
+const COUNTED: u32 = 1 << 31;
+/// The least word of a page that has parts: one comparison tells it from one without, and from a link.
+const ALIVE: u32 = COUNTED | PART;
 
-/// Parts that a counting word says there are.
-fn parts(word: u32) -> u32 {
-    word & !(WIDE | COUNTED)
+/// Whether a word that counts says that there is one part.
+fn is_one(word: u32) -> bool {
+    word | WIDE == ALIVE | WIDE
 }
 
 /// One slot's part in a page. Dropping it leaks the page, which an audit finds: release it.
@@ -52,29 +56,34 @@ pub struct Released {
 impl Memory {
     /// A page that one slot has gets a second one.
     pub(crate) fn share_first(&self, page: DataFrame) {
-        self.info(page.frame()).sharers().store(COUNTED | 2, Ordering::Relaxed);
+        self.info(page.frame()).sharers().store(COUNTED | 2 * PART, Ordering::Relaxed);
     }
 
-    /// A shared page gets one more slot; false when its last part was released meanwhile.
+    /// A shared page gets one more slot; false when its last part was released meanwhile, or when another core was at its
+    /// count: who calls looks at the slot again.
     #[must_use]
+    #[inline(always)]
     pub(crate) fn share_more(&self, page: DataFrame) -> bool {
-        let more = |word: u32| (word & COUNTED != 0 && parts(word) != 0).then_some(word + 1);
-        self.info(page.frame()).sharers().fetch_update(Ordering::SeqCst, Ordering::SeqCst, more).is_ok()
+        let sharers = self.info(page.frame()).sharers();
+        let word = sharers.load(Ordering::Relaxed);
+        // The exchange is what is ordered.
+        word >= ALIVE
+            && sharers.compare_exchange(word, word + PART, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
     /// Whether the slot that asks, and holds its page in the state `Revoking`, is the only one that has it.
     #[must_use]
     pub fn is_only(&self, page: DataFrame) -> bool {
-        parts(self.info(page.frame()).sharers().load(Ordering::SeqCst)) == 1
+        is_one(self.info(page.frame()).sharers().load(Ordering::SeqCst))
     }
 
     /// For audits: counts a part out or back in; true when it was the last one out.
     pub(crate) fn count(&self, page: DataFrame, out: bool) -> bool {
         let sharers = self.info(page.frame()).sharers();
         if out {
-            parts(sharers.fetch_sub(1, Ordering::Relaxed)) == 1
+            is_one(sharers.fetch_sub(PART, Ordering::Relaxed))
         } else {
-            sharers.fetch_add(1, Ordering::Relaxed);
+            sharers.fetch_add(PART, Ordering::Relaxed);
             false
         }
     }
@@ -86,7 +95,7 @@ impl Memory {
         if wide {
             sharers.fetch_or(WIDE, Ordering::Relaxed);
         }
-        let before = sharers.fetch_sub(1, Ordering::AcqRel);
-        (parts(before) == 1).then_some(Released { frame: Owned(part.0), wide: before & WIDE != 0 })
+        let before = sharers.fetch_sub(PART, Ordering::AcqRel);
+        is_one(before).then_some(Released { frame: Owned(part.0), wide: before & WIDE != 0 })
     }
 }
