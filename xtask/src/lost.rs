@@ -21,7 +21,7 @@ pub(crate) const FULL: u64 = 1000;
 /// Milliseconds that a core may be silent: where the clock counts instructions, so that only a core that stopped is.
 const PATIENCE: u64 = 20;
 /// As above, in real time: this machine's other work keeps processors from running, too.
-const REAL_PATIENCE: u64 = 100;
+const REAL_PATIENCE: u64 = 250;
 /// Failures of one boot, one after the other.
 const EACH: u64 = 4;
 const CORES: u32 = 6;

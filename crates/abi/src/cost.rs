@@ -46,7 +46,7 @@ pub const COSTS: &[Cost] = &[
     cost("pcore_run", 0, 9, 6, 1),
     cost("pcore_add_device", 0, 1, 0, 0),
     cost("pcore_set_interval", 0, 1, 0, 0),
-    cost("pcore_halt", 0, 7, 10, 1),
+    cost("pcore_halt", 0, 8, 10, 1),
     cost("device_list", 0, 1, 0, 0),
     cost("device_alloc", 4, 6, 0, 0),
     cost("device_stat", 0, 1, 0, 0),

@@ -109,7 +109,8 @@ fn stop_for_good(signs: &Signs) -> ! {
 }
 
 /// A machine check. Returns when the processor reports no error of this core's: then another one's was told to all.
-/// False when the processor reports no machine check at all.
+/// False when the processor reports no machine check at all, or one of core 0: the first program is gone with that, and
+/// nobody may be waiting who would find it.
 pub(crate) fn machine_check(registers: &Registers) -> bool {
     const IN_PROGRESS: u64 = 1 << 2;
     const VALID: u64 = 1 << 63;
@@ -124,7 +125,10 @@ pub(crate) fn machine_check(registers: &Registers) -> bool {
         // SAFETY: as above; there are that many banks.
         unsafe { read_msr(msr::IA32_MC0_STATUS + 4 * bank) & VALID != 0 }
     });
-    if mine && let Some((_, signs)) = own(registers) {
+    if mine && let Some((core, signs)) = own(registers) {
+        if core.0 == 0 {
+            return false;
+        }
         stop_for_good(signs);
     }
     // SAFETY: as above; the next one would reset the machine while this one is in progress.

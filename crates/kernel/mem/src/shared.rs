@@ -56,7 +56,7 @@ pub struct Released {
 impl Memory {
     /// A page that one slot has gets a second one.
     pub(crate) fn share_first(&self, page: DataFrame) {
-        self.info(page.frame()).sharers().store(COUNTED | 2 * PART, Ordering::Relaxed);
+        self.info(page.frame()).sharers().store(COUNTED | (2 * PART), Ordering::Relaxed);
     }
 
     /// A shared page gets one more slot; false when its last part was released meanwhile, or when another core was at its
