@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Calls of a run in CI.
 pub(crate) const CI_CALLS: u64 = 5_000_000;
 /// Calls of a run in CI that measures coverage.
-pub(crate) const COVERED_CALLS: u64 = 400_000;
+pub(crate) const COVERED_CALLS: u64 = 300_000;
 
 /// Words of `cargo xtask fuzz`.
 #[derive(Clone, Debug, clap::Args)]
@@ -159,7 +159,7 @@ impl Run<'_> {
                 shown = Instant::now();
             }
             if let Some(kernel) = self.covered
-                && line.contains("\"record\":\"fuzz-sum\"")
+                && line.contains("\"record\":\"fuzz-held\"")
             {
                 covered = Some(Monitor::connect(&socket).and_then(|mut monitor| {
                     let coverage = coverage::read(kernel, &mut monitor);

@@ -18,7 +18,9 @@ mod records;
 mod sequence;
 mod touch;
 
-use corey_abi::{CORE_BY_NUMBER, CoreStat, HeldShare, Id, MachineCalls, Name, ObjRef, Plain, SYSCALLS};
+use corey_abi::{
+    CORE_BY_NUMBER, CoreStat, HeldShare, Id, MachineCalls, Name, ObjRef, Plain, SYSCALLS, control,
+};
 use corey_libos_rt::sys::{address_mut, pause, sys};
 use corey_libos_rt::{Process, Status, entry, println};
 use corey_libos_test::Fixture;
@@ -113,8 +115,13 @@ fn main(mut process: Process) -> Status {
         "{{\"record\":\"fuzz-sum\",\"calls\":{made},\"sequences\":{sequences},\"failed\":{failed},\"reached\":{reached},\"of\":{}}}",
         SYSCALLS.len()
     );
-    while process.info.command_line().split_whitespace().any(|word| word == "hold") {
-        pause();
+    if process.info.command_line().split_whitespace().any(|word| word == "hold") {
+        // Once, as it prints much: what no random call is to do.
+        let _ = sys().machine_control(process.boot, control::PRINT_OBJECTS, 0);
+        println!("{{\"record\":\"fuzz-held\"}}");
+        loop {
+            pause();
+        }
     }
     if failed == 0 { Status::Success } else { Status::Failed }
 }

@@ -34,6 +34,8 @@ pub struct Core<P: Platform> {
     pub(crate) report: Option<Report>,
     /// Set when it replaced itself.
     pub(crate) replaced: Option<Request>,
+    /// A run was started here while shares of the one before were dropped: it may have some of them, too.
+    pub(crate) reheld: bool,
     /// Set when a run begins at this exit.
     pub(crate) enter: Option<UserContext>,
     /// What the running program waits for.
@@ -51,6 +53,7 @@ impl<P: Platform> Core<P> {
             ending: None,
             report: None,
             replaced: None,
+            reheld: false,
             enter: None,
             waiting: None,
         }

@@ -241,6 +241,14 @@ impl<P: Platform> Core<P> {
         // There is room for as many shares as a run has.
         let taken = pcore::take(&self.ctx, inside, |share| _ = held.add(share));
         let Some(run) = taken else { return };
+        if core::mem::take(&mut self.reheld) {
+            // Before anything is looked up through them: who takes an object out looks for holders after that.
+            let core = self.ctx.core();
+            self.held
+                .iter()
+                .filter_map(|link| link.resolve::<Share>(inside))
+                .for_each(|share| share.mark(core));
+        }
         self.current = Current::begin(&mut self.ctx, inside, &run);
         if self.current.is_some() {
             self.enter = Some(run.context);
@@ -400,6 +408,13 @@ impl<P: Platform> Core<P> {
         }
         let core = self.ctx.core();
         share.unhold(share.header(), core);
+        // What is started here next may have the same share, and have been marked before:
+        //
+        // starter     claims the place ─ marks this core
+        // this core             takes the mark away ─ is the place claimed? ─ what begins marks itself anew
+        //
+        // If the claim is not seen here, the mark comes after it was taken away.
+        self.reheld |= self.current.is_none() && self.ctx.local.own().mailbox.run_place().is_active();
         if share.header().release() {
             last(&mut self.ctx, inside, share.header());
         }

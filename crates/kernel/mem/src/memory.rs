@@ -248,7 +248,7 @@ impl Memory {
     pub fn lock_leaf<R: Relax>(&self, frame: Frame, waiter: &mut R) -> LeafGuard<'_> {
         let lock = &self.info(frame).leaf;
         // A number of a core, and one.
-        let own = waiter.holder() as u16;
+        let own = waiter.holder();
         if lock.compare_exchange(0, own, Ordering::Acquire, Ordering::Relaxed).is_err() {
             Self::wait_for_leaf(lock, own, waiter);
         }
@@ -261,7 +261,7 @@ impl Memory {
     fn wait_for_leaf<R: Relax>(lock: &AtomicU16, own: u16, waiter: &mut R) {
         loop {
             let holder = lock.load(Ordering::Relaxed);
-            if (holder == 0 || waiter.is_gone(holder.into()))
+            if (holder == 0 || waiter.is_gone(holder))
                 && lock.compare_exchange(holder, own, Ordering::Acquire, Ordering::Relaxed).is_ok()
             {
                 return;

@@ -807,10 +807,10 @@ impl<P: Platform> Relax for Ctx<P> {
         self.local.relax();
     }
     #[inline(always)]
-    fn holder(&self) -> u32 {
+    fn holder(&self) -> u16 {
         self.local.holder()
     }
-    fn is_gone(&self, holder: u32) -> bool {
+    fn is_gone(&self, holder: u16) -> bool {
         self.local.is_gone(holder)
     }
     fn took_over(&mut self, name: &'static str, home: u16) {

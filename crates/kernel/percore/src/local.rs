@@ -142,7 +142,7 @@ pub struct Local<P> {
     /// A lock that this core took over, to be told at its kernel exit.
     pub taken_over: Option<(&'static str, u16)>,
     /// This core as the word of a lock names it.
-    holder: u32,
+    holder: u16,
     pub(crate) vigil: Vigil,
     serve: Serve<P>,
 }
@@ -153,7 +153,7 @@ impl<P: Platform> Local<P> {
         Self {
             id: platform.core(),
             only: CoreSet::only(platform.core()),
-            holder: u32::from(platform.core().0) + 1,
+            holder: platform.core().0 + 1,
             odd: CoreSet::EMPTY,
             own: cores.get(platform.core().index()).expect("a core's number is below the number of cores"),
             platform,
@@ -369,11 +369,11 @@ impl<P: Platform> Relax for Local<P> {
         self.keep_vigil();
     }
     #[inline(always)]
-    fn holder(&self) -> u32 {
+    fn holder(&self) -> u16 {
         self.holder
     }
-    fn is_gone(&self, holder: u32) -> bool {
-        holder.checked_sub(1).is_some_and(|core| self.has_lost(CoreId(core as u16)))
+    fn is_gone(&self, holder: u16) -> bool {
+        holder.checked_sub(1).is_some_and(|core| self.has_lost(CoreId(core)))
     }
     fn took_over(&mut self, name: &'static str, home: u16) {
         self.note_taken(name, home);

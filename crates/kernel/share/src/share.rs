@@ -304,6 +304,11 @@ impl Share {
         alive
     }
 
+    /// Notes `core` as a holder once more: of a run's reference, whose mark went with that of the run before.
+    pub fn mark(&self, core: CoreId) {
+        self.holders.add(core);
+    }
+
     /// Ends `core`'s hold, between two kernel entries. The caller releases the reference.
     pub fn unhold(&self, header: &Header, core: CoreId) {
         header.seen().insert(core);

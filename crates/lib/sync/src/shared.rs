@@ -1,6 +1,6 @@
 //! [`Shared`]: a value, its lock, its home core and its name.
 
-use crate::atomic::{AtomicU32, Ordering, UnsafeCell};
+use crate::atomic::{AtomicU16, Ordering, UnsafeCell};
 use core::fmt;
 use core::ops::{Deref, DerefMut};
 
@@ -11,12 +11,12 @@ pub trait Relax {
 
     /// Who waits, as the word of a lock names its holder; not 0. All the same where nobody asks for holders.
     #[inline(always)]
-    fn holder(&self) -> u32 {
+    fn holder(&self) -> u16 {
         1
     }
 
     /// Whether `holder` has stopped and never runs again.
-    fn is_gone(&self, holder: u32) -> bool {
+    fn is_gone(&self, holder: u16) -> bool {
         let _ = holder;
         false
     }
@@ -34,7 +34,7 @@ pub trait Quarantine {
 }
 
 /// The word of a lock that nobody holds.
-const FREE: u32 = 0;
+const FREE: u16 = 0;
 
 /// A value that a second core may touch, behind a test-and-test-and-set lock.
 ///
@@ -51,7 +51,7 @@ const FREE: u32 = 0;
 #[repr(align(128))]
 pub struct Shared<T> {
     /// 0, or who holds it ([`Relax::holder`]).
-    holder: AtomicU32,
+    holder: AtomicU16,
     home: u16,
     name: &'static str,
     /// Reached only by the one who changed `holder` to itself.
@@ -67,7 +67,7 @@ impl<T> Shared<T> {
     /// A value at home on core `home`.
     #[must_use]
     pub fn new(home: u16, name: &'static str, value: T) -> Self {
-        Self { holder: AtomicU32::new(FREE), home, name, value: UnsafeCell::new(value) }
+        Self { holder: AtomicU16::new(FREE), home, name, value: UnsafeCell::new(value) }
     }
 
     /// Waits for the lock. Takes it from a holder that is gone; the value is in quarantine then.
@@ -83,7 +83,7 @@ impl<T> Shared<T> {
     }
 
     #[inline(always)]
-    fn change(&self, from: u32, to: u32) -> bool {
+    fn change(&self, from: u16, to: u16) -> bool {
         self.holder.compare_exchange(from, to, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
@@ -195,10 +195,10 @@ mod tests {
         fn relax(&mut self) {
             panic!("the holder is gone: there is nothing to wait for");
         }
-        fn holder(&self) -> u32 {
+        fn holder(&self) -> u16 {
             2
         }
-        fn is_gone(&self, holder: u32) -> bool {
+        fn is_gone(&self, holder: u16) -> bool {
             holder == 1
         }
         fn took_over(&mut self, name: &'static str, home: u16) {
@@ -243,15 +243,15 @@ mod models {
     use std::sync::Arc;
 
     /// A holder that never gives the lock back is gone for all.
-    struct Heir(u32);
+    struct Heir(u16);
     impl Relax for Heir {
         fn relax(&mut self) {
             Yield.relax();
         }
-        fn holder(&self) -> u32 {
+        fn holder(&self) -> u16 {
             self.0
         }
-        fn is_gone(&self, holder: u32) -> bool {
+        fn is_gone(&self, holder: u16) -> bool {
             holder == 1
         }
     }
@@ -263,7 +263,7 @@ mod models {
             let shared = Arc::new(Shared::new(0, "model", Count(0)));
             core::mem::forget(shared.lock(&mut Heir(1)));
             let all = shared.clone();
-            explore::all(threads, move |number| all.lock(&mut Heir(number as u32 + 2)).0 += 1);
+            explore::all(threads, move |number| all.lock(&mut Heir(number as u16 + 2)).0 += 1);
             assert_eq!(shared.lock(&mut Heir(50)).0, 100 + threads, "in quarantine once, then used by each");
         });
     }

@@ -15,8 +15,8 @@ pub struct Instruction {
     pub cr3_write: bool,
     /// `invlpg` or `invpcid`.
     pub invlpg: bool,
-    /// Exchanges a byte with memory: how the kernel takes a lock, and nothing else of it but single flags.
-    pub byte_exchange: bool,
+    /// Compares and exchanges 16 bits of memory, atomically: how the kernel takes a lock, and nothing else of it.
+    pub takes_lock: bool,
     /// `hlt`.
     pub halt: bool,
 }
@@ -45,11 +45,9 @@ pub fn decode(bytes: &[u8]) -> Instruction {
         // ins, outs, movs, cmps, stos, lods, scas
         [0x6c..=0x6f | 0xa4..=0xa7 | 0xaa..=0xaf, ..] => found.rep = repeat,
         // xchg; a register operand has mod = 3
-        [opcode @ (0x86 | 0x87), modrm, ..] => {
-            let memory = modrm >> 6 != 3;
-            found.locked |= memory;
-            found.byte_exchange = memory && opcode == 0x86;
-        }
+        [0x86 | 0x87, modrm, ..] => found.locked |= modrm >> 6 != 3,
+        // cmpxchg of 16 bits
+        [0x0f, 0xb1, ..] => found.takes_lock = lock && operand_size,
         [0xf4] => found.halt = true,
         [0x0f, 0x22, modrm, ..] => found.cr3_write = (modrm >> 3) & 7 == 3,
         [0x0f, 0x01, modrm, ..] => found.invlpg = (modrm >> 3) & 7 == 7 && modrm >> 6 != 3,
@@ -89,11 +87,12 @@ mod tests {
     }
 
     #[test]
-    fn byte_exchanges_with_memory_are_told_from_others() {
-        assert!(decode(&[0x86, 0x07]).byte_exchange);
-        assert!(decode(&[0x41, 0x86, 0x04, 0x24]).byte_exchange);
-        assert!(!decode(&[0x86, 0xc7]).byte_exchange, "of registers");
-        assert!(!decode(&[0x48, 0x87, 0x07]).byte_exchange, "a word");
+    fn locks_are_told_from_other_exchanges() {
+        assert!(decode(&[0x66, 0xf0, 0x0f, 0xb1, 0x0f]).takes_lock);
+        assert!(decode(&[0xf0, 0x66, 0x41, 0x0f, 0xb1, 0x0c, 0x24]).takes_lock);
+        assert!(!decode(&[0x66, 0x0f, 0xb1, 0x0f]).takes_lock, "not atomic");
+        assert!(!decode(&[0xf0, 0x0f, 0xb1, 0x0f]).takes_lock, "32 bits");
+        assert!(!decode(&[0xf0, 0x48, 0x0f, 0xb1, 0x0f]).takes_lock, "64 bits");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub struct Counts {
     pub rep: u64,
     /// Atomic instructions.
     pub locked: u64,
-    /// Those that exchange a byte: locks taken.
+    /// Those that take a lock.
     pub locks: u64,
     /// Accesses to device registers.
     pub mmio: u64,
@@ -344,7 +344,7 @@ impl Meter {
             let profile = if state.open.is_some() { own } else { machine };
             *profile.entry(code.pc).or_default() += 1;
         }
-        let Instruction { locked, byte_exchange, cr3_write, invlpg, .. } = code.instruction;
+        let Instruction { locked, takes_lock, cr3_write, invlpg, .. } = code.instruction;
         self.count(cpu, |counts| {
             if code.pc >= KERNEL_HALF {
                 counts.insn_kernel += 1;
@@ -352,7 +352,7 @@ impl Meter {
                 counts.insn_user += 1;
             }
             counts.locked += u64::from(locked);
-            counts.locks += u64::from(byte_exchange);
+            counts.locks += u64::from(takes_lock);
             counts.cr3 += u64::from(cr3_write);
             counts.invlpg += u64::from(invlpg);
         });
@@ -423,7 +423,7 @@ mod tests {
         locked: false,
         cr3_write: false,
         invlpg: false,
-        byte_exchange: false,
+        takes_lock: false,
         halt: false,
     };
     const HALT: Code = Code { pc: 0xffff_8000_0000_3000, instruction: Instruction { halt: true, ..PLAIN } };
