@@ -34,7 +34,7 @@ pub const COSTS: &[Cost] = &[
     cost("share_delobj", 3, 8, 0, 0),
     cost("self_drop", 4, 8, 0, 0),
     cost("segment_alloc", 2, 3, 0, 0),
-    cost("segment_copy", 6, 14, 0, 0),
+    cost("segment_copy", 7, 14, 0, 0),
     cost("segment_get_nbytes", 0, 1, 0, 0),
     cost("segment_set_nbytes", 6, 11, 0, 0),
     cost("at_alloc", 2, 4, 0, 0),
