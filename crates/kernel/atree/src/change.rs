@@ -114,16 +114,14 @@ fn make_way<P: Platform>(
     new: &Map,
 ) -> bool {
     let platform = ctx.local.platform.clone();
-    // The version makes what is read whole; what it maps is compared again when it is emptied.
-    let dead = tree.each(&platform).filter(|(at, _)| *at != index).find_map(|(at, slot)| {
-        let (map, _) = slot.read().filter(|(map, _)| map.start < new.end && new.start < map.end)?;
-        let maps = matches!(map.kind, MapKind::Segment | MapKind::Interior);
-        (maps && map.object.header(inside).is_none()).then_some((at, map.object))
+    // What it maps is compared again when it is emptied.
+    let dead = tree.in_the_way(&platform, index, new.start, new.end).find(|(_, map)| {
+        matches!(map.kind, MapKind::Segment | MapKind::Interior) && map.object.header(inside).is_none()
     });
     // What another core's end has to do here is served between two tries.
     ctx.relax();
-    dead.is_some_and(|(at, object)| {
-        change_once(ctx, inside, tree, at, &New::without(object), Payer::Nobody) != Err(Error::Busy)
+    dead.is_some_and(|(at, map)| {
+        change_once(ctx, inside, tree, at, &New::without(map.object), Payer::Nobody) != Err(Error::Busy)
     })
 }
 

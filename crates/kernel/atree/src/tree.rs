@@ -379,11 +379,24 @@ impl Tree {
         start: u64,
         end: u64,
     ) -> Result<(), Error> {
-        let clash = self.each(platform).any(|(at, slot)| {
-            let has = |(map, _): (crate::Map, u64)| start < map.end && map.start < end;
-            at != index && slot.read().is_some_and(has)
-        });
-        if clash { Err(Error::Busy) } else { Ok(()) }
+        match self.in_the_way(platform, index, start, end).next() {
+            Some(_) => Err(Error::Busy),
+            None => Ok(()),
+        }
+    }
+
+    /// Mappings of slots other than `index` that have part of `start .. end`, as [`Tree::seems_free`] sees them.
+    pub(crate) fn in_the_way<'t, P: Platform>(
+        &'t self,
+        platform: &'t P,
+        index: usize,
+        start: u64,
+        end: u64,
+    ) -> impl Iterator<Item = (usize, crate::Map)> + use<'t, P> {
+        let others = self.each(platform).filter(move |(at, _)| *at != index);
+        others
+            .filter_map(|(at, slot)| Some((at, slot.read()?.0)))
+            .filter(move |(_, map)| start < map.end && map.start < end)
     }
 
     /// Whether a slot other than `index` has part of `start .. end`. By whoever may write slots now.

@@ -407,7 +407,7 @@ impl<P: Platform> Core<P> {
             atree::unmap_share(&mut self.ctx, inside, link.id());
         }
         let core = self.ctx.core();
-        share.unhold(share.header(), core);
+        Share::unhold(share, &mut self.ctx, inside, core);
         // What is started here next may have the same share, and have been marked before:
         //
         // starter     claims the place ─ marks this core
@@ -415,9 +415,6 @@ impl<P: Platform> Core<P> {
         //
         // If the claim is not seen here, the mark comes after it was taken away.
         self.reheld |= self.current.is_none() && self.ctx.local.own().mailbox.run_place().is_active();
-        if share.header().release() {
-            last(&mut self.ctx, inside, share.header());
-        }
     }
 
     /// The context this core enters next, for the boot path.

@@ -14,7 +14,7 @@ use crate::core_kernel::Core;
 use corey_abi::{RunStatus, reason};
 use corey_kernel_atree::{Tree, forget_core};
 use corey_kernel_hal::{CoreId, Exit, Platform};
-use corey_kernel_object::{Ctx, Entered, Header, Link};
+use corey_kernel_object::{Entered, Link};
 use corey_kernel_pcore as pcore;
 use corey_kernel_percore::{CoreSet, Gone, Message, MessageKind, ObjectWords};
 use corey_kernel_share::Share;
@@ -64,7 +64,7 @@ impl<P: Platform> Core<P> {
             }
             if let Some(share) = header.handle::<Share>().filter(|share| share.holders().contains(core)) {
                 if whole {
-                    leave(ctx, header, &share, core);
+                    Share::unhold_lost(share, ctx, inside, core);
                 } else if shares.push(header.link()).is_err() {
                     more += 1;
                 }
@@ -87,12 +87,5 @@ impl<P: Platform> Core<P> {
             // It ran the first program.
             self.system.devices.machine().exit(Exit::Status(1));
         }
-    }
-}
-
-/// Drops `share` as `core` would have.
-fn leave<P: Platform>(ctx: &mut Ctx<P>, header: &Header, share: &Share, core: CoreId) {
-    if share.unhold_lost(header, core) && header.release() {
-        ctx.push_dying(header);
     }
 }

@@ -8,7 +8,7 @@ use corey_kernel_atree::{fault, revoke};
 use corey_kernel_device::Devices;
 use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Field, Machine, Platform, fields};
 use corey_kernel_object::{Ctx, Hooks, World};
-use corey_lib_sync::atomic::AtomicU64;
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// The kernel of a machine.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl<P: Platform> System<P> {
     }
 
     pub(crate) fn boot_share(&self) -> Id {
-        Id(self.boot_share.load(corey_lib_sync::atomic::Ordering::Acquire))
+        Id(self.boot_share.load(Ordering::Acquire))
     }
 }
 

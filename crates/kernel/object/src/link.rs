@@ -43,15 +43,21 @@ impl Link {
         self.address == 0
     }
 
-    /// The header of the linked object, if that lives.
-    #[must_use]
+    /// The slot it leads to, whatever object that holds now.
     #[inline(always)]
-    pub fn header<'k>(self, _: &'k Entered<'_>) -> Option<&'k Header> {
+    fn slot<'k>(self, _: &'k Entered<'_>) -> Option<&'k Header> {
         if self.address == 0 {
             return None;
         }
         // SAFETY: a non-null address is that of a slot in type-stable memory (invariant 1), whose header is made of atomics.
-        let header = unsafe { &*(self.address as *const Header) };
+        Some(unsafe { &*(self.address as *const Header) })
+    }
+
+    /// The header of the linked object, if that lives.
+    #[must_use]
+    #[inline(always)]
+    pub fn header<'k>(self, inside: &'k Entered<'_>) -> Option<&'k Header> {
+        let header = self.slot(inside)?;
         (header.id().0 == self.id && self.id != 0).then_some(header)
     }
 
@@ -65,13 +71,8 @@ impl Link {
     /// As [`Link::resolve`], also while the object ends ([`Header::begin_end`]): for whoever takes itself off a list of
     /// the object.
     #[must_use]
-    pub fn resolve_ending<'k, T: 'static>(self, _: &'k Entered<'_>) -> Option<Handle<'k, T>> {
-        if self.address == 0 {
-            return None;
-        }
-        // SAFETY: as in `header`.
-        let header = unsafe { &*(self.address as *const Header) };
-        header.is_or_was(self.id).then(|| Handle::new(header)).flatten()
+    pub fn resolve_ending<'k, T: 'static>(self, inside: &'k Entered<'_>) -> Option<Handle<'k, T>> {
+        self.slot(inside).filter(|header| header.is_or_was(self.id)).and_then(Handle::new)
     }
 }
 

@@ -153,10 +153,7 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
 
     fn unhold(&mut self, link: Link, core: CoreId) {
         if let Some(share) = link.resolve::<Share>(self.call.inside) {
-            share.unhold(share.header(), core);
-            if share.header().release() {
-                (self.call.ctx.hooks.last)(self.call.ctx, self.call.inside, share.header());
-            }
+            Share::unhold(share, self.call.ctx, self.call.inside, core);
         }
     }
 
@@ -213,11 +210,8 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         }
         unreserve(&tree);
         for link in shares {
-            let share = link.resolve::<Share>(self.call.inside);
-            if let Some(share) = share.filter(|share| share.unhold_lost(share.header(), core))
-                && share.header().release()
-            {
-                (self.call.ctx.hooks.last)(self.call.ctx, self.call.inside, share.header());
+            if let Some(share) = link.resolve::<Share>(self.call.inside) {
+                Share::unhold_lost(share, self.call.ctx, self.call.inside, core);
             }
         }
         Err(Error::CoreLost)

@@ -58,8 +58,6 @@ impl Fate {
 pub struct Losses {
     /// Cores that stopped in the middle of something.
     inside: AtomicU64,
-    /// Locks taken over from them.
-    locks: AtomicU64,
 }
 
 impl Losses {
@@ -70,18 +68,8 @@ impl Losses {
         self.inside.load(Ordering::Relaxed) != 0
     }
 
-    /// Locks that were taken over.
-    #[must_use]
-    pub fn locks(&self) -> u64 {
-        self.locks.load(Ordering::Relaxed)
-    }
-
     pub(crate) fn add_core(&self) {
         self.inside.fetch_add(1, Ordering::SeqCst);
-    }
-
-    pub(crate) fn add_lock(&self) {
-        self.locks.fetch_add(1, Ordering::SeqCst);
     }
 }
 

@@ -211,7 +211,6 @@ impl<P: Platform> Local<P> {
     /// A lock was taken over from a core that is gone.
     #[cold]
     pub(crate) fn note_taken(&mut self, name: &'static str, home: u16) {
-        self.losses().add_lock();
         self.taken_over = Some((name, home));
         self.inherit();
     }

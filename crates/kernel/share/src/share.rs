@@ -309,18 +309,35 @@ impl Share {
         self.holders.add(core);
     }
 
-    /// Ends `core`'s hold, between two kernel entries. The caller releases the reference.
-    pub fn unhold(&self, header: &Header, core: CoreId) {
-        header.seen().insert(core);
-        self.holders.remove(core);
+    /// Ends `core`'s hold, between two kernel entries; with the last one the share.
+    pub fn unhold<P: Platform>(
+        handle: Handle<'_, Self>,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        core: CoreId,
+    ) {
+        handle.header().seen().insert(core);
+        handle.holders.remove(core);
+        Self::end_hold(handle, ctx, inside);
     }
 
-    /// As [`Share::unhold`], for `core` that is gone: several may find a hold of it. Whether there was one: the caller
-    /// releases its reference.
-    #[must_use]
-    pub fn unhold_lost(&self, header: &Header, core: CoreId) -> bool {
-        header.seen().insert(core);
-        self.holders.take(core)
+    /// As [`Share::unhold`], for `core` that is gone: several may find a hold of it, and one of them ends it.
+    pub fn unhold_lost<P: Platform>(
+        handle: Handle<'_, Self>,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        core: CoreId,
+    ) {
+        handle.header().seen().insert(core);
+        if handle.holders.take(core) {
+            Self::end_hold(handle, ctx, inside);
+        }
+    }
+
+    fn end_hold<P: Platform>(handle: Handle<'_, Self>, ctx: &mut Ctx<P>, inside: &Entered<'_>) {
+        if handle.header().release() {
+            (ctx.hooks.last)(ctx, inside, handle.header());
+        }
     }
 
     /// Empties a share without references: calls `each` with every object it named, each less one
