@@ -113,14 +113,19 @@ fn legend() -> String {
 }
 
 /// The interface of a case's call: what stands together.
-pub(super) fn group(case: Case) -> &'static str {
+fn group(case: Case) -> &'static str {
     SYSCALLS.iter().find(|row| row.name == case.call()).map_or("", |row| row.interface)
 }
 
 /// Where row or column `number` begins: a gap lies between interfaces.
 fn place(number: usize) -> usize {
+    place_of(number, CELL, 5)
+}
+
+/// As [`place`], of cells and gaps of so many points.
+pub(super) fn place_of(number: usize, cell: usize, gap: usize) -> usize {
     let gaps = Case::ALL.windows(2).take(number).filter(|pair| group(pair[0]) != group(pair[1])).count();
-    number * CELL + gaps * 5
+    number * cell + gaps * gap
 }
 
 fn heat(found: &[Measured], part: Part) -> String {

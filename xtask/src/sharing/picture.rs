@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use corey_lib_sharing::{Case, Part};
 
 use super::analysis::Measured;
-use super::page::{colour, counts, group};
+use super::page::{colour, counts, place_of};
 
 /// Points of a cell, of the labels, and between interfaces.
 const CELL: usize = 8;
@@ -60,8 +60,6 @@ fn cells(svg: &mut String, found: &[Measured], part: Part, (left, top): (usize, 
     }
 }
 
-/// Where row or column `number` begins: a gap lies between interfaces.
 fn place(number: usize) -> usize {
-    let gaps = Case::ALL.windows(2).take(number).filter(|pair| group(pair[0]) != group(pair[1])).count();
-    number * CELL + gaps * GAP
+    place_of(number, CELL, GAP)
 }

@@ -28,7 +28,7 @@ fn a_slot_that_is_changed_while_its_segment_ends_hides_no_other() {
         map(user, first.tree, 21, handlers, VA, 3).unwrap();
         let table = segment(user, first.boot, 1).unwrap();
         map(user, first.tree, 22, table, VA + 3 * GIB, 1).unwrap();
-        set_handler(user, first.tree, VA + 3 * GIB);
+        set_handler(user, first.tree, (VA + 3 * GIB, 32));
         let other = segment(user, first.boot, 1).unwrap();
         let made = thread(user, first.boot, 1).unwrap();
         run(user, made, &[first.boot]).unwrap();

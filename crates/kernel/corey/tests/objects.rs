@@ -302,7 +302,7 @@ fn a_handler_that_another_core_sets_is_entered_until_its_page_goes() {
         board.run(user, made.pcore, made.tree, &[made.share], [0; 6]).unwrap();
         let table = segment(user, first.boot, 1).unwrap();
         map(user, first.tree, 121, table, VA + 9 * GIB, 1).unwrap();
-        set_handler(user, made.tree, VA + 9 * GIB);
+        set_handler(user, made.tree, (VA + 9 * GIB, 32));
         (board, made, stack)
     });
     booted.on(1, move |user| {
@@ -476,7 +476,7 @@ fn a_segment_grows_and_shrinks_under_cores_that_fault_on_it_and_its_quota_is_rig
             let stop = Arc::clone(&stop);
             let made: Thread = threads[usize::from(core) - 1];
             booted.start(core, move |user| {
-                set_handler(user, made.tree, VA + 3 * GIB);
+                set_handler(user, made.tree, (VA + 3 * GIB, 32));
                 let back = (user.context().entry, user.context().stack);
                 let (mut there, mut gone) = (0_u64, 0_u64);
                 while !stop.load(Ordering::Acquire) || there == 0 {

@@ -4,16 +4,12 @@ mod common;
 
 use common::*;
 use corey_abi::{
-    AddressTreeCalls, CoreStat, Error, MachineCalls, ObjRef, PcoreCalls, ShareCalls, TICK_VECTOR, TreeTable,
-    UpcallFrame, core_mode, masked,
+    CoreStat, Error, MachineCalls, PcoreCalls, ShareCalls, TICK_VECTOR, UpcallFrame, core_mode, masked,
 };
 use corey_kernel_hal::Exit;
 use corey_test_hal_host::{Left, User};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-
-const VA: u64 = 0x6000_0000_0000;
-const HANDLER: u64 = 0x50_0000;
 
 #[test]
 fn a_root_is_changed_while_it_runs_on_another_core() {
@@ -92,18 +88,6 @@ fn two_cores_change_each_others_roots() {
     audit(&booted);
 }
 
-/// Sets a handler with its stack in the first pages of a segment at `VA`, the masked word behind.
-fn set_handler(user: &mut User<'_>, tree: ObjRef) -> (u64, u64) {
-    let (stack, word) = (VA + 4096, VA + 4096);
-    // The whole table is replaced: read it, add the handler, write it back.
-    let at = put(user, &TreeTable { mappings: VA + 8192, count: 110, ..TreeTable::default() });
-    user.sys().at_get(tree, at).unwrap();
-    let table = take::<TreeTable>(user);
-    let at = put(user, &TreeTable { handler: HANDLER, stack, masked: word, ..table });
-    user.sys().at_set(tree, at).unwrap();
-    (stack, word)
-}
-
 fn frame(user: &mut User<'_>, at: u64) -> UpcallFrame {
     let mut word = |n: u64| user.read(at + 8 * n).unwrap();
     UpcallFrame {
@@ -125,7 +109,7 @@ fn a_fault_goes_to_the_handler_and_a_second_one_while_masked_halts() {
         let first = start(user);
         let object = segment(user, first.boot, 8).unwrap();
         map(user, first.tree, 100, object, VA, 8).unwrap();
-        let (stack, word) = set_handler(user, first.tree);
+        let (stack, word) = set_handler(user, first.tree, (VA + 8192, 110));
         let back = (user.context().entry, user.context().stack);
         assert_eq!(user.read(VA + (3 << 30)), Err(Left));
         assert!(!user.has_left(), "the program goes on in its handler");
@@ -157,7 +141,7 @@ fn ticks_come_at_the_interval_and_are_remembered_while_masked() {
         let object = segment(user, first.boot, 8).unwrap();
         map(user, first.tree, 100, object, VA, 8).unwrap();
         assert_eq!(user.sys().pcore_set_interval(first.pcore, 9_999), Err(Error::OutOfRange));
-        let (stack, word) = set_handler(user, first.tree);
+        let (stack, word) = set_handler(user, first.tree, (VA + 8192, 110));
         let back = (user.context().entry, user.context().stack);
         user.follow_upcall(back);
         user.sys().pcore_set_interval(first.pcore, 100_000).unwrap();

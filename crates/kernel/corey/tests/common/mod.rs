@@ -241,11 +241,14 @@ pub const GIB: u64 = 1 << 30;
 pub const HANDLER: u64 = 0x50_0000;
 
 /// Sets a handler in a root that may run anywhere: its stack is the first page of what lies at `VA`, the masked word
-/// comes behind it. `table` is memory of the caller's for 32 mappings.
-pub fn set_handler(user: &mut User<'_>, tree: ObjRef, table: u64) {
-    let at = put(user, &TreeTable { mappings: table, count: 32, ..TreeTable::default() });
+/// comes behind it. `table` is memory of the caller's for `count` mappings: the whole table is read and set again.
+/// Returns the stack and the word.
+pub fn set_handler(user: &mut User<'_>, tree: ObjRef, (table, count): (u64, u64)) -> (u64, u64) {
+    let (stack, masked) = (VA + 4096, VA + 4096);
+    let at = put(user, &TreeTable { mappings: table, count, ..TreeTable::default() });
     user.sys().at_get(tree, at).unwrap();
     let had = take::<TreeTable>(user);
-    let at = put(user, &TreeTable { handler: HANDLER, stack: VA + 4096, masked: VA + 4096, ..had });
+    let at = put(user, &TreeTable { handler: HANDLER, stack, masked, ..had });
     user.sys().at_set(tree, at).unwrap();
+    (stack, masked)
 }
