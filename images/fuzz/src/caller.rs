@@ -1,12 +1,11 @@
 //! One core's calls.
 
 use crate::pool::{Sort, any, forget, remember};
-use crate::random::Random;
 use crate::records::{SLOTS, Scratch, Start, WINDOW, window};
-use crate::touch::touch;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Error, Home, Id, Kinds, ObjRef, PAGE_BYTES, SYSCALLS, SyscallInfo, Word};
 use corey_libos_rt::sys::{pause, raw};
+use corey_libos_test::{Random, touch};
 
 /// Most cores that call.
 pub(crate) const CORES: usize = 16;
@@ -241,8 +240,12 @@ impl Caller {
     pub(crate) fn step(&mut self) {
         if self.random.once_in(6) {
             let at = window(&mut self.random, Sort::Root) + self.random.below(512) * 8;
-            let write = u64::from(self.random.once_in(2));
-            touch(at, write);
+            let write = self.random.once_in(2);
+            if let Some(word) = touch::read(at)
+                && write
+            {
+                touch::write(at, word);
+            }
         }
         let (index, call) = self.choose();
         self.used = None;

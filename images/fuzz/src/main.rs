@@ -13,30 +13,21 @@
 
 mod caller;
 mod pool;
-mod random;
 mod records;
 mod sequence;
-mod touch;
 
 use corey_abi::{
     CORE_BY_NUMBER, CoreStat, HeldShare, Id, MachineCalls, Name, ObjRef, Plain, SYSCALLS, control,
 };
 use corey_libos_rt::sys::{address_mut, pause, sys};
 use corey_libos_rt::{Process, Status, entry, println};
-use corey_libos_test::Fixture;
-use random::Random;
+use corey_libos_test::{Fixture, Random};
 use sequence::Arena;
 
 entry!(main);
 
 /// Sequences that are not counted.
 const WARM: u64 = 4;
-
-/// A number of the command line.
-fn number(process: &Process, key: &str, otherwise: u64) -> u64 {
-    let words = process.info.command_line().split_whitespace();
-    words.filter_map(|word| word.strip_prefix(key)).find_map(|n| n.parse().ok()).unwrap_or(otherwise)
-}
 
 /// What every core does and holds, after a sequence that failed.
 fn tell(process: &Process) {
@@ -55,9 +46,9 @@ fn tell(process: &Process) {
 }
 
 fn main(mut process: Process) -> Status {
-    let calls = number(&process, "calls=", 100_000);
-    let each = number(&process, "each=", 20_000);
-    let mut seed = number(&process, "seed=", 1);
+    let calls = process.info.number("calls=").unwrap_or(100_000);
+    let each = process.info.number("each=").unwrap_or(20_000);
+    let mut seed = process.info.number("seed=").unwrap_or(1);
     let arena = Fixture::new(&mut process).and_then(|fixture| Arena::new(&mut process, fixture));
     let mut arena = match arena {
         Ok(arena) => arena,
@@ -115,7 +106,7 @@ fn main(mut process: Process) -> Status {
         "{{\"record\":\"fuzz-sum\",\"calls\":{made},\"sequences\":{sequences},\"failed\":{failed},\"reached\":{reached},\"of\":{}}}",
         SYSCALLS.len()
     );
-    if process.info.command_line().split_whitespace().any(|word| word == "hold") {
+    if process.info.has_word("hold") {
         // Once, as it prints much: what no random call is to do.
         let _ = sys().machine_control(process.boot, control::PRINT_OBJECTS, 0);
         println!("{{\"record\":\"fuzz-held\"}}");

@@ -1,8 +1,8 @@
 //! What the cores know of each other's objects, living and dead. Races are welcome: a torn entry is one more bad word.
 
-use crate::random::Random;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Id, ObjRef};
+use corey_libos_test::Random;
 
 /// Entries of a kind.
 const ENTRIES: usize = 48;

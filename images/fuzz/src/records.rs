@@ -1,8 +1,8 @@
 //! Records for calls to read: mostly meaningful.
 
 use crate::pool::{Sort, any};
-use crate::random::Random;
 use corey_abi::{Id, Mapping, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RunContext, TreeTable, mapping_kind};
+use corey_libos_test::Random;
 
 /// Where trees of this test map things: from here on, one GiB each.
 pub(crate) const WINDOW: u64 = 0x3000_0000_0000;

@@ -2,9 +2,7 @@
 
 use crate::caller::{CORES, COUNTS, Caller, MADE, STOP, Spared};
 use crate::pool::{Sort, fill, remember};
-use crate::random::Random;
 use crate::records::{PAGES, Scratch, Start};
-use crate::touch;
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::AddressTreeCalls;
@@ -15,7 +13,7 @@ use corey_abi::{
 use corey_libos_rt::Process;
 use corey_libos_rt::sys::{address, address_mut, pause, rdtsc, segment, sys};
 use corey_libos_rt::vm::{Core, Space, stack};
-use corey_libos_test::{Fixture, Remote};
+use corey_libos_test::{Fixture, Random, Remote, touch};
 use corey_libos_upcall::Handler;
 
 /// Turns of waiting for a core that makes no call before it is halted: it sleeps.
@@ -83,7 +81,7 @@ impl Arena {
         touch_stack();
         let spared = Spared([process.boot.0, process.program.0, process.console.0]);
         let cores = (process.info.header.cores as usize).min(CORES);
-        Handler::install(&mut process.space, process.program, touch::entry(), 0)?;
+        Handler::install(&mut process.space, process.program, touch::handler(), 0)?;
         let mut console = ShareEntry::default();
         sys().share_list(process.console, 0, address_mut(&mut console), 1)?;
         let device = console.id;
@@ -242,7 +240,7 @@ impl Arena {
             sys().share_addobj(prey, core.pcore)?;
             let named = ObjRef { share: prey, object: core.pcore.object };
             (0..8).for_each(|_| remember(&mut random, Sort::Pcore, named));
-            Handler::prepare(&mut own, &mut core.space, core.share, touch::entry(), 0).map(|_| ())
+            Handler::prepare(&mut own, &mut core.space, core.share, touch::handler(), 0).map(|_| ())
         };
         // A core that something else was begun on is busy for a while: it is tried again.
         let shares = [prey, process.console];

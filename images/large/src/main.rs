@@ -10,6 +10,7 @@ use corey_abi::{
 use corey_lib_bench::table::LARGE_PRIVATE;
 use corey_libos_bench::{Worker, program, touch};
 use corey_libos_rt::sys::{address, sys};
+use corey_libos_rt::vm::clear_in;
 use corey_libos_rt::{Process, Status, entry};
 
 entry!(main);
@@ -43,7 +44,7 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
         let mapped = sys().at_set_slot(tree, slot, address(&on)).and_then(|()| {
             touch(base);
             touch(base + BYTES - 1);
-            sys().at_set_slot(tree, slot, address(&Mapping::default()))
+            clear_in(tree, slot)
         });
         mapped.and(sys().share_delobj(object))
     };

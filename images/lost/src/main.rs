@@ -15,13 +15,12 @@ mod work;
 
 use core::sync::atomic::Ordering;
 use corey_abi::{
-    AddressTreeCalls, AuditReport, Error, Home, Id, Kinds, MachineCalls, Mapping, Name, ObjRef, PcoreCalls,
-    ShareCalls, UserPtr, grain, mapping_kind, reason, tree_kind,
+    AuditReport, Error, Home, Id, Kinds, MachineCalls, Name, ObjRef, PcoreCalls, ShareCalls, UserPtr, reason,
 };
 use corey_libos_rt::sys::{address, address_mut, pause, raw, rdtsc, sys};
-use corey_libos_rt::vm::Core;
+use corey_libos_rt::vm::{Core, Space, clear_in, interior};
 use corey_libos_rt::{Process, Status, entry, println};
-use corey_libos_test::{Fixture, Remote};
+use corey_libos_test::{Fixture, Random, Remote};
 use work::{CORES, DONE, Ground, ORDERS, STOP, VA, round, thread};
 
 entry!(main);
@@ -34,29 +33,6 @@ const WAYS: u64 = 3;
 const SLOT: u64 = 401;
 /// Rounds that each core must do after another one stopped.
 const ROUNDS: u64 = 20;
-
-/// Random numbers: SplitMix64 (Steele, Lea, Flood 2014).
-pub(crate) struct Random(u64);
-
-impl Random {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// A number below `end`.
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ z >> 31) % end.max(1)
-    }
-}
-
-fn number(process: &Process, key: &str, otherwise: u64) -> u64 {
-    let words = process.info.command_line().split_whitespace();
-    words.filter_map(|word| word.strip_prefix(key)).find_map(|n| n.parse().ok()).unwrap_or(otherwise)
-}
 
 fn main(mut process: Process) -> Status {
     match run(&mut process) {
@@ -76,12 +52,6 @@ fn step<T>(what: &'static str, result: Result<T, Error>) -> Result<T, Failure> {
 
 fn expect(what: &'static str, holds: bool) -> Result<(), Failure> {
     if holds { Ok(()) } else { Err((what, None)) }
-}
-
-/// Links the common tree; threads get a copy of this program's root, and with it the link.
-fn link(root: ObjRef, tree: ObjRef) -> Result<(), Error> {
-    let mapping = Mapping { kind: mapping_kind::INTERIOR, object: tree, va: VA, ..Mapping::default() };
-    sys().at_set_slot(root, SLOT, address(&mapping))
 }
 
 fn start(
@@ -110,17 +80,16 @@ fn start(
 
 fn run(process: &mut Process) -> Result<(), Failure> {
     let cores = (process.info.header.cores as usize).min(CORES);
-    let seed = number(process, "seed=", 1);
-    let fails = number(process, "fails=", 1).min(cores as u64 - 2);
-    let outside = process.info.command_line().split_whitespace().any(|word| word == "outside");
+    let seed = process.info.number("seed=").unwrap_or(1);
+    let fails = process.info.number("fails=").unwrap_or(1).min(cores as u64 - 2);
+    let outside = process.info.has_word("outside");
     let mut random = Random::new(seed);
     let name = Name::new("common");
     let all = Kinds::all();
     let made = sys().share_alloc(process.boot, all, 20_000, 4_000, Home::Any, address(&name));
     let share = step("the common share", made)?;
-    let made = sys().at_alloc(share, tree_kind::INTERIOR, grain::GIB1, Home::Any, address(&name));
-    let tree = ObjRef { share, object: step("the common tree", made)? };
-    step("linking it", link(process.space.tree, tree))?;
+    let tree = step("the common tree", interior(share, "common"))?;
+    step("linking it", Space::link_at(process.space.tree, SLOT, tree, VA))?;
     let ground = Ground { share, tree, own: None };
     let fixture = step("status words", Fixture::new(process))?;
     let mut threads: [Option<Remote>; CORES] = [None; CORES];
@@ -170,7 +139,7 @@ fn run(process: &mut Process) -> Result<(), Failure> {
         expect("the others finish", ended.is_some())?;
         remote.core.release();
     }
-    step("unlinking", sys().at_set_slot(process.space.tree, SLOT, address(&Mapping::default())))?;
+    step("unlinking", clear_in(process.space.tree, SLOT))?;
     step("the common share's end", sys().share_delobj(ObjRef { share: process.boot, object: share }))?;
     step("the common share's end", sys().self_drop(share))?;
     audit(process.boot, fails)

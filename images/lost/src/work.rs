@@ -1,12 +1,13 @@
 //! What every core does meanwhile: all that takes locks, claims something, or asks other cores.
 
-use crate::Random;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
-    AddressTreeCalls, Error, Home, Id, Kinds, MachineCalls, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES,
-    PcoreCalls, SegmentCalls, ShareCalls, copy_mode, mapping_kind, tree_kind,
+    AddressTreeCalls, Error, Home, Id, Kinds, MachineCalls, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls,
+    SegmentCalls, ShareCalls, copy_mode, tree_kind,
 };
 use corey_libos_rt::sys::{address, pause, segment, sys};
+use corey_libos_rt::vm::{clear_in, map_in};
+use corey_libos_test::Random;
 
 /// Most cores.
 pub(crate) const CORES: usize = 16;
@@ -61,17 +62,6 @@ pub(crate) fn round(core: usize, ground: Ground, random: &mut Random) {
     DONE[core].fetch_add(1, Ordering::Relaxed);
 }
 
-fn set(tree: ObjRef, slot: u64, segment: ObjRef, va: u64, npages: u64) -> Result<(), Error> {
-    let flags = MapFlags::WRITE.bits();
-    let mapping =
-        Mapping { kind: mapping_kind::SEGMENT, flags, object: segment, va, npages, ..Mapping::default() };
-    sys().at_set_slot(tree, slot, address(&mapping))
-}
-
-fn clear(tree: ObjRef, slot: u64) -> Result<(), Error> {
-    sys().at_set_slot(tree, slot, address(&Mapping::default()))
-}
-
 fn write(at: u64) {
     // SAFETY: mapped writable by this core, in a slot that no other core uses; nobody has a reference into it.
     unsafe { (at as *mut u64).write_volatile(at) };
@@ -80,9 +70,9 @@ fn write(at: u64) {
 fn calls(Ground { share, tree, own }: Ground, slot: u64, random: &mut Random) -> Result<(), Error> {
     let name = Name::new("work");
     // What an earlier round left here because it could not go on.
-    clear(tree, slot)?;
+    clear_in(tree, slot)?;
     let page = segment(share, SPAN, "work")?;
-    let mapped = set(tree, slot, page, slot * SPAN, 4);
+    let mapped = map_in(tree, slot, page, slot * SPAN, 4, MapFlags::WRITE);
     if mapped.is_ok() {
         (0..4).for_each(|n| write(VA + slot * SPAN + n * PAGE_BYTES));
     }
@@ -105,7 +95,7 @@ fn calls(Ground { share, tree, own }: Ground, slot: u64, random: &mut Random) ->
             }
         }
     }
-    let cleared = clear(tree, slot);
+    let cleared = clear_in(tree, slot);
     sys().share_delobj(page)?;
     result.and(cleared)
 }
@@ -119,7 +109,7 @@ fn of_ones_own(own: Id, root: ObjRef, name: &Name) -> Result<(), Error> {
     let child = sys().share_alloc(own, Kinds::all(), 8, 8, Home::Any, address(name))?;
     let inner = segment(child, PAGE_BYTES, "work");
     if let Ok(inner) = inner
-        && set(root, SLOT, inner, AT, 1).is_ok()
+        && map_in(root, SLOT, inner, AT, 1, MapFlags::WRITE).is_ok()
     {
         write(AT);
     }

@@ -27,7 +27,7 @@ pub(crate) fn is_sound(report: &AuditReport) -> bool {
 /// Whether the books are looked at now: after each cell; where processors really run at once, and an audit waits for
 /// the host's threads, after the last one of an argument.
 pub(crate) fn is_looked_at(process: &Process, last: bool) -> bool {
-    last || !process.info.command_line().split_whitespace().any(|word| word == "multi")
+    last || !process.info.has_word("multi")
 }
 
 /// Frames in use, those left out that stay with shares that live on: object slots, tables of names.

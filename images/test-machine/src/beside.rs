@@ -2,11 +2,11 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
-    AddressTreeCalls, AuditReport, CORE_BY_NUMBER, CoreStat, Error, Id, MachineCalls, MapFlags, Mapping,
-    ObjRef, PAGE_BYTES, PcoreCalls, Plain, ShareCalls, UserPtr, control, core_mode, counter,
+    AuditReport, CORE_BY_NUMBER, CoreStat, Error, Id, MachineCalls, MapFlags, ObjRef, PAGE_BYTES, PcoreCalls,
+    Plain, ShareCalls, UserPtr, control, core_mode, counter,
 };
-use corey_libos_rt::sys::{address, address_mut, pause, segment, sys};
-use corey_libos_rt::vm::{Ended, interior, map_in};
+use corey_libos_rt::sys::{address_mut, pause, segment, sys};
+use corey_libos_rt::vm::{Ended, clear_in, interior, map_in};
 use corey_libos_rt::{Process, halt, shared};
 use corey_libos_test::{Fixture, Suite};
 
@@ -165,7 +165,7 @@ fn rounds(suite: &mut Suite, process: &mut Process, fixture: &Fixture) {
     suite.check("where it is read", comes(|| TURNS.load(Ordering::Acquire) > 0), "");
     let count = |which| sys().counter_read(which).unwrap_or(0);
     let before = [counter::SHOOTDOWNS, counter::IPIS].map(count);
-    suite.works("the page is taken away", sys().at_set_slot(tree, 1, address(&Mapping::default())));
+    suite.works("the page is taken away", clear_in(tree, 1));
     let after = [counter::SHOOTDOWNS, counter::IPIS].map(count);
     suite.equal("one round, one interrupt", [after[0] - before[0], after[1] - before[1]], [1, 1]);
     suite.works("the reader is halted", sys().pcore_halt(remote.core.pcore, 4));

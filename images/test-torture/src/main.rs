@@ -18,14 +18,13 @@
 
 mod owner;
 mod reader;
-mod touch;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Error, Id, MapFlags, ObjRef, PAGE_BYTES, ShareCalls};
 use corey_libos_rt::sys::{pause, rdtsc, segment, sys};
 use corey_libos_rt::vm::{Space, interior};
 use corey_libos_rt::{Process, Status, entry};
-use corey_libos_test::{Fixture, Remote, Suite};
+use corey_libos_test::{Fixture, Remote, Suite, touch};
 use corey_libos_upcall::Handler;
 
 entry!(main);
@@ -111,14 +110,12 @@ fn note(error: Error, place: u64) {
 fn main(mut process: Process) -> Status {
     let mut suite = Suite::new(&process, "torture");
     let cores = process.info.header.cores.min(MOST as u64) as u16;
-    let words = process.info.command_line().split_whitespace();
-    let seconds = words.filter_map(|word| word.strip_prefix("seconds=")).find_map(|n| n.parse().ok());
     if cores <= OWNERS + 1 {
         suite.check("two owners and a reader", true, "not with so few cores");
         return suite.finish();
     }
     // Emulated processors take turns: many of them need longer.
-    let seconds = seconds.unwrap_or(3 + u64::from(cores) / 2);
+    let seconds = process.info.number("seconds=").unwrap_or(3 + u64::from(cores) / 2);
     match run(&mut process, cores, seconds) {
         Ok(report) => report.check(&mut suite, cores),
         Err(error) => suite.check("the torture", false, format_args!("{error:?}")),

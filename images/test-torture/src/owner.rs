@@ -2,10 +2,10 @@
 
 use crate::{BOARD, OWNERS, PAGES, SLOTS, get, note, number};
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::{AddressTreeCalls, Error, MapFlags, Mapping, ObjRef, PAGE_BYTES, ShareCalls};
+use corey_abi::{Error, MapFlags, ObjRef, PAGE_BYTES, ShareCalls};
 use corey_libos_rt::halt;
-use corey_libos_rt::sys::{address, segment, sys};
-use corey_libos_rt::vm::map_in;
+use corey_libos_rt::sys::{segment, sys};
+use corey_libos_rt::vm::{clear_in, map_in};
 
 /// Slots of the owner's root: what is being filled, and secrets.
 const FILL: u64 = 310;
@@ -73,7 +73,7 @@ impl Owner {
                 BOARD.broken.store(found.max(1), Ordering::Relaxed);
             }
         }
-        map_empty(self.root, SECRETS + place as u64)?;
+        clear_in(self.root, SECRETS + place as u64)?;
         sys().share_delobj(object)
     }
 
@@ -85,12 +85,12 @@ impl Owner {
         let object = segment(self.root.share, PAGES * PAGE_BYTES, "number")?;
         self.map_own(FILL, object, self.base)?;
         words(self.base).for_each(|word| word.store(number(slot, generation), Ordering::Relaxed));
-        map_empty(self.root, FILL)?;
+        clear_in(self.root, FILL)?;
         let old = self.mapped[at].take();
         let ends_first = generation.is_multiple_of(5);
         if generation.is_multiple_of(3) {
             // Unmapped first; else one mapping takes the place of the other.
-            map_empty(tree, slot)?;
+            clear_in(tree, slot)?;
         }
         if ends_first && let Some(old) = old {
             // The segment ends while it may be mapped: its end takes it away.
@@ -113,16 +113,12 @@ impl Owner {
         (0..KEPT as usize).try_for_each(|place| self.drop_secret(place))?;
         for slot in 0..SLOTS {
             if let Some(object) = self.mapped[slot as usize].take() {
-                map_empty(get(&BOARD.tree), slot)?;
+                clear_in(get(&BOARD.tree), slot)?;
                 sys().share_delobj(object)?;
             }
         }
         Ok(())
     }
-}
-
-fn map_empty(tree: ObjRef, slot: u64) -> Result<(), Error> {
-    sys().at_set_slot(tree, slot, address(&Mapping::default()))
 }
 
 extern "C" fn owner(core: u64) -> ! {

@@ -1,12 +1,12 @@
 //! Who hammers what is taken away.
 
-use crate::touch::{self, FAULTED};
 use crate::{BOARD, LINK, PAGES, SLOTS, get, note, number};
 use core::sync::atomic::Ordering;
-use corey_abi::{AddressTreeCalls, Error, MachineCalls, Mapping, PAGE_BYTES};
+use corey_abi::{Error, MachineCalls, PAGE_BYTES};
 use corey_libos_rt::halt;
-use corey_libos_rt::sys::{address, sys};
-use corey_libos_rt::vm::Space;
+use corey_libos_rt::sys::sys;
+use corey_libos_rt::vm::{Space, clear_in};
+use corey_libos_test::touch;
 
 pub(crate) fn entry() -> u64 {
     reader as *const () as u64
@@ -24,13 +24,10 @@ fn hammer(core: u64, slot: u64) {
     for page in 0..PAGES {
         let floor = BOARD.floor[slot as usize].load(Ordering::Acquire);
         let at = base + page * PAGE_BYTES;
-        let word = touch::read(at);
-        if word == FAULTED {
-            BOARD.faulted.fetch_add(1, Ordering::Relaxed);
-        } else if is_right(slot, word, floor) {
-            BOARD.found.fetch_add(1, Ordering::Relaxed);
-        } else {
-            BOARD.wrong.store(word.max(1), Ordering::Relaxed);
+        match touch::read(at) {
+            None => _ = BOARD.faulted.fetch_add(1, Ordering::Relaxed),
+            Some(word) if is_right(slot, word, floor) => _ = BOARD.found.fetch_add(1, Ordering::Relaxed),
+            Some(word) => BOARD.wrong.store(word.max(1), Ordering::Relaxed),
         }
         // Its own word: nobody else writes it, and nobody reads it but who owns the page by then.
         touch::write(at + 8 * (core + 1), number(slot, floor));
@@ -40,7 +37,7 @@ fn hammer(core: u64, slot: u64) {
 /// Leaves the tree, and attaches it again.
 fn attach(core: u64) -> Result<(), Error> {
     let root = get(&BOARD.roots[core as usize]);
-    sys().at_set_slot(root, LINK, address(&Mapping::default()))?;
+    clear_in(root, LINK)?;
     Space::link_at(root, LINK, get(&BOARD.tree), BOARD.at.load(Ordering::Relaxed))
 }
 

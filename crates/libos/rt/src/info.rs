@@ -48,6 +48,19 @@ impl Info {
         self.text(self.header.command_line)
     }
 
+    /// The number behind `key` in the command line: the first word that is these two.
+    #[must_use]
+    pub fn number(&self, key: &str) -> Option<u64> {
+        let words = self.command_line().split_whitespace();
+        words.filter_map(|word| word.strip_prefix(key)).find_map(|number| number.parse().ok())
+    }
+
+    /// Whether `word` is one of the command line.
+    #[must_use]
+    pub fn has_word(&self, word: &str) -> bool {
+        self.command_line().split_whitespace().any(|other| other == word)
+    }
+
     /// Vendor and model of the processor.
     #[must_use]
     pub fn cpu(&self) -> &'static str {

@@ -10,12 +10,15 @@
 //!
 //! **Testing.** It is the testing.
 #![no_std]
-#![allow(unsafe_code, reason = "status words in mapped memory")]
+#![allow(unsafe_code, reason = "status words in mapped memory; accesses that may fault")]
 
 mod ballast;
+mod random;
 mod remote;
 mod suite;
+pub mod touch;
 
 pub use ballast::{Ballast, Counts, counts};
+pub use random::Random;
 pub use remote::{Fixture, Remote};
 pub use suite::Suite;

@@ -16,5 +16,5 @@ mod space;
 mod thread;
 
 pub use load::{LoadError, load};
-pub use space::{Space, interior, interior_of, map_in, stack};
+pub use space::{Space, clear_in, interior, interior_of, map_in, stack};
 pub use thread::{Core, Ended, Thread, spawn};

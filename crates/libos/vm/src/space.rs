@@ -185,7 +185,7 @@ impl Space {
     ///
     /// As `at_set_slot`.
     pub fn unmap(&mut self, slot: u64) -> Result<(), Error> {
-        sys().at_set_slot(self.tree, slot, address(&Mapping::default()))?;
+        clear_in(self.tree, slot)?;
         self.set(slot, false);
         Ok(())
     }
@@ -314,4 +314,13 @@ pub fn map_in(
         ..Mapping::default()
     };
     sys().at_set_slot(tree, slot, address(&mapping))
+}
+
+/// Clears slot `slot` of `tree`.
+///
+/// # Errors
+///
+/// As `at_set_slot`.
+pub fn clear_in(tree: ObjRef, slot: u64) -> Result<(), Error> {
+    sys().at_set_slot(tree, slot, address(&Mapping::default()))
 }
