@@ -5,7 +5,7 @@
 //! seem to race with its making. When memory was written behind its back, as a frame that is filled with zeroes, the value in its place is not what the
 //! twin left there: then a new one takes its place.
 
-use crate::explored::{AtomicBool, AtomicU32, AtomicU64};
+use crate::explored::{AtomicBool, AtomicU8, AtomicU16, AtomicU32, AtomicU64};
 use core::any::{Any, TypeId};
 use core::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -129,6 +129,8 @@ pub(crate) fn begin() {
     drop(CELLS.take());
     SPARE_CELLS.set((0..SPARE).map(|_| Rc::default()).collect());
     spares::<AtomicBool>();
+    spares::<AtomicU8>();
+    spares::<AtomicU16>();
     spares::<AtomicU32>();
     spares::<AtomicU64>();
 }
