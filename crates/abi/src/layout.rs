@@ -128,6 +128,9 @@ pub mod copy_mode {
     pub const ON_WRITE: u64 = 1;
     /// A page is copied when the copy is first read or written, or the source first written.
     pub const ON_REFERENCE: u64 = 2;
+    /// Added to one of the latter two, with the offset of a page in bytes: that page is copied now. Meant for a page that
+    /// both sides are about to write, as the top of a stack: it costs neither a shootdown nor faults.
+    pub const PAGE_NOW: u64 = 4;
 }
 
 /// Bytes of a 2 MiB page.

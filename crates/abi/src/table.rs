@@ -83,16 +83,17 @@ syscalls! {
         0x20 => fn segment_alloc(share: Id, nbytes: u64, core: Home, flags: u64, name: UserPtr) -> Id;
         /// Makes a new segment in `share` with the contents of `segment`, a snapshot page by page. `mode` 0
         /// copies now; 1 is copy-on-write: a page is copied when either side first writes it; 2 is
-        /// copy-on-reference: also when the copy is first read. A page that is pinned is copied now.
+        /// copy-on-reference: also when the copy is first read. A page that is pinned is copied now; and with 4 and the
+        /// offset of a page in bytes added to mode 1 or 2, that page.
         ///
         /// # Errors
-        /// `Busy` while another core copies or resizes `segment`; `QuotaExceeded`; `NotPermitted` as
-        /// `segment_alloc`; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
+        /// `Busy` while another core copies or resizes `segment`; `QuotaExceeded`; `OutOfRange` for a page beyond the
+        /// end; `NotPermitted` as `segment_alloc`; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// As `segment_alloc`. Mode 0: one page copy per page present. Modes 1 and 2: a visit to every page
         /// slot, a count for every page, and, if a page was written since `segment` was last copied, one acknowledged
-        /// shootdown of the cores that map it. A private one: no event.
+        /// shootdown of the cores that map it. A page copied now needs none. A private one: no event.
         0x21 => fn segment_copy(segment: ObjRef, share: Id, mode: u64, core: Home, name: UserPtr) -> Id;
         /// The size of `segment` in bytes, a multiple of 4096.
         ///

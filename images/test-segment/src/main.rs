@@ -76,14 +76,29 @@ fn touch(suite: &mut Suite, process: &mut Process) {
 }
 
 fn copies(suite: &mut Suite, process: &mut Process) {
-    let modes = [copy_mode::NOW, copy_mode::ON_WRITE, copy_mode::ON_REFERENCE];
-    for (mode, what) in modes.into_iter().zip(["now", "on write", "on reference"]) {
+    let with_page = |mode: u64, page: u64| mode | copy_mode::PAGE_NOW | (page * PAGE_BYTES);
+    let modes = [
+        (copy_mode::NOW, "now"),
+        (copy_mode::ON_WRITE, "on write"),
+        (copy_mode::ON_REFERENCE, "on reference"),
+        (with_page(copy_mode::ON_WRITE, 0), "on write, the first page now"),
+        (with_page(copy_mode::ON_WRITE, 1), "on write, a page now that is not there"),
+        (with_page(copy_mode::ON_REFERENCE, 3), "on reference, the last page now"),
+    ];
+    for (mode, what) in modes {
         copies_in(suite, process, mode, what);
     }
     let name = Name::new("to");
     let Some(from) = suite.works("a source", segment(process.program, PAGE_BYTES, "from")) else { return };
     let copy = |mode| sys().segment_copy(from, process.program, mode, Home::Any, address(&name));
     suite.refused("there is no fourth mode", copy(3), Error::BadArgument);
+    suite.refused(
+        "with a page now that is beyond the end",
+        copy(with_page(copy_mode::ON_WRITE, 1)),
+        Error::OutOfRange,
+    );
+    suite.refused("and no page now where all are", copy(copy_mode::PAGE_NOW), Error::BadArgument);
+    suite.refused("nor an offset alone", copy(copy_mode::ON_WRITE | PAGE_BYTES), Error::BadArgument);
     suite.works("gone", sys().share_delobj(from));
 }
 

@@ -4,8 +4,8 @@ mod common;
 
 use common::*;
 use corey_abi::{
-    AddressTreeCalls, Error, Home, Id, MapFlags, Mapping, ObjRef, SegmentCalls, ShareCalls, copy_mode, grain,
-    mapping_kind, segment_flag, tree_kind,
+    AddressTreeCalls, Error, Home, Id, MachineCalls, MapFlags, Mapping, ObjRef, SegmentCalls, ShareCalls,
+    copy_mode, counter, grain, mapping_kind, segment_flag, tree_kind,
 };
 use corey_test_hal_host::User;
 use std::sync::Arc;
@@ -18,6 +18,10 @@ fn copy(user: &mut User<'_>, from: ObjRef, share: Id, mode: u64) -> Result<ObjRe
     let at = name(user, "copy");
     let object = user.sys().segment_copy(from, share, mode, Home::Any, at)?;
     Ok(ObjRef { share, object })
+}
+
+fn faults(user: &mut User<'_>) -> u64 {
+    user.sys().counter_read(counter::FAULTS).unwrap()
 }
 
 fn large(user: &mut User<'_>, share: Id, bytes: u64) -> Result<ObjRef, Error> {
@@ -53,6 +57,44 @@ fn a_copy_and_its_source_never_see_each_others_writes() {
             assert_eq!(user.read(VA + GIB + 5 * 4096), Ok(105));
         });
         audit(&booted);
+    }
+}
+
+/// A page that is copied now is each side's own at once: neither is write-protected, neither faults on it; and the others
+/// are as ever.
+#[test]
+fn a_page_may_be_copied_now_and_the_others_later() {
+    for mode in [copy_mode::ON_WRITE, copy_mode::ON_REFERENCE] {
+        for page in 0..12 {
+            let booted = boot(1);
+            booted.on(0, move |user| {
+                let first = start(user);
+                let source = segment(user, first.boot, 12).unwrap();
+                map(user, first.tree, 100, source, VA, 12).unwrap();
+                for page in 0..12 {
+                    user.write(VA + page * 4096, 100 + page).unwrap();
+                }
+                // An earlier copy: the slots hold shared pages, one its own.
+                copy(user, source, first.boot, copy_mode::ON_WRITE).unwrap();
+                user.write(VA + page * 4096, 200).unwrap();
+                let before = faults(user);
+                let copied =
+                    copy(user, source, first.boot, mode | copy_mode::PAGE_NOW | (page * 4096)).unwrap();
+                map(user, first.tree, 101, copied, VA + GIB, 12).unwrap();
+                user.write(VA + page * 4096, 1).unwrap();
+                assert_eq!(faults(user), before, "the source's page {page} was taken");
+                user.write(VA + GIB + page * 4096 + 8, 2).unwrap();
+                assert_eq!(faults(user), before, "the copy's page {page} was mapped with it, for writing");
+                assert_eq!(user.read(VA + page * 4096), Ok(1));
+                assert_eq!(user.read(VA + GIB + page * 4096), Ok(200));
+                assert_eq!(user.read(VA + GIB + page * 4096 + 8), Ok(2));
+                for other in (0..12).filter(|other| *other != page) {
+                    user.write(VA + GIB + other * 4096, 3).unwrap();
+                    assert_eq!(user.read(VA + other * 4096), Ok(100 + other), "page {other} beside {page}");
+                }
+            });
+            audit(&booted);
+        }
     }
 }
 

@@ -251,8 +251,7 @@ impl PageSlot {
     }
 
     /// As [`PageSlot::copy_shared`], with `REFERENCE` or 0 in the copy; what it gives back is [`NO_FRAME`] or a part.
-    /// Apart, so that the loop has all it needs in registers.
-    #[inline(never)]
+    #[inline(always)]
     fn copy_shared_as<const KIND: u64>(memory: &Memory, from: &[Self], to: &[Self]) -> (usize, Frame) {
         for (done, (source, target)) in from.iter().zip(to).enumerate() {
             let word = source.0.load(Ordering::SeqCst);

@@ -2,7 +2,7 @@
 
 use crate::copy::{Mode, copy};
 use crate::segment::{PageSize, Segment, pages_of};
-use corey_abi::{Error, Home, Id, Kind, ObjRef, SegmentCalls, UserPtr, copy_mode, segment_flag};
+use corey_abi::{Error, Home, Id, Kind, ObjRef, SegmentCalls, UserPtr, segment_flag};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
 use corey_kernel_mem::{PageSlot, Refused, Source};
 use corey_kernel_object::{Handle, Take};
@@ -137,12 +137,7 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
     ) -> Result<Id, Error> {
         let from = self.0.object::<Segment>(segment)?;
         let share = self.0.share_for(share, Kind::Segment)?;
-        let mode = match mode {
-            copy_mode::NOW => Mode::Now,
-            copy_mode::ON_WRITE => Mode::OnWrite,
-            copy_mode::ON_REFERENCE => Mode::OnReference,
-            _ => return Err(Error::BadArgument),
-        };
+        let mode = Mode::from_word(mode)?;
         from.begin_change(&mut self.0.ctx.local)?;
         let (npages, size) = (from.npages(), from.page_size());
         let cost = Segment::cost(npages, size);

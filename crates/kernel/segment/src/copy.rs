@@ -1,18 +1,43 @@
 //! Copies of segments: now, on write, on reference.
 
 use crate::segment::{PageSize, Segment};
-use corey_abi::Error;
+use corey_abi::{Error, PAGE_BYTES, copy_mode};
 use corey_kernel_hal::Platform;
 use corey_kernel_mem::{NotOwn, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Take};
 use corey_kernel_percore::CoreSet;
 
-/// When the pages of a copy are copied.
+/// When the pages of a copy are copied: one of [`copy_mode`], perhaps with the page that is copied now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Mode {
-    Now,
-    OnWrite,
-    OnReference,
+pub(crate) struct Mode(u64);
+
+impl Mode {
+    /// What `word`, from a call, says.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::BadArgument`].
+    #[inline(always)]
+    pub(crate) fn from_word(word: u64) -> Result<Self, Error> {
+        const BUT_WRITE: u64 = copy_mode::ON_WRITE | copy_mode::PAGE_NOW;
+        const BUT_REFERENCE: u64 = copy_mode::ON_REFERENCE | copy_mode::PAGE_NOW;
+        let plain = word <= copy_mode::ON_REFERENCE;
+        let known = plain || matches!(word % PAGE_BYTES, BUT_WRITE | BUT_REFERENCE);
+        known.then_some(Self(word)).ok_or(Error::BadArgument)
+    }
+
+    fn is_now(self) -> bool {
+        self.0 == copy_mode::NOW
+    }
+
+    fn on_reference(self) -> bool {
+        self.0 & copy_mode::ON_REFERENCE != 0
+    }
+
+    /// The 4 KiB page that is copied now.
+    fn but(self) -> Option<u64> {
+        (self.0 & copy_mode::PAGE_NOW != 0).then_some(self.0 / PAGE_BYTES)
+    }
 }
 
 /// Fills `to`, which no other core can reach yet, from `from`, whose change was begun.
@@ -27,7 +52,7 @@ pub(crate) enum Mode {
 ///
 /// # Errors
 ///
-/// [`Error::NoMemory`]; `from` is then as before.
+/// [`Error::NoMemory`], [`Error::OutOfRange`] for a page beyond the end; `from` is then as before.
 pub(crate) fn copy<P: Platform>(
     ctx: &mut Ctx<P>,
     inside: &Entered<'_>,
@@ -37,16 +62,7 @@ pub(crate) fn copy<P: Platform>(
 ) -> Result<(), Error> {
     // Pages are read through the direct map.
     from.header().seen().insert(ctx.core());
-    match mode {
-        Mode::Now => copy_now(ctx, from, to),
-        Mode::OnWrite => copy_later(ctx, inside, from, to, false),
-        Mode::OnReference => copy_later(ctx, inside, from, to, true),
-    }
-}
-
-/// First 4 KiB pages of the pages of `to`.
-fn pages(to: Handle<'_, Segment>) -> impl Iterator<Item = u64> + use<> {
-    (0..to.npages()).step_by(to.page_size().pages() as usize)
+    if mode.is_now() { copy_now(ctx, from, to) } else { copy_later(ctx, inside, from, to, mode) }
 }
 
 fn copy_now<P: Platform>(
@@ -54,16 +70,30 @@ fn copy_now<P: Platform>(
     from: Handle<'_, Segment>,
     to: Handle<'_, Segment>,
 ) -> Result<(), Error> {
-    let platform = ctx.local.platform.clone();
-    for page in pages(to) {
+    for page in (0..to.npages()).step_by(to.page_size().pages() as usize) {
         ctx.serve_every(page);
-        // An absent page reads zero, and so does its copy.
-        let (Some(source), Some(target)) = (from.slot(&platform, page), to.slot(&platform, page)) else {
-            break;
-        };
-        copy_page(ctx, from.page_size(), source, target)?;
+        copy_at(ctx, from, to, page)?;
     }
     Ok(())
+}
+
+/// Copies 4 KiB page `page`, or the 2 MiB page that it is in. An absent page reads zero, and so does its copy.
+///
+/// # Errors
+///
+/// [`Error::NoMemory`], [`Error::OutOfRange`].
+#[inline(never)]
+fn copy_at<P: Platform>(
+    ctx: &mut Ctx<P>,
+    from: Handle<'_, Segment>,
+    to: Handle<'_, Segment>,
+    page: u64,
+) -> Result<(), Error> {
+    let platform = ctx.local.platform.clone();
+    match (from.slot(&platform, page), to.slot(&platform, page)) {
+        (Some(source), Some(target)) => copy_page(ctx, from.page_size(), source, target),
+        _ => Err(Error::OutOfRange),
+    }
 }
 
 /// Copies one page, if there is one.
@@ -122,17 +152,44 @@ fn copy_later<P: Platform>(
     inside: &Entered<'_>,
     from: Handle<'_, Segment>,
     to: Handle<'_, Segment>,
-    on_reference: bool,
+    mode: Mode,
 ) -> Result<(), Error> {
     let unit = from.page_size().pages();
     let slots = to.npages() / unit;
     // Those of pages to be write-protected.
     let mut begun = Begun { first: u64::MAX, end: 0 };
-    let mut at = 0;
-    let mut result = Ok(());
-    while at < slots && result.is_ok() {
-        let (sources, targets) = side_by_side(ctx, from, to, at, slots);
-        let (done, back) = PageSlot::copy_shared(&ctx.world.memory, sources, targets, on_reference);
+    let result = match mode.but() {
+        None => share_pages(ctx, from, to, (0, slots), &mut begun, mode),
+        // Before any other page is begun: if this fails, nothing is to be undone.
+        Some(page) => copy_at(ctx, from, to, page)
+            .and_then(|()| share_pages(ctx, from, to, (0, page / unit), &mut begun, mode))
+            .and_then(|()| share_pages(ctx, from, to, (page / unit + 1, slots), &mut begun, mode)),
+    };
+    if begun.first < begun.end {
+        let ready = result.is_ok();
+        if ready {
+            let (page, count) = (begun.first * unit, (begun.end - begun.first) * unit);
+            (ctx.hooks.revoke)(ctx, inside, from.header(), page, count, Take::Write);
+        }
+        end_copies(ctx, from, to, begun, (mode.on_reference(), ready));
+    }
+    result
+}
+
+/// Shares the pages of the slots from `at` on and before `end`, or begins to. Apart, so that the loop has what it needs in
+/// registers.
+#[inline(never)]
+fn share_pages<P: Platform>(
+    ctx: &mut Ctx<P>,
+    from: Handle<'_, Segment>,
+    to: Handle<'_, Segment>,
+    (mut at, end): (u64, u64),
+    begun: &mut Begun,
+    mode: Mode,
+) -> Result<(), Error> {
+    while at < end {
+        let (sources, targets) = side_by_side(ctx, from, to, at, end);
+        let (done, back) = PageSlot::copy_shared(&ctx.world.memory, sources, targets, mode.on_reference());
         at += done as u64;
         if let Some(part) = back {
             // It was nowhere to be seen.
@@ -141,20 +198,12 @@ fn copy_later<P: Platform>(
             break;
         } else if let Some(sources) = sources.get(done..).filter(|rest| !rest.is_empty()) {
             let targets = targets.get(done..).unwrap_or(&[]);
-            let count = (&mut at, &mut begun);
-            result = copy_others(ctx, from.page_size(), (sources, targets), count, on_reference);
+            let both = (sources, targets);
+            copy_others(ctx, from.page_size(), both, (&mut at, begun), mode.on_reference())?;
         }
         ctx.local.serve_mailbox();
     }
-    if begun.first < begun.end {
-        let ready = result.is_ok();
-        if ready {
-            let (page, count) = (begun.first * unit, (begun.end - begun.first) * unit);
-            (ctx.hooks.revoke)(ctx, inside, from.header(), page, count, Take::Write);
-        }
-        end_copies(ctx, from, to, begun, (on_reference, ready));
-    }
-    result
+    Ok(())
 }
 
 /// Slots of `from` and `to` from the `at`-th on and before `end`, as many of both: those that lie side by side. `from` is

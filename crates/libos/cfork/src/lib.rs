@@ -1,8 +1,8 @@
 //! cfork: the running program goes on a second time, on a chosen core.
 //!
 //! **Paper.** §4.1: cfork extends an application to another core; by default parent and child share little: segments of
-//! the root tree are copied on write, what the caller names stays shared. Departures: the child's end can be
-//! awaited; the child's share ends with the child, so nothing has to be cleaned up.
+//! the root tree are copied on write, what the caller names stays shared. Departures: the stack's page in use is copied
+//! at once, as both sides write it next; the child's end can be awaited; the child's share ends with the child, so nothing has to be cleaned up.
 //!
 //! **Invariants.** Each segment of the parent's root is copied once, however often it is mapped. A failure drops
 //! the child's share, and with it everything that was made: the parent is as before (its pages may be copied

@@ -117,12 +117,14 @@ impl Plan {
     /// Copies and shares the objects into `share`, as [`Plan::decide`] said, so that the table names what the child maps.
     pub(crate) fn transfer(&mut self, share: Id) -> Result<(), CforkError> {
         let name = Name::new("forked");
+        let here = address(&name).0;
         let (used, fates, again) = self.parts();
         for (at, fate) in (0..used.len()).zip(fates) {
             let mapping = &mut used[at];
             let object = match fate {
                 Fate::None | Fate::Again | Fate::Held => continue,
-                Fate::Copied => copy(mapping.object, share, &name)?,
+                // The stack's page that this core writes next, and the child first.
+                Fate::Copied => copy(mapping.object, share, page_now(mapping, here), &name)?,
                 Fate::New => segment(share, PAGES * PAGE_BYTES, "children")
                     .map_err(|error| CforkError::Call("making memory for its children", error))?,
                 Fate::Named => {
@@ -167,10 +169,22 @@ fn fate(mapping: &Mapping, held: &[Id], children: ObjRef) -> Fate {
     }
 }
 
-/// A copy of `segment` in `share`, on write. Waits while another core copies it, as threads do that fork at once.
-fn copy(segment: ObjRef, share: Id, name: &Name) -> Result<ObjRef, CforkError> {
+/// The mode of a copy on write of what `mapping` maps: with the page at `address` copied now, if it is there.
+fn page_now(mapping: &Mapping, address: u64) -> u64 {
+    match address.checked_sub(mapping.va) {
+        Some(offset) if offset / PAGE_BYTES < mapping.npages => {
+            copy_mode::ON_WRITE
+                | copy_mode::PAGE_NOW
+                | (mapping.start_page + offset / PAGE_BYTES) * PAGE_BYTES
+        }
+        _ => copy_mode::ON_WRITE,
+    }
+}
+
+/// A copy of `segment` in `share`, as `mode` says. Waits while another core copies it, as threads do that fork at once.
+fn copy(segment: ObjRef, share: Id, mode: u64, name: &Name) -> Result<ObjRef, CforkError> {
     loop {
-        match sys().segment_copy(segment, share, copy_mode::ON_WRITE, Home::Any, address(name)) {
+        match sys().segment_copy(segment, share, mode, Home::Any, address(name)) {
             Ok(object) => return Ok(ObjRef { share, object }),
             Err(Error::Busy) => pause(),
             Err(error) => return Err(CforkError::Call("copying a segment", error)),

@@ -30,13 +30,20 @@ const LIVE: usize = 8;
 const VA: u64 = 0x6000_0000_0000;
 const STRIDE: u64 = 64;
 
+/// Modes of copies: 3 is none; some with a page that is copied now.
+fn mode() -> impl Strategy<Value = u64> {
+    let later = copy_mode::ON_WRITE..=copy_mode::ON_REFERENCE;
+    let but = (later, 0..PAGES).prop_map(|(mode, page)| mode | copy_mode::PAGE_NOW | (page * 4096));
+    prop_oneof![0..4_u64, but]
+}
+
 fn step() -> impl Strategy<Value = Step> {
     let pick = any::<Pick>;
     prop_oneof![
         1 => (0..PAGES).prop_map(Step::Alloc),
         6 => (pick(), 0..PAGES, 1..u64::MAX).prop_map(|(s, p, v)| Step::Write(s, p, v)),
         6 => (pick(), 0..PAGES).prop_map(|(s, p)| Step::Read(s, p)),
-        2 => (pick(), 0..4_u64).prop_map(|(s, mode)| Step::Copy(s, mode)),
+        2 => (pick(), mode()).prop_map(|(s, mode)| Step::Copy(s, mode)),
         1 => (pick(), 0..PAGES).prop_map(|(s, n)| Step::Resize(s, n)),
         1 => pick().prop_map(Step::Size),
         1 => pick().prop_map(Step::Remove),
@@ -113,8 +120,15 @@ impl World {
                 let (number, object) = self.object(self.place(pick));
                 let Some(free) = self.places.iter().position(Option::is_none) else { return Ok(()) };
                 let got = user.sys().segment_copy(object, self.share, mode, Home::Any, self.text);
-                if mode > copy_mode::ON_REFERENCE && self.model.size(number).is_ok() {
-                    return same(step, got, Err(Error::BadArgument));
+                if let Ok(pages) = self.model.size(number) {
+                    if mode % 4096 == 3 {
+                        return same(step, got, Err(Error::BadArgument));
+                    }
+                    if mode & copy_mode::PAGE_NOW != 0 && mode / 4096 >= pages {
+                        // There may be no room for a copy, either.
+                        let refused = matches!(got, Err(Error::OutOfRange | Error::QuotaExceeded));
+                        return same(step, (refused, got), (true, got));
+                    }
                 }
                 let number = self.model.copy(number);
                 self.put(user, free, got, number)

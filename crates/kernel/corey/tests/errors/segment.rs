@@ -111,6 +111,18 @@ refusals! {
                 let from = source(user, first);
                 copy(user, from, first.boot, 3, Home::Any)
             });
+            no_page_is_now_where_all_are: alone(|user, first| {
+                let from = source(user, first);
+                copy(user, from, first.boot, copy_mode::PAGE_NOW, Home::Any)
+            });
+            an_offset_within_a_page: alone(|user, first| {
+                let from = source(user, first);
+                copy(user, from, first.boot, copy_mode::ON_WRITE | copy_mode::PAGE_NOW | 8, Home::Any)
+            });
+            an_offset_alone: alone(|user, first| {
+                let from = source(user, first);
+                copy(user, from, first.boot, copy_mode::ON_WRITE | 4096, Home::Any)
+            });
             a_core_no_machine_has: alone(|user, first| {
                 let from = source(user, first);
                 raw(user, number::segment_copy, [from.share.0, from.object.0, first.boot.0, 0, NO_CORE, 0])
@@ -125,6 +137,18 @@ refusals! {
             no_such_core: alone(|user, first| {
                 let from = source(user, first);
                 copy(user, from, first.boot, 1, Home::Core(4))
+            });
+        }
+        OutOfRange {
+            a_page_now_beyond_the_end: alone(|user, first| {
+                let from = source(user, first);
+                let end = user.sys().segment_get_nbytes(from)?;
+                copy(user, from, first.boot, copy_mode::ON_WRITE | copy_mode::PAGE_NOW | end, Home::Any)
+            });
+            a_page_now_at_the_end_of_the_word: alone(|user, first| {
+                let from = source(user, first);
+                let mode = copy_mode::ON_REFERENCE | copy_mode::PAGE_NOW | (u64::MAX << 12);
+                copy(user, from, first.boot, mode, Home::Any)
             });
         }
         WrongKind {

@@ -126,12 +126,18 @@ fn segment_set_nbytes_shrinks_a_copy_and_its_source() {
     exhaust("segment_set_nbytes, 6 to 0 pages", "", scenario);
 }
 
+const BUT_FOURTH: u64 = copy_mode::ON_WRITE | copy_mode::PAGE_NOW | (3 * PAGE_BYTES);
+const BUT_FIRST: u64 = copy_mode::ON_REFERENCE | copy_mode::PAGE_NOW;
+const MODES: [u64; 5] = [copy_mode::NOW, copy_mode::ON_WRITE, copy_mode::ON_REFERENCE, BUT_FOURTH, BUT_FIRST];
+
 /// Copies of a source whose first `touched` of 6 pages are there; `shared` of them are a copy's too.
 fn copies(name: &str, mode: u64, prepare: fn(&mut User<'_>, Id) -> ObjRef) {
     let call: fn(&mut User<'_>, ObjRef) -> Result<ObjRef, Error> = match mode {
         copy_mode::NOW => |user, from| copied(user, from, copy_mode::NOW),
         copy_mode::ON_WRITE => |user, from| copied(user, from, copy_mode::ON_WRITE),
-        _ => |user, from| copied(user, from, copy_mode::ON_REFERENCE),
+        copy_mode::ON_REFERENCE => |user, from| copied(user, from, copy_mode::ON_REFERENCE),
+        BUT_FOURTH => |user, from| copied(user, from, BUT_FOURTH),
+        _ => |user, from| copied(user, from, BUT_FIRST),
     };
     let scenario = Scenario { quota: QUOTA, error: Error::NoMemory, prepare, call, undo: delete };
     exhaust(&format!("segment_copy, mode {mode}, {name}"), "frames pages objects", scenario);
@@ -146,14 +152,14 @@ fn copied(user: &mut User<'_>, from: ObjRef, mode: u64) -> Result<ObjRef, Error>
 
 #[test]
 fn segment_copy_of_touched_pages() {
-    for mode in [copy_mode::NOW, copy_mode::ON_WRITE, copy_mode::ON_REFERENCE] {
+    for mode in MODES {
         copies("all pages there", mode, |user, share| mapped(user, share, 6, 6));
     }
 }
 
 #[test]
 fn segment_copy_of_a_sparse_segment() {
-    for mode in [copy_mode::NOW, copy_mode::ON_WRITE, copy_mode::ON_REFERENCE] {
+    for mode in MODES {
         copies("two pages there", mode, |user, share| {
             let object = mapped(user, share, 9, 1);
             user.write(VA + 5 * PAGE_BYTES, 6).unwrap();
@@ -164,7 +170,7 @@ fn segment_copy_of_a_sparse_segment() {
 
 #[test]
 fn segment_copy_of_what_was_copied() {
-    for mode in [copy_mode::NOW, copy_mode::ON_WRITE, copy_mode::ON_REFERENCE] {
+    for mode in MODES {
         copies("copied on write", mode, |user, share| {
             let object = mapped(user, share, 6, 6);
             copy(user, object, copy_mode::ON_WRITE).unwrap();
