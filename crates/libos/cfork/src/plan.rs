@@ -173,9 +173,8 @@ fn fate(mapping: &Mapping, held: &[Id], children: ObjRef) -> Fate {
 fn page_now(mapping: &Mapping, address: u64) -> u64 {
     match address.checked_sub(mapping.va) {
         Some(offset) if offset / PAGE_BYTES < mapping.npages => {
-            copy_mode::ON_WRITE
-                | copy_mode::PAGE_NOW
-                | (mapping.start_page + offset / PAGE_BYTES) * PAGE_BYTES
+            let page = mapping.start_page + offset / PAGE_BYTES;
+            copy_mode::ON_WRITE | copy_mode::PAGE_NOW | (page * PAGE_BYTES)
         }
         _ => copy_mode::ON_WRITE,
     }
