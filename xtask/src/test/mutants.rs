@@ -139,6 +139,13 @@ const MUTANTS: &[Mutant] = &[
         Program("test-torture", "EPYC"),
     ),
     (
+        "a page copied now, and shared",
+        "crates/kernel/segment/src/copy.rs",
+        "(page / unit + 1, slots)",
+        "(page / unit, slots)",
+        Program("test-segment", "EPYC"),
+    ),
+    (
         "mappings left on the list",
         CHANGE,
         "unlist(ctx, inside, &segment, MapRef { tree: tree.link(), slot: index as u16 }, slot);",
