@@ -156,7 +156,13 @@ const MUTANTS: &[Mutant] = &[
 
 /// Plants one mistake after the other: those with `named` in their names.
 pub(super) fn cases(core: Option<Core>, built: &mut Option<Built>, named: &str) -> Result<Vec<Case>> {
-    let copy = paths::work("mutants")?.join("source");
+    let work = paths::work("mutants")?;
+    // Two runs at once would take each other's mistakes out of the copy, and find that nothing is noticed.
+    let lock = std::fs::File::create(work.join("lock"))?;
+    if lock.try_lock().is_err() {
+        return Err(format!("another run plants mistakes in {}: wait for its end", work.display()).into());
+    }
+    let copy = work.join("source");
     let all = MUTANTS.iter().chain(PROTOCOLS).filter(|(name, ..)| name.contains(named));
     all.map(|mutant| one(core, built, &copy, *mutant)).collect()
 }
