@@ -4,7 +4,6 @@ mod boot;
 mod fuzz;
 mod hard;
 mod host;
-mod isolated;
 mod locality;
 mod lost;
 mod minutes;
