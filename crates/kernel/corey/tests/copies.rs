@@ -20,6 +20,16 @@ fn copy(user: &mut User<'_>, from: ObjRef, share: Id, mode: u64) -> Result<ObjRe
     Ok(ObjRef { share, object })
 }
 
+/// A segment of `pages` pages, mapped at [`VA`], of which the first `there` are there and say 100 and their number.
+fn filled(user: &mut User<'_>, first: &Start, pages: u64, there: u64) -> ObjRef {
+    let source = segment(user, first.boot, pages).unwrap();
+    map(user, first.tree, 100, source, VA, pages).unwrap();
+    for page in 0..there {
+        user.write(VA + page * 4096, 100 + page).unwrap();
+    }
+    source
+}
+
 fn faults(user: &mut User<'_>) -> u64 {
     user.sys().counter_read(counter::FAULTS).unwrap()
 }
@@ -36,11 +46,7 @@ fn a_copy_and_its_source_never_see_each_others_writes() {
         let booted = boot(1);
         booted.on(0, move |user| {
             let first = start(user);
-            let source = segment(user, first.boot, 8).unwrap();
-            map(user, first.tree, 100, source, VA, 8).unwrap();
-            for page in 0..6 {
-                user.write(VA + page * 4096, 100 + page).unwrap();
-            }
+            let source = filled(user, &first, 8, 6);
             let copied = copy(user, source, first.boot, mode).unwrap();
             map(user, first.tree, 101, copied, VA + GIB, 8).unwrap();
             // The source is written after the copy was made, the copy before and after it was read.
@@ -69,11 +75,7 @@ fn a_page_may_be_copied_now_and_the_others_later() {
             let booted = boot(1);
             booted.on(0, move |user| {
                 let first = start(user);
-                let source = segment(user, first.boot, 12).unwrap();
-                map(user, first.tree, 100, source, VA, 12).unwrap();
-                for page in 0..12 {
-                    user.write(VA + page * 4096, 100 + page).unwrap();
-                }
+                let source = filled(user, &first, 12, 12);
                 // An earlier copy: the slots hold shared pages, one its own.
                 copy(user, source, first.boot, copy_mode::ON_WRITE).unwrap();
                 user.write(VA + page * 4096, 200).unwrap();

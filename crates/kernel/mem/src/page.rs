@@ -27,8 +27,6 @@ const FLAGS: u64 = (1 << FRAME_SHIFT) - 1;
 /// [`FLAGS`] of a page that is shared and not pinned: one that is copied on write, and one on reference.
 const COPIED: u64 = COW | SHARED;
 const SNAPSHOT: u64 = COPIED | REFERENCE;
-/// Frame 0 is never handed out.
-const NO_FRAME: Frame = Frame(0);
 
 /// A frame with a program's data. It stays allocated while its slot's segment lives and the slot is not
 /// revoked; holders obey the order of PROTOCOLS §3 (revoke, acknowledge, wait for quiescence, free).
@@ -242,31 +240,30 @@ impl PageSlot {
         to: &[Self],
         on_reference: bool,
     ) -> (usize, Option<Part>) {
-        let (done, back) = if on_reference {
+        if on_reference {
             Self::copy_shared_as::<REFERENCE>(memory, from, to)
         } else {
             Self::copy_shared_as::<0>(memory, from, to)
-        };
-        (done, (back != NO_FRAME).then_some(Part(back)))
+        }
     }
 
-    /// As [`PageSlot::copy_shared`], with `REFERENCE` or 0 in the copy; what it gives back is [`NO_FRAME`] or a part.
+    /// As [`PageSlot::copy_shared`], with `REFERENCE` or 0 in the copy.
     #[inline(always)]
-    fn copy_shared_as<const KIND: u64>(memory: &Memory, from: &[Self], to: &[Self]) -> (usize, Frame) {
+    fn copy_shared_as<const KIND: u64>(memory: &Memory, from: &[Self], to: &[Self]) -> (usize, Option<Part>) {
         for (done, (source, target)) in from.iter().zip(to).enumerate() {
             let word = source.0.load(Ordering::SeqCst);
             if word & FLAGS != COPIED {
-                return (done, NO_FRAME);
+                return (done, None);
             }
             if !memory.share_more(Self::data(word)) {
-                return (done, NO_FRAME);
+                return (done, None);
             }
             if source.0.load(Ordering::SeqCst) != word {
-                return (done, Self::data(word).0);
+                return (done, Some(Part(Self::data(word).0)));
             }
             target.0.store(word | KIND, Ordering::Relaxed);
         }
-        (from.len().min(to.len()), NO_FRAME)
+        (from.len().min(to.len()), None)
     }
 
     /// As [`PageSlot::copy_shared`], of one page that is copied on reference. False when the slot holds something else.
