@@ -9,7 +9,7 @@ use crate::qemu::{Boot, End, Machine};
 use crate::toolchain::Core;
 use crate::{Result, paths};
 
-use super::{Built, Case, Verdict, panics, show, vm};
+use super::{Built, Case, Verdict, isolated, panics, show, vm};
 
 /// A processor without the optional protections.
 pub(super) const BARE: &str = "max,-erms,-fsrm,-smep,-smap,-umip";
@@ -87,6 +87,7 @@ pub(super) fn cases(core: Option<Core>, built: &Built) -> Result<Vec<Case>> {
     for name in ["smep", "smap"] {
         cases.push(timed(&format!("probe {name} on {BARE}"), || probe(&medium, name, 0, BARE, Allowed)));
     }
+    cases.extend(isolated::cases(&built.medium, &built.images.kernel)?);
     for program in WATCHED {
         for model in ["EPYC", "Haswell", RICH, BARE] {
             let machine = vm::machine(&medium, program, model, 4);

@@ -4,6 +4,7 @@ mod boot;
 mod fuzz;
 mod hard;
 mod host;
+mod isolated;
 mod locality;
 mod lost;
 mod minutes;

@@ -10,7 +10,7 @@ use crate::{Result, paths};
 
 use super::hard::{BARE, RICH, probe_is_allowed, timed};
 use super::models::{self, Checker};
-use super::{Built, Case, Verdict, panics, prepare, vm};
+use super::{Built, Case, Verdict, isolated, panics, prepare, vm};
 
 /// What must notice.
 #[derive(Clone, Copy, Debug)]
@@ -25,15 +25,20 @@ enum Watch {
     Panics,
     /// The look at `sysret`.
     Sysret,
+    /// The look at what user mode's tables map of the kernel.
+    Apart,
+    /// NMIs at any instruction.
+    Storm,
     /// A model of a package.
     Model(Checker, &'static str, &'static str),
 }
-use Watch::{Entries, Model, Panics, Probe, Program, Sysret};
+use Watch::{Apart, Entries, Model, Panics, Probe, Program, Storm, Sysret};
 
 /// A mistake: what it is called, the file, what is replaced (once) and by what, what must notice.
 type Mutant = (&'static str, &'static str, &'static str, &'static str, Watch);
 
 const ENTRY: &str = "arch/x86-64/cpu/src/entry.rs";
+const ISOLATED: &str = "arch/x86-64/cpu/src/isolated.rs";
 const TABLES: &str = "arch/x86-64/cpu/src/tables.rs";
 const CHANGE: &str = "crates/kernel/atree/src/change.rs";
 const REVOKE: &str = "crates/kernel/atree/src/revoke.rs";
@@ -103,6 +108,21 @@ const MUTANTS: &[Mutant] = &[
         Probe("guard1"),
     ),
     ("NMI on the stack it finds", TABLES, "Self::NMI => 1,", "Self::NMI => 0,", Probe("nmi")),
+    (
+        "user mode on the kernel's tables",
+        ISOLATED,
+        "\"mov r9, gs:[{user_root}]\",",
+        "\"mov r9, gs:[{user_root}]\", \"mov r9, cr3\",",
+        Apart,
+    ),
+    (
+        "a kernel page too many in user mode",
+        "arch/x86-64/facade/src/run.rs",
+        "corey_kernel_hal::PAGE_SIZE, write",
+        "2 * corey_kernel_hal::PAGE_SIZE, write",
+        Apart,
+    ),
+    ("an NMI on the tables it finds", ISOLATED, "\"mov rax, [rsp + 64]\",", "\"mov rax, cr3\",", Storm),
     (
         "the last page of the user half",
         "crates/kernel/atree/src/calls.rs",
@@ -223,6 +243,14 @@ fn notice(core: Option<Core>, built: &Built, copy: &Path, watch: Watch) -> Resul
             let medium = build::medium_in(&images, Size::Full, "mutants/medium")?;
             let machine = vm::machine(&medium, program, model, 4);
             vm::quietly(&machine)?.iter().any(|(_, verdict)| matches!(verdict, Verdict::Failed(_)))
+        }
+        Apart | Storm => {
+            let images = Images { kernel: kernel.clone(), ..built.images.clone() };
+            let medium = build::medium_in(&images, Size::Full, "mutants/medium")?;
+            match watch {
+                Apart => isolated::apart(&medium, &kernel, BARE, "pti=on").is_err(),
+                _ => isolated::storm(&medium, BARE).is_err(),
+            }
         }
         Probe(name) => {
             let images = Images { kernel, ..built.images.clone() };

@@ -57,6 +57,7 @@ const OWN: &[(&str, &str, &str)] = &[
     ("arch/x86-64/facade/src/entries.rs", "in the kernel", "an exception of the kernel itself"),
     ("arch/x86-64/facade/src/run.rs", "no non-executable pages", "boot only"),
     ("arch/x86-64/facade/src/run.rs", "just set", "boot only"),
+    ("arch/x86-64/facade/src/run.rs", "one for each core", "boot only; as many were made"),
     ("arch/x86-64/facade/src/run.rs", "there is a boot processor", "boot only"),
     ("arch/x86-64/facade/src/run.rs", "edge.clamp", "boot only; a piece begins before it ends"),
     ("arch/x86-64/facade/src/run.rs", "log::", "boot only"),
@@ -171,9 +172,9 @@ const CANONICAL: [u8; 8] = [0x49, 0x89, 0xca, 0x49, 0xc1, 0xea, 0x2f, 0x75];
 /// `sysretq`.
 const SYSRET: [u8; 3] = [0x48, 0x0f, 0x07];
 /// Bytes of the instructions between them.
-const BETWEEN: usize = 24;
+const BETWEEN: usize = 40;
 
-/// Checks that the kernel has one `sysret`, and that the check of the address it returns to is right before it.
+/// Checks that the kernel has two `sysret` (ADR 7), and that the check of the address it returns to is right before each.
 ///
 /// Under emulation `sysret` to such an address faults in ring 3, and no test there can tell; Intel's processors
 /// fault in ring 0, on the program's stack.
@@ -187,12 +188,16 @@ pub(super) fn check_sysret(kernel: &Path) -> Result<()> {
 fn sysret_is_checked(text: &[u8]) -> std::result::Result<(), String> {
     let all: Vec<usize> =
         text.windows(SYSRET.len()).enumerate().filter(|(_, w)| *w == SYSRET).map(|(at, _)| at).collect();
-    let [at] = all[..] else { return Err(format!("{} places look like sysret, not one", all.len())) };
-    let before = &text[at.saturating_sub(BETWEEN)..at];
-    if before.windows(CANONICAL.len()).any(|w| w == CANONICAL) {
-        return Ok(());
+    if all.len() != 2 {
+        return Err(format!("{} places look like sysret, not two", all.len()));
     }
-    Err(format!("before sysret there is no check of the return address: {before:02x?}"))
+    for at in all {
+        let before = &text[at.saturating_sub(BETWEEN)..at];
+        if !before.windows(CANONICAL.len()).any(|w| w == CANONICAL) {
+            return Err(format!("before sysret there is no check of the return address: {before:02x?}"));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -202,10 +207,13 @@ mod tests {
     #[test]
     fn a_sysret_without_its_check_is_found() {
         let good = [&[0x90; 40][..], &CANONICAL, &[0x20, 0x31, 0xff], &SYSRET, &[0x90; 8]].concat();
-        assert_eq!(sysret_is_checked(&good), Ok(()));
         let bad = [&[0x90; 40][..], &SYSRET].concat();
-        assert!(sysret_is_checked(&bad).is_err());
-        assert!(sysret_is_checked(&[good.clone(), good].concat()).is_err());
+        let all = |parts: &[&Vec<u8>]| {
+            sysret_is_checked(&parts.iter().flat_map(|p| p.iter().copied()).collect::<Vec<_>>())
+        };
+        assert_eq!(all(&[&good, &good]), Ok(()));
+        assert!(all(&[&good, &bad]).is_err() && all(&[&bad, &good]).is_err());
+        assert!(all(&[&good]).is_err() && all(&[&good, &good, &good]).is_err());
         assert!(sysret_is_checked(&[0x90; 64]).is_err());
     }
 

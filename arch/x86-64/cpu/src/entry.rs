@@ -7,8 +7,10 @@
 
 use crate::copy::step_over;
 use crate::features::{FEATURES, Features};
+use crate::isolated::{leave_isolated, syscall_isolated};
 use crate::tables::{USER_CODE, USER_DATA, Vectors};
 use core::arch::naked_asm;
+use core::sync::atomic::Ordering;
 use corey_arch_x86_64_asm::read_cr2;
 use corey_kernel_hal::{Registers, UserContext};
 
@@ -35,15 +37,31 @@ pub trait Entries: 'static {
 
 /// Address of the system-call entry.
 pub(crate) fn syscall_address<E: Entries>() -> u64 {
-    syscall_entry::<E> as *const () as u64
+    if is_isolated() {
+        syscall_isolated::<E> as *const () as u64
+    } else {
+        syscall_entry::<E> as *const () as u64
+    }
 }
 
-extern "C" fn on_syscall<E: Entries>(a: u64, b: u64, c: u64, d: u64, e: u64, f: u64, number: u64) -> Words {
+fn is_isolated() -> bool {
+    FEATURES.isolated.load(Ordering::Relaxed)
+}
+
+pub(crate) extern "C" fn on_syscall<E: Entries>(
+    a: u64,
+    b: u64,
+    c: u64,
+    d: u64,
+    e: u64,
+    f: u64,
+    number: u64,
+) -> Words {
     E::syscall(number, [a, b, c, d, e, f])
 }
 
 /// A return address that `sysret` would fault on in ring 0: the program ran off the end of its half.
-extern "C" fn on_bad_return<E: Entries>(rip: u64, rflags: u64, rsp: u64) -> ! {
+pub(crate) extern "C" fn on_bad_return<E: Entries>(rip: u64, rflags: u64, rsp: u64) -> ! {
     let mut registers = Registers {
         rip,
         rflags,
@@ -83,8 +101,13 @@ unsafe extern "C" fn resume_user(registers: &Registers) -> ! {
         "pop rcx",
         "pop rbx",
         "pop rax",
+        "cmp byte ptr [rip + {features} + {isolated}], 0",
+        "jne {leave}",
         "swapgs",
         "iretq",
+        leave = sym leave_isolated,
+        features = sym FEATURES,
+        isolated = const core::mem::offset_of!(Features, isolated),
     );
 }
 
@@ -125,7 +148,7 @@ extern "C" fn syscall_entry<E: Entries>() {
     );
 }
 
-extern "C" fn on_page_fault<E: Entries>(code: u64, registers: &mut Registers) {
+pub(crate) extern "C" fn on_page_fault<E: Entries>(code: u64, registers: &mut Registers) {
     let address = read_cr2();
     if registers.cs & 3 != 0 {
         E::page_fault(address, code, registers);
@@ -136,7 +159,7 @@ extern "C" fn on_page_fault<E: Entries>(code: u64, registers: &mut Registers) {
     }
 }
 
-extern "C" fn on_trap<E: Entries, const V: u8>(code: u64, registers: &mut Registers) {
+pub(crate) extern "C" fn on_trap<E: Entries, const V: u8>(code: u64, registers: &mut Registers) {
     let user = registers.cs & 3 != 0;
     match (V, user) {
         (32.., _) => E::interrupt(V, user, registers),
@@ -149,7 +172,7 @@ extern "C" fn on_trap<E: Entries, const V: u8>(code: u64, registers: &mut Regist
     }
 }
 
-extern "C" fn on_urgent<E: Entries, const V: u8>(code: u64, registers: &mut Registers) {
+pub(crate) extern "C" fn on_urgent<E: Entries, const V: u8>(code: u64, registers: &mut Registers) {
     if V == Vectors::DOUBLE_FAULT {
         E::fatal(V, code, read_cr2(), registers);
     }
@@ -163,7 +186,7 @@ extern "C" fn on_urgent<E: Entries, const V: u8>(code: u64, registers: &mut Regi
 macro_rules! stub {
     ($name:ident, $first:literal, $handler:ident $(, $vector:ident)?; $($swap:literal)?) => {
         #[unsafe(naked)]
-        extern "C" fn $name<E: Entries, const SMAP: bool $(, const $vector: u8)?>() {
+        pub(crate) extern "C" fn $name<E: Entries, const SMAP: bool $(, const $vector: u8)?>() {
             naked_asm!(
                 $first,
                 // The error code makes room for rax, next to rip.
@@ -276,7 +299,14 @@ pub unsafe extern "C" fn enter_user(context: &UserContext) -> ! {
         "wrfsbase rax",
         "wrgsbase rax",
         "4:",
+        "cmp byte ptr [rip + {features} + {isolated}], 0",
+        "jne 5f",
         "iretq",
+        "5:",
+        "swapgs",
+        "jmp {leave}",
+        leave = sym leave_isolated,
+        isolated = const core::mem::offset_of!(Features, isolated),
         clean = sym CLEAN,
         features = sym FEATURES,
         xcr0 = const core::mem::offset_of!(Features, xcr0),

@@ -27,6 +27,8 @@ pub struct Features {
     pub hypervisor: AtomicBool,
     /// User code reads and writes its FS and GS bases itself.
     pub fsgsbase: AtomicBool,
+    /// User mode runs on tables of its own: not what the processor can do, but what was asked for.
+    pub isolated: AtomicBool,
     /// Components of user state that XSAVE keeps, as XCR0 names them ([`KEPT`]); 0 without XSAVE: then it is what
     /// FXSAVE keeps.
     pub xcr0: AtomicU64,
@@ -48,6 +50,7 @@ pub(crate) static FEATURES: Features = Features {
     huge: AtomicBool::new(false),
     hypervisor: AtomicBool::new(false),
     fsgsbase: AtomicBool::new(false),
+    isolated: AtomicBool::new(false),
     xcr0: AtomicU64::new(0),
 };
 

@@ -17,10 +17,13 @@ mod block;
 mod copy;
 mod entry;
 mod features;
+mod isolated;
+mod page;
 mod tables;
 
 pub use block::Block;
 pub use copy::{copy_from_user, copy_to_user};
 pub use entry::{Entries, Words, enter_user};
 pub use features::{Features, features, identity, name};
-pub use tables::{CoreTables, IST_STACKS, Vectors, enable_extensions, interrupt_table, load};
+pub use page::EntryPage;
+pub use tables::{IST_STACKS, Vectors, enable_extensions, interrupt_table, load};

@@ -1,8 +1,9 @@
 //! Descriptor tables: segments and task state per core, one interrupt table for all.
 
-use crate::block::Block;
 use crate::entry::{Entries, stub_addresses};
 use crate::features::features;
+use crate::isolated;
+use crate::page::EntryPage;
 use core::arch::asm;
 use core::sync::atomic::Ordering;
 use corey_arch_x86_64_asm::{msr, read_cr0, read_cr4, read_msr, write_cr0, write_cr4, write_msr, write_xcr0};
@@ -58,15 +59,14 @@ struct TaskState([u32; 26]);
 /// One core's tables. Stays where it is once loaded.
 #[derive(Clone, Copy, Debug)]
 #[repr(C, align(128))]
-pub struct CoreTables {
+pub(crate) struct CoreTables {
     segments: [u64; 8],
     task: TaskState,
 }
 
 impl CoreTables {
     /// Tables for a core with this kernel stack and these interrupt stacks (tops).
-    #[must_use]
-    pub fn new(stack: u64, interrupt_stacks: [u64; IST_STACKS]) -> Self {
+    pub(crate) fn new(stack: u64, interrupt_stacks: [u64; IST_STACKS]) -> Self {
         let mut task = TaskState([0; 26]);
         let mut set = |word: usize, value: u64| {
             task.0[word] = value as u32;
@@ -103,12 +103,20 @@ struct Pointer {
 /// Writes the interrupt table for entries of `E`.
 pub fn interrupt_table<E: Entries>(table: &mut [[u64; 2]; 256]) {
     let (with_smap, without) = (stub_addresses::<E, true>(), stub_addresses::<E, false>());
-    let smap = features().smap.load(Ordering::Relaxed);
+    let (apart_with_smap, apart) =
+        (isolated::stub_addresses::<E, true>(), isolated::stub_addresses::<E, false>());
+    let [smap, isolated] = [&features().smap, &features().isolated].map(|flag| flag.load(Ordering::Relaxed));
     for (vector, entry) in table.iter_mut().enumerate() {
-        let address = if smap { with_smap(vector as u8) } else { without(vector as u8) };
+        let vector = vector as u8;
+        let address = match (isolated, smap) {
+            (false, true) => with_smap(vector),
+            (false, false) => without(vector),
+            (true, true) => apart_with_smap(vector),
+            (true, false) => apart(vector),
+        };
         // A program may execute `int3`: a breakpoint, reported as such.
-        let user = if vector as u8 == Vectors::BREAKPOINT { 3 << 13 } else { 0 };
-        let gate = 0x8e00 | user | Vectors::stack(vector as u8);
+        let user = if vector == Vectors::BREAKPOINT { 3 << 13 } else { 0 };
+        let gate = 0x8e00 | user | Vectors::stack(vector);
         *entry = [
             address & 0xffff | u64::from(KERNEL_CODE) << 16 | gate << 32 | (address >> 16 & 0xffff) << 48,
             address >> 32,
@@ -116,17 +124,14 @@ pub fn interrupt_table<E: Entries>(table: &mut [[u64; 2]; 256]) {
     }
 }
 
-/// Loads the tables, the block and the control registers on this core.
+/// Loads a core's tables, block and control registers on this core.
 ///
 /// # Safety
 ///
-/// Runs on the core the tables are for; all three stay where they are for good; `interrupts` was filled by
+/// Runs on the core the page is for; both stay where they are for good; the block says where it is; `interrupts` was filled by
 /// [`interrupt_table`]; the mapping has no page that is needed and not executable, or written and read-only.
-pub unsafe fn load<E: Entries>(
-    tables: &'static mut CoreTables,
-    interrupts: &'static [[u64; 2]; 256],
-    block: &'static Block,
-) {
+pub unsafe fn load<E: Entries>(page: &'static mut EntryPage, interrupts: &'static [[u64; 2]; 256]) {
+    let EntryPage { tables, block, .. } = page;
     let task = &raw const tables.task as u64;
     tables.segments[6] = 103 | (task & 0xff_ffff) << 16 | 0x89 << 40 | (task >> 24 & 0xff) << 56;
     tables.segments[7] = task >> 32;
@@ -159,7 +164,7 @@ pub unsafe fn load<E: Entries>(
         );
     }
     // SAFETY: GS is this core's block from here on; user code starts with 0.
-    unsafe { write_msr(msr::IA32_GS_BASE, &raw const *block as u64) };
+    unsafe { write_msr(msr::IA32_GS_BASE, block.own) };
     // SAFETY: swapped in at each way into user mode.
     unsafe { write_msr(msr::IA32_KERNEL_GSBASE, 0) };
     // SAFETY: no `sysenter`: it faults without a segment.
@@ -186,10 +191,10 @@ fn set_control_registers() {
     let found = features();
     let on = |flag: &core::sync::atomic::AtomicBool, bit: u32| u64::from(flag.load(Ordering::Relaxed)) << bit;
     let xcr0 = found.xcr0.load(Ordering::Relaxed);
-    // PAE, MCE, PGE, OSFXSR, OSXMMEXCPT; OSXSAVE. Not PKE, PCE, TSD: no keys, no counters, the time-stamp counter.
+    // PAE, MCE, PGE unless user mode has tables of its own, OSFXSR, OSXMMEXCPT; OSXSAVE. Not PKE, PCE, TSD: no keys, no counters, the time-stamp counter.
     let cr4 = 1 << 5
         | 1 << 6
-        | 1 << 7
+        | u64::from(!found.isolated.load(Ordering::Relaxed)) << 7
         | 1 << 9
         | 1 << 10
         | on(&found.smep, 20)

@@ -16,8 +16,7 @@ use corey_arch_x86_64_boot::processor::Processor;
 use corey_arch_x86_64_boot::start::{Starting, arrived, low_page, start};
 use corey_arch_x86_64_boot::{BootMemory, Facts, acpi, meltdown, topology};
 use corey_arch_x86_64_cpu::{
-    Block, CoreTables, Features, IST_STACKS, enable_extensions, features, identity, interrupt_table, load,
-    name,
+    EntryPage, Features, IST_STACKS, enable_extensions, features, identity, interrupt_table, load, name,
 };
 use corey_arch_x86_64_paging::{KERNEL_BASE, Space, Stack, direct};
 use corey_kernel_hal::{Boot, BootAlloc, BootInfo, Outcome, Range, Traps};
@@ -26,6 +25,7 @@ const GIB4: u64 = 1 << 32;
 
 unsafe extern "C" {
     static corey_text: u8;
+    static corey_entry_end: u8;
     static corey_rodata: u8;
     static corey_data: u8;
     static corey_end: u8;
@@ -35,8 +35,7 @@ unsafe extern "C" {
 /// Everything one core needs, in boot memory.
 #[repr(C, align(128))]
 struct PerCore<C> {
-    block: Block,
-    tables: MaybeUninit<CoreTables>,
+    page: &'static mut EntryPage,
     /// Filled by the core itself.
     kernel: UnsafeCell<MaybeUninit<C>>,
     /// What the core says about itself. Written by the core before it arrives.
@@ -66,6 +65,7 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
         log::warn!("{complaint}");
     }
     set_log_level(&facts.command_line);
+    set_isolated(&facts.command_line);
     warn_of_meltdown();
     stage(1);
     let page = low_page(facts.ram.ranges(), &facts.used);
@@ -110,18 +110,14 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
     let interrupts = memory.slice(1, |_| [[0; 2]; 256]);
     interrupt_table::<Ways<K>>(&mut interrupts[0]);
     let interrupts: &'static [[u64; 2]; 256] = &interrupts[0];
-    let cores = memory.slice(1 + others.len(), |core| PerCore::<K::Core> {
-        block: Block {
-            own: 0,
-            stack: Stack::of(core, 0).top,
-            user_stack: UnsafeCell::new(0),
-            kernel: UnsafeCell::new(0),
-            core: core as u64,
-        },
-        tables: MaybeUninit::new(CoreTables::new(
-            Stack::of(core, 0).top,
-            core::array::from_fn::<_, IST_STACKS, _>(|ist| Stack::of(core, ist + 1).top),
-        )),
+    let pages = memory
+        .slice(1 + others.len(), |core| EntryPage::new(core as u64, Stack::of(core, 0).top, urgent(core)));
+    if features().isolated.load(Ordering::Relaxed) {
+        pages.iter_mut().enumerate().for_each(|(core, page)| isolate(&mut memory, core, page, interrupts));
+    }
+    let mut pages = pages.iter_mut();
+    let cores = memory.slice(1 + others.len(), |_| PerCore::<K::Core> {
+        page: pages.next().expect("one for each core"),
         kernel: UnsafeCell::new(MaybeUninit::uninit()),
         processor: UnsafeCell::new(Processor::default()),
         interrupts,
@@ -161,7 +157,7 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
                 id = *ids.next()?;
                 let core = current.as_deref_mut()?;
                 let argument = core::ptr::from_mut(core) as u64;
-                Some(Starting { id, stack: core.block.stack, argument })
+                Some(Starting { id, stack: core.page.block.stack, argument })
             };
             // SAFETY: a free page; the cores' stacks are mapped, their arguments are their own `PerCore`.
             unsafe { start(apic, frequencies, page, &others, other_core::<K>, &mut next) };
@@ -201,7 +197,7 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
     }
     stage(4);
     // SAFETY: this core's own stack; nothing of the boot stack is needed any more.
-    unsafe { on_own_stack(core::ptr::from_mut(first) as u64, first.block.stack, core_main::<K>) }
+    unsafe { on_own_stack(core::ptr::from_mut(first) as u64, first.page.block.stack, core_main::<K>) }
 }
 
 /// Words of the command line that the machine itself understands.
@@ -214,13 +210,49 @@ fn set_log_level(command_line: &str) {
     }
 }
 
+/// Whether user mode is to have tables of its own (page-table isolation).
+fn set_isolated(command_line: &str) {
+    match command_line.split_whitespace().find_map(|w| w.strip_prefix("pti=")) {
+        Some("on") => features().isolated.store(true, Ordering::Relaxed),
+        None | Some("off") => {}
+        Some(_) => log::warn!("pti= takes on or off; it is off"),
+    }
+}
+
+/// Tops of a core's stacks for NMI, double fault and machine check.
+fn urgent(core: usize) -> [u64; IST_STACKS] {
+    core::array::from_fn(|number| Stack::of(core, number + 1).top)
+}
+
+/// Makes the tables that user mode runs on, on core `core`: of the kernel they map what the ways into it need, and no more.
+fn isolate(memory: &mut BootMemory, core: usize, page: &mut EntryPage, interrupts: &'static [[u64; 2]; 256]) {
+    let space = Space::bare(memory);
+    let (text, end) = (&raw const corey_text, &raw const corey_entry_end);
+    space.map(memory, text as u64, physical(text), end as u64 - text as u64, false, true);
+    for (at, write) in [(core::ptr::from_ref(page) as u64, true), (interrupts.as_ptr() as u64, false)] {
+        space.map(memory, at, at - direct(0) as u64, corey_kernel_hal::PAGE_SIZE, write, false);
+    }
+    page.isolate(
+        space.root(),
+        direct(space.root()) as u64,
+        kernel_root(),
+        Stack::of(core, 0).top,
+        urgent(core),
+    );
+}
+
 /// Names a processor on which the kernel's half of an address space is no secret.
 fn warn_of_meltdown() {
     let mut vendor = heapless::String::new();
     let (family, model, capabilities) = identity(&mut vendor);
     if meltdown::is_prone(meltdown::Identity { vendor: &vendor, family, model, capabilities }) {
         log::warn!(
-            "{vendor} family {family:#x} model {model:#x} is prone to Meltdown: programs can read all memory"
+            "{vendor} family {family:#x} model {model:#x} is prone to Meltdown: {}",
+            if features().isolated.load(Ordering::Relaxed) {
+                "programs run on tables without the kernel's memory (pti=on)"
+            } else {
+                "programs can read all memory (pti=on: they run on tables without the kernel's)"
+            }
         );
     }
 }
@@ -300,16 +332,13 @@ fn share_kernel_half() {
 ///
 /// On the core itself, once.
 unsafe fn load_core<K: Boot<X86>>(core: &mut PerCore<K::Core>) {
-    core.block.own = &raw const core.block as u64;
-    *core.block.kernel.get_mut() = core.kernel.get() as u64;
+    core.page.block.own = &raw const core.page.block as u64;
+    *core.page.block.kernel.get_mut() = core.kernel.get() as u64;
     // SAFETY: boot memory stays; nobody else refers to this core's structure yet, and its kernel's cell is
     // reached by address only.
     let core: &'static mut PerCore<K::Core> = unsafe { &mut *core::ptr::from_mut(core) };
-    // SAFETY: `run` filled the tables.
-    let tables = unsafe { core.tables.assume_init_mut() };
-    let (interrupts, block) = (core.interrupts, &core.block);
     // SAFETY: the caller's promise.
-    unsafe { load::<Ways<K>>(tables, interrupts, block) };
+    unsafe { load::<Ways<K>>(core.page, core.interrupts) };
 }
 
 /// Where other processors enter: on the boot tables, their own stack, interrupts off.

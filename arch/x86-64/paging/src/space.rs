@@ -46,6 +46,11 @@ impl Space {
         space
     }
 
+    /// An empty space of which nothing is complete: for user mode.
+    pub fn bare(source: &mut impl TableSource) -> Self {
+        Self { root: source.table(), huge: false }
+    }
+
     /// Physical address of the top-level table.
     #[must_use]
     pub fn root(&self) -> u64 {
