@@ -208,7 +208,7 @@ mod tests {
             .map(str::to_owned);
         assert_eq!(
             (tables(&registers, "TR =", 2), tables(&registers, "IDT=", 1)),
-            (vec![0xffff_8000_001], vec![0xffff_8000_002])
+            (vec![0x0fff_f800_0001], vec![0x0fff_f800_0002])
         );
     }
 }
