@@ -47,12 +47,15 @@ const LAYERS: &[Layer] = &[
     ("crates/libos/rt", &["crates/abi", "crates/lib", "crates/libos", "arch/x86-64/user"]),
     ("crates/libos", &["crates/abi", "crates/lib", "crates/libos"]),
     ("crates/apps", &["crates/abi", "crates/lib", "crates/libos", "crates/apps"]),
+    ("crates/test/host-cache", &["crates/lib", "crates/libos/cache"]),
     ("crates/test", &["crates/abi", "crates/lib", "crates/kernel", "crates/test"]),
     ("crates/tools", &["crates/abi", "crates/lib", "crates/tools"]),
     ("images/kernel", &KERNELS),
     ("images/kernel-coverage", &KERNELS),
     ("images/kernel-probe", &KERNELS),
     ("images", &["crates/abi", "crates/lib", "crates/libos", "crates/apps", "arch/x86-64/user"]),
+    // Hosted benchmarks run the library operating system's own code on this machine.
+    ("benches/hosted", &["crates/lib", "crates/libos/cache", "crates/libos/heap", "arch/x86-64/user"]),
     ("benches", &["crates/lib", "arch/x86-64/user"]),
     ("xtask", &["crates/abi", "crates/lib"]),
 ];

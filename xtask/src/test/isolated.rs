@@ -21,8 +21,9 @@ const MODELS: [&str; 2] = ["Haswell", super::hard::RICH];
 const PROGRAMS: [&str; 6] =
     ["test-call", "test-fault", "test-fresh", "test-atree", "test-pcore", "test-upcall"];
 const CORES: u32 = 4;
-/// Looks at the machine at most, until each core was seen in user mode.
-const LOOKS: usize = 60;
+/// Looks at the machine at most, until each core was seen in user mode; it runs in between, on a busy host not much.
+const LOOKS: usize = 1000;
+const BETWEEN: Duration = Duration::from_millis(5);
 /// NMIs.
 const STORM: usize = 400;
 
@@ -74,7 +75,7 @@ const TOO_MANY: &str = "in user mode a core maps of the kernel's half";
 pub(super) fn apart(medium: &Medium, kernel: &Path, model: &str, words: &str) -> Result<()> {
     let text = entries(kernel)?;
     // Looked at in the second half; on tables apart a call takes much longer.
-    let iters = if words == "pti=on" { 200_000 } else { 3_000_000 };
+    let iters = if words == "pti=on" { 400_000 } else { 6_000_000 };
     let (machine, socket) = machine(medium, model, words, iters)?;
     let seen = RefCell::new(None);
     let outcome = machine.run(Duration::from_secs(120), |line| {
@@ -109,6 +110,7 @@ fn look(socket: &Path, text: &[u64]) -> Result<()> {
             break;
         }
         monitor.ask("cont")?;
+        std::thread::sleep(BETWEEN);
     }
     monitor.quit();
     if result.is_ok() && !left.is_empty() {

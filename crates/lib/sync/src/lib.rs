@@ -26,5 +26,5 @@ mod shared;
 #[cfg(loom)]
 mod twins;
 
-pub use rwlock::{Fence, Forced, Mode, Plain, ReadGuard, Reader, RwLock, WriteGuard};
+pub use rwlock::{Fence, Forced, Mode, Plain, ReadGuard, Reader, RwLock, WriteGuard, words};
 pub use shared::{Guard, Quarantine, Relax, Shared};

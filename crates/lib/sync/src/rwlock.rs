@@ -18,6 +18,57 @@ mod sealed {
     }
 }
 
+/// The steps of the lock over words that lie elsewhere: for whoever has a lock per object and a line per core and
+/// object, with more on it. [`RwLock`] is made of them.
+pub mod words {
+    use super::{AtomicU32, Mode, Ordering, Relax};
+
+    /// Says in `reading` that this core reads. Takes it back, and says false, when a writer is there.
+    #[inline(always)]
+    pub fn enter<M: Mode>(reading: &AtomicU32, writer: &AtomicU32) -> bool {
+        reading.store(1, Ordering::Relaxed);
+        M::reader_fence();
+        // Acquire: what the last writer wrote comes before what is read.
+        let free = writer.load(Ordering::Acquire) == 0;
+        if !free {
+            leave(reading);
+        }
+        free
+    }
+
+    /// This core reads no more.
+    #[inline(always)]
+    pub fn leave(reading: &AtomicU32) {
+        reading.store(0, Ordering::Release);
+    }
+
+    /// Sets the writers' word if it is clear.
+    pub fn claim(writer: &AtomicU32) -> bool {
+        writer.swap(1, Ordering::Acquire) == 0
+    }
+
+    /// Waits until the writers' word is the caller's. A fence follows, then [`await_reader`] for each reader's word.
+    pub fn exclude<R: Relax + ?Sized>(writer: &AtomicU32, waiter: &mut R) {
+        while !claim(writer) {
+            while writer.load(Ordering::Relaxed) != 0 {
+                waiter.relax();
+            }
+        }
+    }
+
+    /// Waits until nobody reads.
+    pub fn await_reader<R: Relax + ?Sized>(reading: &AtomicU32, waiter: &mut R) {
+        while reading.load(Ordering::Acquire) != 0 {
+            waiter.relax();
+        }
+    }
+
+    /// Clears the writers' word.
+    pub fn release(writer: &AtomicU32) {
+        writer.store(0, Ordering::Release);
+    }
+}
+
 /// The reader executes a full fence.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain;
@@ -132,26 +183,15 @@ impl<T, const N: usize, M: Mode> RwLock<T, N, M> {
         (slot.claimed.swap(1, Ordering::Acquire) == 0).then(|| Reader { lock: self, slot })
     }
 
-    /// Sets the writers' word if it is clear.
-    fn claim(&self) -> bool {
-        self.writer.0.swap(1, Ordering::Acquire) == 0
-    }
-
     /// Waits until the writers' word is ours.
     fn exclude<R: Relax + ?Sized>(&self, waiter: &mut R) {
-        while !self.claim() {
-            while self.writer.0.load(Ordering::Relaxed) != 0 {
-                waiter.relax();
-            }
-        }
+        words::exclude(&self.writer.0, waiter);
     }
 
     /// Waits for every reader; the fence is behind us.
     fn scan<R: Relax + ?Sized>(&self, waiter: &mut R) -> WriteGuard<'_, T, N, M> {
         for slot in &self.slots {
-            while slot.reading.load(Ordering::Acquire) != 0 {
-                waiter.relax();
-            }
+            words::await_reader(&slot.reading, waiter);
         }
         WriteGuard { lock: self }
     }
@@ -219,14 +259,7 @@ impl<'a, T, const N: usize, M: Mode> Reader<'a, T, N, M> {
     /// Says that this slot reads. Takes it back when a writer is there.
     #[inline(always)]
     fn enter(&self) -> bool {
-        self.slot.reading.store(1, Ordering::Relaxed);
-        M::reader_fence();
-        // Acquire: what the last writer wrote comes before what is read.
-        let free = self.lock.writer.0.load(Ordering::Acquire) == 0;
-        if !free {
-            self.slot.reading.store(0, Ordering::Release);
-        }
-        free
+        words::enter::<M>(&self.slot.reading, &self.lock.writer.0)
     }
 }
 
@@ -257,7 +290,7 @@ impl<T, const N: usize, M: Mode> Deref for ReadGuard<'_, T, N, M> {
 impl<T, const N: usize, M: Mode> Drop for ReadGuard<'_, T, N, M> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.slot.reading.store(0, Ordering::Release);
+        words::leave(&self.slot.reading);
     }
 }
 
@@ -283,7 +316,7 @@ impl<T, const N: usize, M: Mode> DerefMut for WriteGuard<'_, T, N, M> {
 
 impl<T, const N: usize, M: Mode> Drop for WriteGuard<'_, T, N, M> {
     fn drop(&mut self) {
-        self.lock.writer.0.store(0, Ordering::Release);
+        words::release(&self.lock.writer.0);
     }
 }
 

@@ -1,0 +1,495 @@
+//! Reading and writing.
+//!
+//! ```text
+//! reader           slot → w ─ copies w's block ─────────────── slot still w, or w's generation? yes: whole, else again
+//! full write       copies into a block of its own ─ slot ⇄ new ─ old block goes home
+//! partial write    slot → w ─ copies w's block and its bytes ─ slot: w → new, else again
+//! reuse            out of a chain ─ generation + 1 ── fence ── first byte
+//! ```
+//!
+//! A block is reused only after it left its slot, and a word never comes back: its generation grew. So a slot that still has
+//! the word says that the block was there all the time; and a generation that is still the word's says that the block, though
+//! replaced, was not reused. A reader or writer that loses [`TRIES`] times takes the content lock in write mode, and wins.
+
+use crate::BLOCK;
+use crate::backing::{Backing, Fault, lock, unlock};
+use crate::client::{Client, Env, Held};
+use crate::error::Error;
+use crate::file::{File, Line};
+use crate::tree::{LARGEST, Nodes};
+use crate::word::Word;
+use core::sync::atomic::Ordering;
+use corey_lib_sync::atomic::{AtomicU64, fence};
+
+/// How often somebody loses before it takes the lock.
+const TRIES: u32 = 64;
+
+/// Why a step was not done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Stop {
+    Error(Error),
+    /// Others were faster each time.
+    Starved,
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Error(error)
+    }
+}
+
+/// A piece of one block.
+#[derive(Clone, Copy)]
+struct Piece {
+    block: u64,
+    within: usize,
+    count: usize,
+}
+
+impl Piece {
+    #[inline(always)]
+    fn at(offset: u64, left: usize) -> Self {
+        let within = (offset % BLOCK as u64) as usize;
+        Self { block: offset / BLOCK as u64, within, count: left.min(BLOCK - within) }
+    }
+}
+
+/// Where nodes of a file's tree come from.
+struct Maker<'c, 'a, E, B>(&'c mut Client<'a, E, B>, &'a File);
+
+impl<E: Env, B: Backing> Nodes for Maker<'_, '_, E, B> {
+    fn take(&mut self) -> Result<u32, Error> {
+        Ok(self.0.block(Some(self.1))?.0)
+    }
+    fn give(&mut self, block: u32) {
+        self.0.free(block);
+    }
+}
+
+impl<'a, E: Env, B: Backing> Client<'a, E, B> {
+    /// Reads bytes from `offset` on into `into`: as many as there are before the file's end. Each block is one of those that
+    /// were written there, whole; two blocks may be of different times.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Backing`], [`Error::Full`]: the file has a backing, and a block could not be had.
+    ///
+    /// # Cost
+    ///
+    /// No lock, no locked operation, and no line that another client wrote, while nobody writes or removes.
+    #[inline]
+    pub fn read(&mut self, held: &Held<'a>, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
+        let (file, line) = (held.file, held.line);
+        self.pin(file, line);
+        let count = into.len().min(held.size().saturating_sub(offset) as usize);
+        let into = into.get_mut(..count).unwrap_or_default();
+        let result = self.read_pinned(file, offset, into);
+        self.used(line);
+        self.unpin(line);
+        match result {
+            Ok(()) => Ok(count),
+            Err(Stop::Error(error)) => Err(error),
+            Err(Stop::Starved) => self.read_alone(held, offset, into),
+        }
+    }
+
+    #[cold]
+    fn read_alone(&mut self, held: &Held<'a>, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
+        self.alone(held.file, held.id.slot(), |client| {
+            let count = into.len().min(held.size().saturating_sub(offset) as usize);
+            let into = into.get_mut(..count).unwrap_or_default();
+            client.read_pinned(held.file, offset, into).map(|()| count)
+        })
+        .map_err(alone_error)
+    }
+
+    /// The file was used in this era.
+    #[inline(always)]
+    fn used(&self, line: &Line) {
+        line.era.store(self.cache.common().era.load(Ordering::Relaxed), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn read_pinned(&mut self, file: &'a File, offset: u64, into: &mut [u8]) -> Result<(), Stop> {
+        let mut rest = into;
+        let mut at = offset;
+        while !rest.is_empty() {
+            let piece = Piece::at(at, rest.len());
+            let (now, later) = rest.split_at_mut_checked(piece.count).unwrap_or_default();
+            self.read_piece(file, piece, now)?;
+            at += piece.count as u64;
+            rest = later;
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn read_piece(&mut self, file: &'a File, piece: Piece, into: &mut [u8]) -> Result<(), Stop> {
+        for _ in 0..TRIES {
+            let slot = self.cache.slot(file, piece.block);
+            let word = slot.map_or(Word::NONE, |slot| Word(slot.load(Ordering::Acquire)));
+            let Some(slot) = slot.filter(|_| !word.is_none()) else {
+                if !self.fetch(file, piece.block)? {
+                    into.fill(0);
+                    return Ok(());
+                }
+                continue;
+            };
+            let from = self.cache.bytes(word.index()).wrapping_add(piece.within);
+            // SAFETY: within the block; `into` has as many bytes.
+            unsafe { self.env.copy_out(from, into.as_mut_ptr(), into.len()) };
+            if self.was_whole(slot, word) {
+                return Ok(());
+            }
+            self.lost();
+        }
+        Err(Stop::Starved)
+    }
+
+    /// Whether what was just copied from the block of `word` is what was there when `slot` had it.
+    #[inline(always)]
+    fn was_whole(&self, slot: &AtomicU64, word: Word) -> bool {
+        // The copy comes before what follows.
+        fence(Ordering::Acquire);
+        slot.load(Ordering::Relaxed) == word.0
+            || word.is_of(self.cache.generation(word.index()).load(Ordering::Relaxed))
+    }
+
+    #[cold]
+    fn lost(&self) {
+        let retries = &self.lane.retries;
+        retries.store(retries.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+    }
+
+    /// Has a block read from the file's backing. False when there is none.
+    #[cold]
+    fn fetch(&mut self, file: &'a File, block: u64) -> Result<bool, Stop> {
+        let key = file.facts.key.load(Ordering::Relaxed);
+        if key == 0 {
+            return Ok(false);
+        }
+        // Under this lock nothing of the file is written back: so a slot that is empty now and at the exchange below was
+        // empty all the time, and what was read is what is there.
+        lock(&file.locks.backing, &mut self.env);
+        let result = self.fetch_locked(file, key, block);
+        unlock(&file.locks.backing);
+        result.map(|()| true).map_err(Stop::Error)
+    }
+
+    fn fetch_locked(&mut self, file: &'a File, key: u64, block: u64) -> Result<(), Error> {
+        let cache = self.cache;
+        let slot = cache.slot_or_make(file, block, &mut Maker(self, file))?;
+        if slot.load(Ordering::Acquire) != 0 {
+            return Ok(());
+        }
+        let (fresh, generation) = self.block(Some(file))?;
+        // SAFETY: this client's alone until it is in the slot; a reader that still copies what was there throws it away.
+        let bytes = unsafe { &mut *self.cache.bytes(fresh).cast::<[u8; BLOCK]>() };
+        if let Err(fault) = self.backing.read(key, block, bytes) {
+            self.free(fresh);
+            return Err(Error::Backing(fault));
+        }
+        let word = Word::block(fresh, generation, false);
+        if slot.compare_exchange(0, word.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
+            // Somebody wrote the block meanwhile.
+            self.free(fresh);
+        }
+        self.lane.loaded.store(self.lane.loaded.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Writes `from` at `offset`; the file grows as far as needed. Each block is replaced at once: a reader sees it as it was
+    /// or as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfRange`], [`Error::TooLarge`]: nothing was written. [`Error::Full`], [`Error::Backing`]: neither. When some
+    /// blocks were written before one that could not be, how many bytes those are is the result.
+    ///
+    /// # Cost
+    ///
+    /// A whole block: three exchanges, of which one is of a line that others may have, the slot's. A part: a copy of the rest.
+    #[inline]
+    pub fn write(&mut self, held: &Held<'a>, offset: u64, from: &[u8]) -> Result<usize, Error> {
+        let end = offset.checked_add(from.len() as u64).ok_or(Error::OutOfRange)?;
+        if end > LARGEST {
+            return Err(Error::TooLarge);
+        }
+        let (file, line) = (held.file, held.line);
+        let (mut rest, mut at) = (from, offset);
+        let mut stopped = None;
+        self.pin(file, line);
+        while !rest.is_empty() {
+            let piece = Piece::at(at, rest.len());
+            let (now, later) = rest.split_at_checked(piece.count).unwrap_or_default();
+            let mut result = self.write_piece(file, piece, now);
+            if matches!(result, Err(Stop::Starved)) {
+                self.unpin(line);
+                result = self.alone(file, held.id.slot(), |client| client.write_piece(file, piece, now));
+                self.pin(file, line);
+            }
+            if let Err(stop) = result {
+                stopped = Some(alone_error(stop));
+                break;
+            }
+            at += piece.count as u64;
+            rest = later;
+        }
+        // The bytes come before the size that covers them.
+        if at != offset && at > file.facts.size.load(Ordering::Relaxed) {
+            file.facts.size.fetch_max(at, Ordering::Release);
+        }
+        self.used(line);
+        line.changed.store(self.env.now(), Ordering::Relaxed);
+        self.unpin(line);
+        match stopped {
+            Some(error) if at == offset => Err(error),
+            _ => Ok((at - offset) as usize),
+        }
+    }
+
+    #[inline(always)]
+    fn write_piece(&mut self, file: &'a File, piece: Piece, from: &[u8]) -> Result<(), Stop> {
+        if piece.count != BLOCK {
+            return self.write_part(file, piece, from);
+        }
+        let (fresh, generation) = self.block(Some(file))?;
+        // SAFETY: this client's alone; `from` has a block's bytes.
+        unsafe { self.env.copy_in(from.as_ptr(), self.cache.bytes(fresh), BLOCK) };
+        let slot = match self.slot_to_write(file, piece.block) {
+            Ok(slot) => slot,
+            Err(error) => {
+                self.free(fresh);
+                return Err(error.into());
+            }
+        };
+        let dirty = file.facts.key.load(Ordering::Relaxed) != 0;
+        // Release: the bytes. Acquire: the old block's home.
+        let old = Word(slot.swap(Word::block(fresh, generation, dirty).0, Ordering::AcqRel));
+        if !old.is_none() {
+            self.free(old.index());
+        }
+        Ok(())
+    }
+
+    #[inline(always)]
+    fn slot_to_write(&mut self, file: &'a File, block: u64) -> Result<&'a AtomicU64, Error> {
+        let cache = self.cache;
+        match cache.slot(file, block) {
+            Some(slot) => Ok(slot),
+            None => cache.slot_or_make(file, block, &mut Maker(self, file)),
+        }
+    }
+
+    fn write_part(&mut self, file: &'a File, piece: Piece, from: &[u8]) -> Result<(), Stop> {
+        let dirty = file.facts.key.load(Ordering::Relaxed) != 0;
+        let (fresh, generation) = self.block(Some(file))?;
+        let result = self.replace(file, piece.block, Word::block(fresh, generation, dirty), |client, old| {
+            client.copy_around(old, fresh, piece.within, piece.count);
+            let to = client.cache.bytes(fresh).wrapping_add(piece.within);
+            // SAFETY: this client's alone; the piece lies within the block.
+            unsafe { client.env.copy_in(from.as_ptr(), to, piece.count) };
+        });
+        if result.is_err() {
+            self.free(fresh);
+        }
+        result
+    }
+
+    /// Puts the block of `new` in the place of the one that is there, after `make` made it of that one.
+    fn replace(
+        &mut self,
+        file: &'a File,
+        block: u64,
+        new: Word,
+        mut make: impl FnMut(&mut Self, Word),
+    ) -> Result<(), Stop> {
+        let slot = self.slot_to_write(file, block)?;
+        let mut old = Word(slot.load(Ordering::Acquire));
+        for _ in 0..TRIES {
+            if old.is_none() && self.fetch(file, block)? {
+                old = Word(slot.load(Ordering::Acquire));
+                if old.is_none() {
+                    // Evicted at once.
+                    continue;
+                }
+            }
+            make(self, old);
+            // The same word: the block was there, in that generation, while it was copied.
+            match slot.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => {
+                    if !old.is_none() {
+                        self.free(old.index());
+                    }
+                    return Ok(());
+                }
+                Err(now) => old = Word(now),
+            }
+            self.lost();
+        }
+        Err(Stop::Starved)
+    }
+
+    /// Copies what lies around `count` bytes at `within` from the block of `old`; zeroes when that is none.
+    fn copy_around(&mut self, old: Word, to: u32, within: usize, count: usize) {
+        let to = self.cache.bytes(to);
+        let behind = within + count;
+        for (from, until) in [(0, within), (behind, BLOCK)] {
+            let (place, bytes) = (to.wrapping_add(from), until - from);
+            if old.is_none() {
+                // SAFETY: within the block, which is this client's alone.
+                unsafe { self.env.zero(place, bytes) };
+            } else {
+                // SAFETY: as above, and within the other block.
+                unsafe {
+                    self.env.copy_across(self.cache.bytes(old.index()).wrapping_add(from), place, bytes)
+                };
+            }
+        }
+    }
+
+    /// Writes at the end, wherever that is: no other append comes between. Returns where.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::write`].
+    pub fn append(&mut self, held: &Held<'a>, from: &[u8]) -> Result<(u64, usize), Error> {
+        lock(&held.file.locks.tail, &mut self.env);
+        let at = held.size();
+        let result = self.write(held, at, from);
+        unlock(&held.file.locks.tail);
+        result.map(|count| (at, count))
+    }
+
+    /// Runs `work` with the file's lock for whoever is above; it orders those who take it and nobody else.
+    pub fn with_lock<R>(&mut self, held: &Held<'a>, work: impl FnOnce(&mut Self) -> R) -> R {
+        lock(&held.file.locks.above, &mut self.env);
+        let result = work(self);
+        unlock(&held.file.locks.above);
+        result
+    }
+
+    /// Sets the size. What is cut off goes; what is added is zeroes.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`], [`Error::Full`], [`Error::Backing`]: nothing was changed.
+    ///
+    /// # Cost
+    ///
+    /// Cutting takes the content lock in write mode: an interrupt for each core that uses the cache.
+    pub fn truncate(&mut self, held: &Held<'a>, size: u64) -> Result<(), Error> {
+        if size > LARGEST {
+            return Err(Error::TooLarge);
+        }
+        let (file, line) = (held.file, held.line);
+        self.alone(file, held.id.slot(), |client| client.truncate_alone(file, size))?;
+        line.changed.store(self.env.now(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    fn truncate_alone(&mut self, file: &'a File, size: u64) -> Result<(), Error> {
+        let now = file.facts.size.load(Ordering::Relaxed);
+        if size >= now {
+            file.facts.size.store(size, Ordering::Release);
+            return Ok(());
+        }
+        let (keep, within) = (size.div_ceil(BLOCK as u64), (size % BLOCK as u64) as usize);
+        let key = file.facts.key.load(Ordering::Relaxed);
+        let tail = if within == 0 { None } else { self.tail(file, keep - 1, within)? };
+        if key != 0
+            && let Err(fault) = self.backing.truncate(key, keep)
+        {
+            if let Some((_, word)) = tail {
+                self.free(word.index());
+            }
+            return Err(Error::Backing(fault));
+        }
+        if let Some((slot, word)) = tail {
+            let old = Word(slot.swap(word.0, Ordering::AcqRel));
+            self.free(old.index());
+        }
+        let cache = self.cache;
+        cache.cut(file, keep, &mut |block| self.free(block));
+        file.facts.size.store(size, Ordering::Release);
+        Ok(())
+    }
+
+    /// The last block as it is when all from `within` on is cut off; `None` for one that is zeroes.
+    fn tail(
+        &mut self,
+        file: &'a File,
+        block: u64,
+        within: usize,
+    ) -> Result<Option<(&'a AtomicU64, Word)>, Error> {
+        self.fetch(file, block).map_err(alone_error)?;
+        let Some(slot) = self.cache.slot(file, block) else { return Ok(None) };
+        let old = Word(slot.load(Ordering::Acquire));
+        if old.is_none() {
+            return Ok(None);
+        }
+        let (fresh, generation) = self.block(Some(file))?;
+        let (from, to) = (self.cache.bytes(old.index()), self.cache.bytes(fresh));
+        // SAFETY: within both blocks; the new one is this client's alone.
+        unsafe { self.env.copy_across(from, to, within) };
+        // SAFETY: as above.
+        unsafe { self.env.zero(to.wrapping_add(within), BLOCK - within) };
+        let dirty = file.facts.key.load(Ordering::Relaxed) != 0;
+        Ok(Some((slot, Word::block(fresh, generation, dirty))))
+    }
+
+    /// Writes all to the backing that it lacks, then has it there for good.
+    ///
+    /// # Errors
+    ///
+    /// The first fault; what was not written is still to be.
+    pub fn sync(&mut self, held: &Held<'a>) -> Result<(), Error> {
+        let (file, line) = (held.file, held.line);
+        let cache = self.cache;
+        let key = file.facts.key.load(Ordering::Relaxed);
+        if key == 0 {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        self.pin(file, line);
+        cache.each_slot(file, &mut |_| {}, &mut |block, slot| {
+            lock(&file.locks.backing, &mut self.env);
+            result = self.write_back(key, block, slot);
+            unlock(&file.locks.backing);
+            result.is_ok()
+        });
+        self.unpin(line);
+        result.and_then(|()| self.backing.barrier()).map_err(Error::Backing)
+    }
+
+    /// Writes a block that the backing lacks. The caller uses the content and has the backing lock.
+    pub(crate) fn write_back(&mut self, key: u64, block: u64, slot: &AtomicU64) -> Result<(), Fault> {
+        let own = self.cache.bytes(self.cache.own_block(self.number));
+        loop {
+            let word = Word(slot.load(Ordering::Acquire));
+            if word.is_none() || !word.is_dirty() {
+                return Ok(());
+            }
+            // SAFETY: two blocks, of which the second is this client's.
+            unsafe { self.env.copy_across(self.cache.bytes(word.index()), own, BLOCK) };
+            if !self.was_whole(slot, word) {
+                self.lost();
+                continue;
+            }
+            // SAFETY: this client's own, and nothing changes it meanwhile.
+            self.backing.write(key, block, unsafe { &*own.cast::<[u8; BLOCK]>() })?;
+            self.lane.written.store(self.lane.written.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+            // Whoever wrote the block meanwhile marked it again.
+            let _ = slot.compare_exchange(word.0, word.clean().0, Ordering::AcqRel, Ordering::Relaxed);
+            return Ok(());
+        }
+    }
+}
+
+/// Nobody starves who is alone.
+fn alone_error(stop: Stop) -> Error {
+    match stop {
+        Stop::Error(error) => error,
+        Stop::Starved => Error::Full,
+    }
+}
