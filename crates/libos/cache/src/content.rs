@@ -19,7 +19,7 @@ use crate::file::{File, Line};
 use crate::tree::{LARGEST, Nodes};
 use crate::word::Word;
 use core::sync::atomic::Ordering;
-use corey_lib_sync::atomic::{AtomicU64, fence};
+use corey_lib_sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// How often somebody loses before it takes the lock.
 const TRIES: u32 = 64;
@@ -361,12 +361,14 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         result.map(|count| (at, count))
     }
 
-    /// Runs `work` with the file's lock for whoever is above; it orders those who take it and nobody else.
-    pub fn with_lock<R>(&mut self, held: &Held<'a>, work: impl FnOnce(&mut Self) -> R) -> R {
-        lock(&held.file.locks.above, &mut self.env);
-        let result = work(self);
-        unlock(&held.file.locks.above);
-        result
+    /// Takes lock `number` of the two that a file has for whoever is above: they order those who take them and nobody else.
+    pub fn lock(&mut self, held: &Held<'a>, number: usize) {
+        lock(above(held, number), &mut self.env);
+    }
+
+    /// Gives it back.
+    pub fn unlock(&mut self, held: &Held<'a>, number: usize) {
+        unlock(above(held, number));
     }
 
     /// Sets the size. What is cut off goes; what is added is zeroes.
@@ -484,6 +486,11 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
             return Ok(());
         }
     }
+}
+
+fn above<'h>(held: &'h Held<'_>, number: usize) -> &'h AtomicU32 {
+    let [first, second] = &held.file.locks.above;
+    if number == 0 { first } else { second }
 }
 
 /// Nobody starves who is alone.

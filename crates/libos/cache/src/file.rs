@@ -81,7 +81,7 @@ pub(crate) struct Locks {
     /// Whoever reads from the backing, or writes to it.
     pub(crate) backing: AtomicU32,
     /// For whoever is above.
-    pub(crate) above: AtomicU32,
+    pub(crate) above: [AtomicU32; 2],
 }
 
 /// Where its blocks are.
