@@ -17,6 +17,7 @@ mod figures;
 mod guest;
 mod heap;
 mod run;
+mod rwlock;
 mod vm;
 mod work;
 

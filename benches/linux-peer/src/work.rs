@@ -10,7 +10,7 @@ use crate::arena::{Arena, Mapping, Visibility};
 use crate::figures::Interrupts;
 use crate::guest::{self, Failure};
 use crate::heap::{self, Malloc, Told};
-use crate::{fig1, run, vm};
+use crate::{fig1, run, rwlock, vm};
 
 /// One variant at one core count.
 #[derive(Clone, Copy, Debug)]
@@ -236,6 +236,9 @@ fn worker(
         table::FIG1_LOCK => fig1::lock::<{ table::FIG1_LOCK }>(place, &Lock::default()),
         table::FIG1_LOCKCONTENDED => fig1::lock::<{ table::FIG1_LOCKCONTENDED }>(place, &arena.lock),
         table::FIG1_SHOOTDOWN => fig1::shootdown(place)?,
+        table::RWLOCK_OURS => rwlock::ours(place, &arena.locks)?,
+        table::RWLOCK_WORD => rwlock::word(place, &arena.locks),
+        table::RWLOCK_TICKET => rwlock::ticket(place, &arena.locks),
         id if id / 16 == 9 => heap::run(&Linux, job, place, told)?,
         other => {
             return Err(Failure::panic(format!("benchmark id {other:#x} has no peer")));

@@ -240,7 +240,7 @@ mod tests {
             ids,
             [
                 16, 17, 32, 33, 34, 48, 49, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160, 161, 162, 163,
-                224
+                208, 209, 210, 224
             ]
         );
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
@@ -271,7 +271,7 @@ mod tests {
             "bench=nul: no such benchmark; valid: null[/current|nbytes] \
              memclone[/interior|shared|private] pagepass[/interior|separate] \
              vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
-             fig1[/latency|lock|lockcontended|shootdown] large[/private]"
+             fig1[/latency|lock|lockcontended|shootdown] rwlock[/ours|word|ticket] large[/private]"
         );
         assert!(text("bench", "tcp").starts_with("bench=tcp: does not exist yet; valid: null"));
         assert_eq!(
