@@ -12,7 +12,7 @@ pub const SAME: u32 = 0;
 /// The block a file begins with, and the only one.
 pub const FIRST: u64 = 0;
 /// Operations before the region, so that it begins in the steady state.
-pub const WARM: u64 = 64;
+pub const WARM: u64 = 1024;
 
 /// Bytes between two partial writes that follow each other.
 const STEP: u64 = 1024;
