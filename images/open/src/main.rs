@@ -25,8 +25,9 @@ fn once(fs: &mut Files, path: &str) -> bool {
 fn work(worker: &mut Worker) -> Result<(), Error> {
     let mut fs = files(worker)?;
     let name = Name::new(worker.index);
+    let path = name.as_str();
     let mut good = true;
-    (0..WARM).for_each(|_| good &= once(&mut fs, name.as_str()));
-    worker.region::<OPEN_OWN>(|_| good &= once(&mut fs, name.as_str()))?;
+    (0..WARM).for_each(|_| good &= once(&mut fs, path));
+    worker.region::<OPEN_OWN>(|_| good &= once(&mut fs, path))?;
     if good { Ok(()) } else { Err(Error::NotFound) }
 }

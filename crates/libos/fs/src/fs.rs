@@ -8,7 +8,7 @@ use core::ops::BitOr;
 use corey_libos_cache::{Backing, Client, Env, FileId, Held};
 
 /// Files that one core can have open.
-pub const DESCRIPTORS: usize = 64;
+pub const DESCRIPTORS: usize = u64::BITS as usize;
 
 /// The root: the first file of the first slot.
 pub(crate) const ROOT: FileId = FileId(1 << 32);
@@ -88,6 +88,8 @@ pub struct Fs<'a, E: Env, B: Backing> {
     pub(crate) client: Client<'a, E, B>,
     /// Each with the count of those that were open there.
     open: [(u32, Option<Open<'a>>); DESCRIPTORS],
+    /// A bit for each that is open.
+    used: u64,
     pub(crate) bucket: Bucket,
 }
 
@@ -123,7 +125,7 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
     }
 
     fn over(client: Client<'a, E, B>) -> Self {
-        Self { client, open: [const { (0, None) }; DESCRIPTORS], bucket: Bucket::new() }
+        Self { client, open: [const { (0, None) }; DESCRIPTORS], used: 0, bucket: Bucket::new() }
     }
 
     /// The way into the cache.
@@ -143,19 +145,20 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
     }
 
     pub(crate) fn install(&mut self, held: Held<'a>, options: Options) -> Result<Descriptor, Error> {
-        let Some((at, (turn, place))) =
-            self.open.iter_mut().enumerate().find(|(_, (_, open))| open.is_none())
-        else {
+        let at = self.used.trailing_ones() as usize;
+        let Some((turn, place)) = self.open.get_mut(at) else {
             self.client.release(held)?;
             return Err(Error::TooManyOpen);
         };
         *place = Some(Open { held, options });
+        self.used |= 1 << at;
         // Turns begin again after 67 million.
-        Ok(Descriptor(*turn % (u32::MAX / DESCRIPTORS as u32) * DESCRIPTORS as u32 + at as u32))
+        Ok(Descriptor(*turn * DESCRIPTORS as u32 + at as u32))
     }
 
+    #[inline(always)]
     pub(crate) fn has_room(&self) -> Result<(), Error> {
-        if self.open.iter().any(|(_, open)| open.is_none()) { Ok(()) } else { Err(Error::TooManyOpen) }
+        if self.used == u64::MAX { Err(Error::TooManyOpen) } else { Ok(()) }
     }
 
     /// Closes a file.
@@ -171,6 +174,7 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
             return Err(Error::BadDescriptor);
         }
         let Open { held, .. } = place.take().ok_or(Error::BadDescriptor)?;
+        self.used &= !(1 << at);
         *turn = (*turn + 1) % (u32::MAX / DESCRIPTORS as u32);
         Ok(self.client.release(held)?)
     }
