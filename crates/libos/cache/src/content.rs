@@ -398,18 +398,20 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         }
         let (keep, within) = (size.div_ceil(BLOCK as u64), (size % BLOCK as u64) as usize);
         let key = file.facts.key.load(Ordering::Relaxed);
-        let tail = if within == 0 { None } else { self.tail(file, keep - 1, within)? };
-        if key != 0
-            && let Err(fault) = self.backing.truncate(key, keep)
-        {
-            if let Some((_, word)) = tail {
-                self.free(word.index());
-            }
-            return Err(Error::Backing(fault));
+        // What is behind the end of the last block has to be here to be made zero.
+        if within != 0 {
+            self.fetch(file, keep - 1).map_err(alone_error)?;
         }
-        if let Some((slot, word)) = tail {
-            let old = Word(slot.swap(word.0, Ordering::AcqRel));
-            self.free(old.index());
+        if key != 0 {
+            self.backing.truncate(key, keep).map_err(Error::Backing)?;
+        }
+        if within != 0
+            && let Some(slot) = self.cache.slot(file, keep - 1)
+        {
+            self.in_place(file, slot, |client, block| {
+                // SAFETY: within the block, which nobody else uses while this client is alone.
+                unsafe { client.env.zero(block.wrapping_add(within), BLOCK - within) };
+            });
         }
         let cache = self.cache;
         cache.cut(file, keep, &mut |block| self.free(block));
@@ -417,27 +419,40 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         Ok(())
     }
 
-    /// The last block as it is when all from `within` on is cut off; `None` for one that is zeroes.
-    fn tail(
-        &mut self,
-        file: &'a File,
-        block: u64,
-        within: usize,
-    ) -> Result<Option<(&'a AtomicU64, Word)>, Error> {
-        self.fetch(file, block).map_err(alone_error)?;
-        let Some(slot) = self.cache.slot(file, block) else { return Ok(None) };
-        let old = Word(slot.load(Ordering::Acquire));
-        if old.is_none() {
-            return Ok(None);
+    /// Changes a block where it is, if there is one. Only with the content lock in write mode.
+    fn in_place(&mut self, file: &File, slot: &AtomicU64, change: impl FnOnce(&mut Self, *mut u8)) -> bool {
+        let word = Word(slot.load(Ordering::Acquire));
+        if word.is_none() {
+            return false;
         }
-        let (fresh, generation) = self.block(Some(file))?;
-        let (from, to) = (self.cache.bytes(old.index()), self.cache.bytes(fresh));
-        // SAFETY: within both blocks; the new one is this client's alone.
-        unsafe { self.env.copy_across(from, to, within) };
-        // SAFETY: as above.
-        unsafe { self.env.zero(to.wrapping_add(within), BLOCK - within) };
-        let dirty = file.facts.key.load(Ordering::Relaxed) != 0;
-        Ok(Some((slot, Word::block(fresh, generation, dirty))))
+        change(self, self.cache.bytes(word.index()));
+        if file.facts.key.load(Ordering::Relaxed) != 0 {
+            slot.store(word.dirty().0, Ordering::Release);
+        }
+        true
+    }
+
+    /// Writes bytes of one block that is there in its place: what needs no block when there is none. Readers wait meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] when the bytes are not within a block that the cache has: nothing was written.
+    pub fn write_in_place(&mut self, held: &Held<'a>, offset: u64, from: &[u8]) -> Result<(), Error> {
+        let piece = Piece::at(offset, from.len());
+        let (file, line) = (held.file, held.line);
+        let done = self.alone(file, held.id.slot(), |client| {
+            let slot = client.cache.slot(file, piece.block).filter(|_| piece.count == from.len());
+            slot.is_some_and(|slot| {
+                client.in_place(file, slot, |client, block| {
+                    // SAFETY: the piece lies within the block, which nobody else uses while this client is alone.
+                    unsafe {
+                        client.env.copy_in(from.as_ptr(), block.wrapping_add(piece.within), piece.count)
+                    };
+                })
+            })
+        });
+        line.changed.store(self.env.now(), Ordering::Relaxed);
+        if done { Ok(()) } else { Err(Error::Full) }
     }
 
     /// Writes all to the backing that it lacks, then has it there for good.

@@ -14,7 +14,7 @@
 use crate::bucket::{Bucket, Record};
 use crate::error::Error;
 use crate::path::Name;
-use corey_libos_cache::{BLOCK, Backing, Client, Env, FileId, Held};
+use corey_libos_cache::{self as cache, BLOCK, Backing, Client, Env, FileId, Held};
 
 /// Note of a file that says what it is.
 pub(crate) const KIND: usize = 0;
@@ -61,6 +61,16 @@ impl<E: Env, B: Backing> Directory<'_, '_, E, B> {
     fn write_own(&mut self, at: u64) -> Result<(), Error> {
         self.client.write(self.held, at * BLOCK as u64, &self.bucket.0)?;
         Ok(())
+    }
+
+    /// Writes a bucket that was there before: in its place when no block is free, so that names can go from a full cache.
+    fn rewrite(&mut self, at: u64) -> Result<(), Error> {
+        match self.write_own(at) {
+            Err(Error::Cache(cache::Error::Full)) => {
+                Ok(self.client.write_in_place(self.held, at * BLOCK as u64, &self.bucket.0)?)
+            }
+            done => done,
+        }
     }
 
     /// What a name leads to, and what kind that is.
@@ -123,7 +133,7 @@ impl<E: Env, B: Backing> Directory<'_, '_, E, B> {
         let at = bucket_of(name.hash, self.held.note(BUCKETS).max(1));
         self.read(at)?;
         self.bucket.replace(name, kind, file);
-        self.write_own(at)
+        self.rewrite(at)
     }
 
     /// Takes a name away. The caller has the directory's lock.
@@ -133,7 +143,7 @@ impl<E: Env, B: Backing> Directory<'_, '_, E, B> {
         self.read(at)?;
         *self.bucket =
             self.bucket.only(|record| record.name != name.bytes && bucket_of(record.hash, count) == at);
-        self.write_own(at)?;
+        self.rewrite(at)?;
         self.held.set_note(NAMES, self.held.note(NAMES).saturating_sub(1));
         Ok(())
     }

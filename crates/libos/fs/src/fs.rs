@@ -262,11 +262,11 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
         self.on(descriptor, Options(0), |_, held| Ok(held.id()))
     }
 
-    /// Opens a file that another core shares and still has open.
+    /// Opens a file that another core shares.
     ///
     /// # Errors
     ///
-    /// [`Error::NotFound`], [`Error::IsDirectory`], [`Error::TooManyOpen`].
+    /// [`Error::NotFound`] when its name was taken away, [`Error::IsDirectory`], [`Error::TooManyOpen`].
     pub fn open_shared(&mut self, file: FileId, options: Options) -> Result<Descriptor, Error> {
         self.has_room()?;
         let held = self.client.hold(file)?;

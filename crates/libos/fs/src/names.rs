@@ -285,7 +285,7 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
             }
             None => directory(&mut self.client, target, &mut self.bucket).add(new, kind, file)?,
         }
-        // The block that was replaced is free: there is one to replace the next with.
+        // This one cannot fail for want of a block.
         directory(&mut self.client, source, &mut self.bucket).remove(old)?;
         if kind == Kind::DIRECTORY && source.id() != target.id() {
             let moved = self.client.hold(file)?;
