@@ -61,10 +61,9 @@ const LOOKED: &str = "who_looks_up_what_is_deleted_finds_it_whole_or_not";
 
 const FENCED: &str = "        fence(Ordering::SeqCst);\n    }\n}\nimpl Mode for Plain {}";
 const UNFENCED: &str = "    }\n}\nimpl Mode for Plain {}";
-const READ: &str =
-    "    #[inline(always)]\n    fn drop(&mut self) {\n        self.slot.reading.store(0, Ordering::Release);";
+const READ: &str = "    pub fn leave(reading: &AtomicU32) {\n        reading.store(0, Ordering::Release);";
 const READ_RELAXED: &str =
-    "    #[inline(always)]\n    fn drop(&mut self) {\n        self.slot.reading.store(0, Ordering::Relaxed);";
+    "    pub fn leave(reading: &AtomicU32) {\n        reading.store(0, Ordering::Relaxed);";
 const SERVED: &str = "        for sender in notices.iter() {\n";
 const ANSWERED_FIRST: &str = "        for sender in notices.iter() {\n            mailbox.noticed(sender);\n";
 const UNLOCK: &str = "holder.store(FREE, Ordering::Release)";
@@ -83,22 +82,22 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: a writer that looks once",
         RWLOCK,
-        "while slot.reading.load(Ordering::Acquire) != 0 {",
-        "if slot.reading.load(Ordering::Acquire) != 0 {",
+        "while reading.load(Ordering::Acquire) != 0 {",
+        "if reading.load(Ordering::Acquire) != 0 {",
         Model(Shuttle, SYNC, READERS),
     ),
     (
         "model: a reader that comes in before its writer went",
         RWLOCK,
-        "let free = self.lock.writer.0.load(Ordering::Acquire) == 0;",
+        "let free = writer.load(Ordering::Acquire) == 0;",
         "let free = true;",
         Model(Shuttle, SYNC, "rwlock::models::forced_readers_see_whole_values"),
     ),
     (
         "model: a reader that sees no writer's words",
         RWLOCK,
-        "let free = self.lock.writer.0.load(Ordering::Acquire) == 0;",
-        "let free = self.lock.writer.0.load(Ordering::Relaxed) == 0;",
+        "let free = writer.load(Ordering::Acquire) == 0;",
+        "let free = writer.load(Ordering::Relaxed) == 0;",
         Model(Loom, SYNC, "rwlock::models::a_reader_that_steps_back_comes_in_afterwards"),
     ),
     (
