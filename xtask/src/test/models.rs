@@ -39,6 +39,7 @@ const MODELS: &[(&str, u64)] = &[
     ("corey-kernel-atree", 2_000),
     (WHOLE, 10_000),
     ("corey-libos-heap", 300),
+    ("corey-libos-cache", 2_000),
 ];
 
 /// The package whose test `models` has whole kernels, and the schedules of these.

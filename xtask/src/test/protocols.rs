@@ -24,6 +24,12 @@ const HALT: &str = "crates/kernel/pcore/src/calls.rs";
 const WAITING: &str = "crates/kernel/corey/src/waiting.rs";
 const INBOX: &str = "crates/libos/heap/src/inbox.rs";
 const TENURE: &str = "crates/libos/heap/src/tenure.rs";
+const CONTENT: &str = "crates/libos/cache/src/content.rs";
+const POOL: &str = "crates/libos/cache/src/pool.rs";
+const TREE: &str = "crates/libos/cache/src/tree.rs";
+const LIFE: &str = "crates/libos/cache/src/life.rs";
+const EVICT: &str = "crates/libos/cache/src/evict.rs";
+const CLIENT: &str = "crates/libos/cache/src/client.rs";
 
 const SYNC: &str = "corey-lib-sync";
 const PERCORE: &str = "corey-kernel-percore";
@@ -32,6 +38,7 @@ const SHARES: &str = "corey-kernel-share";
 const ATREE: &str = "corey-kernel-atree";
 const COREY: &str = "corey-kernel-corey";
 const HEAP: &str = "corey-libos-heap";
+const CACHE: &str = "corey-libos-cache";
 
 const READERS: &str = "rwlock::models::plain_readers_see_whole_values";
 const GUARDS: &str = "shared::models::one_guard_at_a_time";
@@ -51,6 +58,13 @@ const WOKEN: &str = "models::who_waits_for_a_change_is_woken";
 const SENT: &str = "inbox::models::a_batch_is_taken_while_others_are_sent";
 const HOME: &str = "heap::models::what_consumers_free_comes_home_whoever_ends_first";
 const HAD: &str = "heap::models::a_heap_whose_thread_ended_is_had_by_one_at_a_time";
+const SEEN_WHOLE: &str = "models::a_reader_sees_one_write_whole";
+const PARTS: &str = "models::parts_that_are_written_at_once_are_all_there";
+const HAD_BY_ONE: &str = "models::a_free_block_is_had_by_one";
+const REMOVED: &str = "models::what_is_removed_goes_with_its_last_holder";
+const CUT_OFF: &str = "models::what_is_cut_off_is_zeroes_afterwards";
+const GROWN: &str = "models::a_tree_that_two_grow_has_both_blocks";
+const EVICTED: &str = "models::what_was_evicted_comes_back_as_it_was_written";
 /// Whole kernels.
 const TAKEN: &str = "a_page_is_taken_from_cores_that_come_and_go";
 const CUT: &str = "a_shootdown_ends_whoever_is_halted_meanwhile";
@@ -61,10 +75,9 @@ const LOOKED: &str = "who_looks_up_what_is_deleted_finds_it_whole_or_not";
 
 const FENCED: &str = "        fence(Ordering::SeqCst);\n    }\n}\nimpl Mode for Plain {}";
 const UNFENCED: &str = "    }\n}\nimpl Mode for Plain {}";
-const READ: &str =
-    "    #[inline(always)]\n    fn drop(&mut self) {\n        self.slot.reading.store(0, Ordering::Release);";
+const READ: &str = "    pub fn leave(reading: &AtomicU32) {\n        reading.store(0, Ordering::Release);";
 const READ_RELAXED: &str =
-    "    #[inline(always)]\n    fn drop(&mut self) {\n        self.slot.reading.store(0, Ordering::Relaxed);";
+    "    pub fn leave(reading: &AtomicU32) {\n        reading.store(0, Ordering::Relaxed);";
 const SERVED: &str = "        for sender in notices.iter() {\n";
 const ANSWERED_FIRST: &str = "        for sender in notices.iter() {\n            mailbox.noticed(sender);\n";
 const UNLOCK: &str = "holder.store(FREE, Ordering::Release)";
@@ -83,22 +96,22 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: a writer that looks once",
         RWLOCK,
-        "while slot.reading.load(Ordering::Acquire) != 0 {",
-        "if slot.reading.load(Ordering::Acquire) != 0 {",
+        "while reading.load(Ordering::Acquire) != 0 {",
+        "if reading.load(Ordering::Acquire) != 0 {",
         Model(Shuttle, SYNC, READERS),
     ),
     (
         "model: a reader that comes in before its writer went",
         RWLOCK,
-        "let free = self.lock.writer.0.load(Ordering::Acquire) == 0;",
+        "let free = writer.load(Ordering::Acquire) == 0;",
         "let free = true;",
         Model(Shuttle, SYNC, "rwlock::models::forced_readers_see_whole_values"),
     ),
     (
         "model: a reader that sees no writer's words",
         RWLOCK,
-        "let free = self.lock.writer.0.load(Ordering::Acquire) == 0;",
-        "let free = self.lock.writer.0.load(Ordering::Relaxed) == 0;",
+        "let free = writer.load(Ordering::Acquire) == 0;",
+        "let free = writer.load(Ordering::Relaxed) == 0;",
         Model(Loom, SYNC, "rwlock::models::a_reader_that_steps_back_comes_in_afterwards"),
     ),
     (
@@ -297,6 +310,195 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         "compare_exchange(IDLE, USED, Ordering::Acquire",
         "compare_exchange(IDLE, USED, Ordering::Relaxed",
         Model(Loom, HEAP, HAD),
+    ),
+    (
+        "model: cache, a reader that does not check again",
+        CONTENT,
+        "slot.load(Ordering::Relaxed) == word.0\n            ||",
+        "slot.load(Ordering::Relaxed) != 1\n            ||",
+        Model(Shuttle, CACHE, SEEN_WHOLE),
+    ),
+    (
+        "model: cache, a reader that checks before it copied",
+        CONTENT,
+        "        // The copy comes before what follows.\n        fence(Ordering::Acquire);\n",
+        "",
+        Model(Loom, CACHE, SEEN_WHOLE),
+    ),
+    (
+        "model: cache, a generation that stays",
+        POOL,
+        "Some((block, self.renew(block)))",
+        "Some((block, self.generation(block).load(Ordering::Relaxed) + 1))",
+        Model(Shuttle, CACHE, SEEN_WHOLE),
+    ),
+    (
+        "model: cache, a generation after the copy",
+        CONTENT,
+        "        unsafe { self.env.copy_in(from.as_ptr(), self.cache.bytes(fresh), BLOCK) };\n",
+        "        self.cache.generation(fresh).store(generation - 1, Ordering::Relaxed);\n        unsafe { self.env.copy_in(from.as_ptr(), self.cache.bytes(fresh), BLOCK) };\n        self.cache.generation(fresh).store(generation, Ordering::Relaxed);\n",
+        Model(Loom, CACHE, SEEN_WHOLE),
+    ),
+    (
+        "model: cache, a generation that is not fenced",
+        POOL,
+        "        corey_lib_sync::atomic::fence(Ordering::Release);\n",
+        "",
+        Model(Loom, CACHE, SEEN_WHOLE),
+    ),
+    (
+        "model: cache, a carrier of its last content's generation",
+        POOL,
+        "        // It was a file's until now.\n        self.renew(block);\n",
+        "",
+        Model(Shuttle, CACHE, SEEN_WHOLE),
+    ),
+    (
+        "model: cache, a block that is free before it is replaced",
+        CONTENT,
+        "        let old = Word(slot.swap(Word::block(fresh, generation, dirty).0, Ordering::AcqRel));\n        if !old.is_none() {\n            self.free(old.index());\n        }\n",
+        "        let old = Word(slot.load(Ordering::Acquire));\n        if !old.is_none() {\n            self.free(old.index());\n        }\n        slot.swap(Word::block(fresh, generation, dirty).0, Ordering::AcqRel);\n",
+        Model(Loom, CACHE, SEEN_WHOLE),
+    ),
+    (
+        "model: cache, a block that is replaced relaxed",
+        CONTENT,
+        "slot.swap(Word::block(fresh, generation, dirty).0, Ordering::AcqRel)",
+        "slot.swap(Word::block(fresh, generation, dirty).0, Ordering::Relaxed)",
+        Model(Loom, CACHE, SEEN_WHOLE),
+    ),
+    (
+        "model: cache, a part that is stored over another",
+        CONTENT,
+        "match slot.compare_exchange(old.0, new.0, Ordering::AcqRel, Ordering::Acquire) {",
+        "match Ok::<u64, u64>(slot.swap(new.0, Ordering::AcqRel)) {",
+        Model(Shuttle, CACHE, PARTS),
+    ),
+    (
+        "model: cache, a chain that is sent relaxed",
+        POOL,
+        "(first, chain.0, Ordering::Release, Ordering::Relaxed)",
+        "(first, chain.0, Ordering::Relaxed, Ordering::Relaxed)",
+        Model(Loom, CACHE, HAD_BY_ONE),
+    ),
+    (
+        "model: cache, a chain that is put back relaxed",
+        POOL,
+        "word.swap(chain.0, Ordering::Release)",
+        "word.swap(chain.0, Ordering::Relaxed)",
+        Model(Loom, CACHE, HAD_BY_ONE),
+    ),
+    (
+        "model: cache, a chain that is taken relaxed",
+        POOL,
+        "Chain(word.swap(0, Ordering::AcqRel))",
+        "Chain(word.swap(0, Ordering::Release))",
+        Model(Loom, CACHE, HAD_BY_ONE),
+    ),
+    (
+        "model: cache, who finds nothing and believes it",
+        POOL,
+        "found.is_some() || before == after && before.is_some()",
+        "found.is_some() || before == after || true",
+        Model(Shuttle, CACHE, HAD_BY_ONE),
+    ),
+    (
+        "model: cache, a holder that does not look",
+        LIFE,
+        "if file.state() == State::live(id.generation()) {",
+        "if file.state().generation() == id.generation() {",
+        Model(Shuttle, CACHE, REMOVED),
+    ),
+    (
+        "model: cache, a holder without a fence",
+        LIFE,
+        "    #[cfg(loom)]\n    corey_lib_sync::atomic::fence(Ordering::SeqCst);\n",
+        "",
+        Model(Loom, CACHE, REMOVED),
+    ),
+    (
+        "model: cache, a last holder who frees nothing",
+        LIFE,
+        "if file.state().is_removed() { self.reap(file, slot) }",
+        "if file.state().is_removed() && slot > 99 { self.reap(file, slot) }",
+        Model(Shuttle, CACHE, REMOVED),
+    ),
+    (
+        "model: cache, a remover that asks for no holder",
+        LIFE,
+        "|| client.cache.lines(slot).any(held) {",
+        "|| client.cache.lines(slot).any(held) && slot > 99 {",
+        Model(Shuttle, CACHE, REMOVED),
+    ),
+    (
+        "model: cache, a cut without the lock",
+        CONTENT,
+        "self.alone(file, held.id.slot(), |client| client.truncate_alone(file, size))?;",
+        "self.truncate_alone(file, size)?;",
+        Model(Shuttle, CACHE, CUT_OFF),
+    ),
+    (
+        "model: cache, a cut that waits for nobody",
+        CLIENT,
+        "words::await_reader(&line.reading, &mut self.env);",
+        "let _ = (line, words::await_reader::<E>);",
+        Model(Shuttle, CACHE, CUT_OFF),
+    ),
+    (
+        "model: cache, a cut without a fence",
+        CLIENT,
+        "        self.env.force();\n",
+        "",
+        Model(Loom, CACHE, CUT_OFF),
+    ),
+    (
+        "model: cache, a root over another's",
+        TREE,
+        "match root.compare_exchange(top.0, next.0, Ordering::AcqRel, Ordering::Acquire) {",
+        "match Ok::<u64, u64>(root.swap(next.0, Ordering::AcqRel)) {",
+        Model(Shuttle, CACHE, GROWN),
+    ),
+    (
+        "model: cache, a node over another's",
+        TREE,
+        "match slot.compare_exchange(0, next.0, Ordering::AcqRel, Ordering::Acquire) {",
+        "match Ok::<u64, u64>(slot.swap(next.0, Ordering::AcqRel)) {",
+        Model(Shuttle, CACHE, GROWN),
+    ),
+    (
+        "model: cache, a root that is put there relaxed",
+        TREE,
+        "match root.compare_exchange(top.0, next.0, Ordering::AcqRel, Ordering::Acquire) {",
+        "match root.compare_exchange(top.0, next.0, Ordering::Relaxed, Ordering::Relaxed) {",
+        Model(Loom, CACHE, GROWN),
+    ),
+    (
+        "model: cache, a fetch without the lock",
+        CONTENT,
+        "        lock(&file.locks.backing, &mut self.env);\n        let result = self.fetch_locked(file, key, block);\n        unlock(&file.locks.backing);\n",
+        "        let result = self.fetch_locked(file, key, block);\n",
+        Model(Shuttle, CACHE, EVICTED),
+    ),
+    (
+        "model: cache, a dirty block that is not written",
+        EVICT,
+        "let done = client.write_back(key, block, slot);",
+        "let _ = (key, block);\n            let done: Result<(), Fault> = slot\n                .compare_exchange(word.0, word.clean().0, Ordering::AcqRel, Ordering::Relaxed)\n                .map_or(Ok(()), |_| Ok(()));",
+        Model(Shuttle, CACHE, EVICTED),
+    ),
+    (
+        "model: cache, a block that is clean though it was written meanwhile",
+        CONTENT,
+        "let _ = slot.compare_exchange(word.0, word.clean().0, Ordering::AcqRel, Ordering::Relaxed);",
+        "slot.store(Word(slot.load(Ordering::Acquire)).clean().0, Ordering::Release);",
+        Model(Shuttle, CACHE, EVICTED),
+    ),
+    (
+        "model: cache, a block that goes though it was written meanwhile",
+        EVICT,
+        "slot.compare_exchange(word.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
+        "slot.swap(0, Ordering::AcqRel) != 0",
+        Model(Shuttle, CACHE, EVICTED),
     ),
     (
         "model: whole kernels, nobody is asked to forget",

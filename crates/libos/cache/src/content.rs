@@ -4,7 +4,7 @@
 //! reader           slot → w ─ copies w's block ─────────────── slot still w, or w's generation? yes: whole, else again
 //! full write       copies into a block of its own ─ slot ⇄ new ─ old block goes home
 //! partial write    slot → w ─ copies w's block and its bytes ─ slot: w → new, else again
-//! reuse            out of a chain ─ generation + 1 ── fence ── first byte
+//! reuse            out of a chain, or to carry others in one ─ generation + 1 ── fence ── first byte
 //! ```
 //!
 //! A block is reused only after it left its slot, and a word never comes back: its generation grew. So a slot that still has

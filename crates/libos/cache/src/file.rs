@@ -117,8 +117,9 @@ pub(crate) struct Line {
 }
 
 impl File {
+    /// Acquire: what was made before. A holder's fence is the remover's doing, so this load is none.
     pub(crate) fn state(&self) -> State {
-        State(self.facts.state.load(Ordering::SeqCst))
+        State(self.facts.state.load(Ordering::Acquire))
     }
 
     /// Goes from one state to another; false when it was in neither.

@@ -84,8 +84,21 @@ impl<'a> Cache<'a> {
         unsafe { &*self.bytes(block).cast::<Carrier>() }
     }
 
+    /// Begins another generation of a block that is the caller's alone, before its first byte is written: whoever still
+    /// reads what it held, and sees one of those bytes, sees that, too.
+    #[inline(always)]
+    fn renew(&self, block: u32) -> u64 {
+        let generation = self.generation(block);
+        let next = generation.load(Ordering::Relaxed) + 1;
+        generation.store(next, Ordering::Relaxed);
+        corey_lib_sync::atomic::fence(Ordering::Release);
+        next
+    }
+
     /// Makes `block` a chain in front of `chain`.
     fn begin(&self, block: u32, chain: Chain) -> Chain {
+        // It was a file's until now.
+        self.renew(block);
         let carrier = self.carrier(block);
         carrier.next.store(chain.0, Ordering::Relaxed);
         carrier.count.store(0, Ordering::Relaxed);
@@ -160,12 +173,7 @@ impl<'a> Cache<'a> {
             Some(block) => block,
             None => self.search(client, lane, waiter)?,
         };
-        let generation = self.generation(block);
-        let next = generation.load(Ordering::Relaxed) + 1;
-        generation.store(next, Ordering::Relaxed);
-        // Before the first byte: a reader that sees one of ours sees that this is another block.
-        corey_lib_sync::atomic::fence(Ordering::Release);
-        Some((block, next))
+        Some((block, self.renew(block)))
     }
 
     /// As [`Cache::allocate`], when the client has nothing.
