@@ -14,6 +14,7 @@
 mod arena;
 mod fig1;
 mod figures;
+mod files;
 mod guest;
 mod heap;
 mod run;

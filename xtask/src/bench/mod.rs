@@ -55,7 +55,7 @@ pub(crate) struct Options {
     /// With --bless: why the table changes, a sentence that is kept in it.
     #[arg(long, requires = "bless")]
     reason: Option<String>,
-    /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: fig1.
+    /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: heap fig1 rwlock.
     #[arg(long, conflicts_with = "count")]
     hosted: bool,
     /// Words for the Linux kernel in place of ours with the same key, as in
@@ -299,9 +299,9 @@ mod tests {
     #[test]
     fn only_some_benchmarks_have_a_hosted_form() {
         let text = hosted::words(&options(&["fig1/lock", "null"], None, false)).unwrap_err();
-        assert_eq!(text, "null has no hosted form; valid with --hosted: fig1");
+        assert_eq!(text, "null has no hosted form; valid with --hosted: heap fig1 rwlock");
         let given = Options { iters: Some(9), ..options(&["fig1/lock"], Some("1,2"), false) };
         assert_eq!(hosted::words(&given).unwrap(), ["bench=fig1/lock", "cores=1,2", "iters=9"]);
-        assert_eq!(hosted::words(&options(&[], None, false)).unwrap(), ["bench=fig1"]);
+        assert_eq!(hosted::words(&options(&[], None, false)).unwrap(), ["bench=heap,fig1,rwlock"]);
     }
 }
