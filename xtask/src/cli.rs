@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::toolchain::Core;
-use crate::{Result, bench, checks, fuzz, gdb, iso, layers, lost, manual, run, sharing, test};
+use crate::{Result, bench, checks, fuzz, gdb, iso, layers, lost, manual, model, run, sharing, test};
 
 /// Builds, boots, tests and measures Corey.
 ///
@@ -42,6 +42,15 @@ enum Command {
     ///
     /// Example: cargo xtask bench null --count --vs none
     Bench(bench::Options),
+    /// Predicts throughput at 1 to 64 cores on the paper's AMD and Intel machines, from counts; docs/model.md.
+    ///
+    /// Prints every constant with its source, and how far off the model is where the paper measured. Predictions have a band; they
+    /// are no measurements.
+    ///
+    /// Example: cargo xtask bench null memclone --count --json counts.jsonl
+    ///
+    /// Example: cargo xtask model --counts counts.jsonl
+    Model(model::Options),
     /// Runs every call against every other under the line meter: nothing is shared unless it was asked for.
     ///
     /// Writes target/sharing/sharing.html, a heat map, and sharing.jsonl.
@@ -104,6 +113,7 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
         Command::Run(options) => run::command(core, &options),
         Command::Gdb(options) => gdb::command(core, &options),
         Command::Bench(options) => bench::command(core, &options),
+        Command::Model(options) => done(model::command(&options)),
         Command::Sharing(options) => sharing::command(core, &options),
         Command::Fuzz(options) => fuzz::command(core, &options),
         Command::Lost(options) => lost::command(core, &options),

@@ -54,7 +54,7 @@ const LAYERS: &[Layer] = &[
     ("images/kernel-probe", &KERNELS),
     ("images", &["crates/abi", "crates/lib", "crates/libos", "crates/apps", "arch/x86-64/user"]),
     ("benches", &["crates/lib", "arch/x86-64/user"]),
-    ("xtask", &["crates/abi", "crates/lib"]),
+    ("xtask", &["crates/abi", "crates/lib", "crates/tools"]),
 ];
 
 const fn with_share() -> [&'static str; 7] {

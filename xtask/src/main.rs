@@ -12,6 +12,7 @@ mod layers;
 mod lines;
 mod lost;
 mod manual;
+mod model;
 mod monitor;
 mod objects;
 mod paths;

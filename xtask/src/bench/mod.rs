@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use corey_lib_bench::{Benchmark, CoreList, Request};
+use corey_tools_report::LIMITS;
 
 use crate::build::{self, Size};
 use crate::setup::{self, Need};
@@ -233,11 +234,7 @@ fn folder() -> Result<PathBuf> {
 
 /// What every output says.
 fn caveats() {
-    println!(
-        "Counts see no page walks, no DMA, no instruction fetch and no prefetch, and caches are \
-         infinite.\nTimes are of QEMU's emulation (TCG): they are not hardware times, and only the \
-         ratio of two guests in one run means something."
-    );
+    println!("{LIMITS}");
 }
 
 #[cfg(test)]
