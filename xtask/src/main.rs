@@ -18,6 +18,7 @@ mod objects;
 mod paths;
 mod process;
 mod qemu;
+mod report;
 mod run;
 mod setup;
 mod shared;

@@ -10,11 +10,20 @@
 //! **Testing.** Pages of made-up records, hostile ones too, go through a reader that insists on balanced tags.
 #![forbid(unsafe_code)]
 
+mod chart;
+mod charts;
 pub mod claim;
+mod markup;
+mod page;
+mod provenance;
 pub mod records;
 pub mod rows;
 pub mod series;
+mod tables;
+#[cfg(test)]
+mod wellformed;
 
+pub use page::html;
 pub use records::{Figures, Records};
 pub use rows::{Row, System, median, or_dash, short};
 
