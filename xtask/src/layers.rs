@@ -57,7 +57,7 @@ const LAYERS: &[Layer] = &[
     // What of the library operating system also runs as a Linux program.
     ("benches/hosted", &["crates/lib", "crates/libos/cache", "crates/libos/heap"]),
     ("benches", &["crates/lib", "arch/x86-64/user"]),
-    ("xtask", &["crates/abi", "crates/lib"]),
+    ("xtask", &["crates/abi", "crates/lib", "crates/tools"]),
 ];
 
 const fn with_share() -> [&'static str; 7] {
