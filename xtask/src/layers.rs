@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
     ("images/kernel-probe", &KERNELS),
     ("images", &["crates/abi", "crates/lib", "crates/libos", "crates/apps", "arch/x86-64/user"]),
     // What of the library operating system also runs as a Linux program.
-    ("benches/hosted", &["crates/lib", "crates/libos/cache", "crates/libos/heap"]),
+    ("benches/hosted", &["crates/lib", "crates/libos/cache", "crates/libos/fs", "crates/libos/heap"]),
     ("benches", &["crates/lib", "arch/x86-64/user"]),
     ("xtask", &["crates/abi", "crates/lib", "crates/tools"]),
 ];

@@ -13,6 +13,7 @@
 #![allow(unsafe_code, reason = "affinity, mmap and munmap; locks of the C library; blocks are given back")]
 
 mod chunks;
+mod files;
 mod heap;
 mod host;
 mod latency;
@@ -67,6 +68,8 @@ fn run(words: impl Iterator<Item = String>) -> Result<(), String> {
             }
             "heap" => heap::cases(variant),
             "rwlock" => rwlock::cases(variant),
+            "pread" => files::reads(variant),
+            "pwrite" => files::writes(variant),
             _ if request.names_benchmarks() => {
                 let valid = hosted_names().collect::<Vec<_>>().join(" ");
                 return Err(format!("{}: has no hosted form; valid: {valid}", bench.name));
@@ -122,7 +125,10 @@ mod tests {
 
     #[test]
     fn what_has_no_hosted_form_says_what_has() {
-        assert_eq!(refused(&["bench=null"]), "null: has no hosted form; valid: heap fig1 rwlock");
+        assert_eq!(
+            refused(&["bench=null"]),
+            "null: has no hosted form; valid: pread heap fig1 pwrite rwlock"
+        );
         assert!(refused(&["bench=fig2"]).contains("no such benchmark"));
         assert!(refused(&["speed=1"]).contains("valid: bench cores iters"));
     }

@@ -52,7 +52,7 @@ impl Pthread {
 }
 
 /// The kernel's `membarrier`, private and expedited.
-struct Membarrier;
+pub(crate) struct Membarrier;
 
 impl Membarrier {
     const EXPEDITED: libc::c_int = 1 << 3;
@@ -66,7 +66,7 @@ impl Membarrier {
         }
     }
 
-    fn new() -> Result<Self, String> {
+    pub(crate) fn new() -> Result<Self, String> {
         Self::call(Self::REGISTER).map(|()| Self)
     }
 }

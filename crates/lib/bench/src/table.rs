@@ -95,7 +95,7 @@ impl Benchmark {
 
     /// Says whether it also runs on the host's own processors, without a guest.
     pub const fn has_hosted_form(&self) -> bool {
-        matches!(self.number, 9 | 10 | 13)
+        matches!(self.number, 4 | 9 | 10 | 11 | 13)
     }
 
     /// Returns the benchmark with this name.

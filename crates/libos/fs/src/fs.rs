@@ -10,8 +10,8 @@ use corey_libos_cache::{Backing, Client, Env, FileId, Held};
 /// Files that one core can have open.
 pub const DESCRIPTORS: usize = u64::BITS as usize;
 
-/// The root: the first file of the first slot.
-pub(crate) const ROOT: FileId = FileId(1 << 32);
+/// The root.
+pub(crate) const ROOT: FileId = FileId::FIRST;
 
 /// What a name leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,10 +98,11 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] when there are files in it.
+    /// [`Error::Exists`] when there is one in it, or was.
     pub fn format(client: Client<'a, E, B>) -> Result<Self, Error> {
         let mut fs = Self::over(client);
-        let root = fs.client.create(0, 0, [u64::from(Kind::DIRECTORY), 0, ROOT.0, 0])?;
+        let notes = [u64::from(Kind::DIRECTORY), 0, ROOT.0, 0];
+        let root = fs.client.create_in(0, 0, 0, notes).map_err(|_| Error::Exists)?;
         let id = root.id();
         fs.client.release(root)?;
         if id == ROOT {
