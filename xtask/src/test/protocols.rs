@@ -62,7 +62,7 @@ const SEEN_WHOLE: &str = "models::a_reader_sees_one_write_whole";
 const PARTS: &str = "models::parts_that_are_written_at_once_are_all_there";
 const HAD_BY_ONE: &str = "models::a_free_block_is_had_by_one";
 const REMOVED: &str = "models::what_is_removed_goes_with_its_last_holder";
-const CUT_OFF: &str = "models::what_is_cut_off_is_zeroes_afterwards";
+const KEPT: &str = "models::what_is_written_while_a_file_is_cut_stays";
 const GROWN: &str = "models::a_tree_that_two_grow_has_both_blocks";
 const EVICTED: &str = "models::what_was_evicted_comes_back_as_it_was_written";
 /// Whole kernels.
@@ -435,21 +435,21 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         CONTENT,
         "self.alone(file, held.id.slot(), |client| client.truncate_alone(file, size))?;",
         "self.truncate_alone(file, size)?;",
-        Model(Shuttle, CACHE, CUT_OFF),
+        Model(Shuttle, CACHE, KEPT),
     ),
     (
         "model: cache, a cut that waits for nobody",
         CLIENT,
         "words::await_reader(&line.reading, &mut self.env);",
         "let _ = (line, words::await_reader::<E>);",
-        Model(Shuttle, CACHE, CUT_OFF),
+        Model(Loom, CACHE, KEPT),
     ),
     (
         "model: cache, a cut without a fence",
         CLIENT,
         "        self.env.force();\n",
         "",
-        Model(Loom, CACHE, CUT_OFF),
+        Model(Loom, CACHE, KEPT),
     ),
     (
         "model: cache, a root over another's",
@@ -475,8 +475,8 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: cache, a fetch without the lock",
         CONTENT,
-        "        lock(&file.locks.backing, &mut self.env);\n        let result = self.fetch_locked(file, key, block);\n        unlock(&file.locks.backing);\n",
-        "        let result = self.fetch_locked(file, key, block);\n",
+        "        lock(&file.locks.backing, &mut self.env);\n        let result = self.fetch_locked(slot, key, block, word);\n        unlock(&file.locks.backing);\n",
+        "        let result = self.fetch_locked(slot, key, block, word);\n",
         Model(Shuttle, CACHE, EVICTED),
     ),
     (

@@ -152,8 +152,8 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         result
     }
 
-    /// A block that is this client's alone, in a new generation. Evicts others when there is none, but none of `pinned`,
-    /// whose content this client uses.
+    /// A block that is this client's alone, in a new generation. Evicts others when there is none, of `pinned`, too, whose
+    /// content lock this client has: whoever looked at a slot before has to look again.
     #[inline(always)]
     pub(crate) fn block(&mut self, pinned: Option<&File>) -> Result<(u32, u64), Error> {
         match self.cache.allocate(self.number, self.lane, &mut self.env) {

@@ -168,34 +168,35 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         if key == 0 {
             return Ok(false);
         }
-        // Under this lock nothing of the file is written back: so a slot that is empty now and at the exchange below was
-        // empty all the time, and what was read is what is there.
-        lock(&file.locks.backing, &mut self.env);
-        let result = self.fetch_locked(file, key, block);
-        unlock(&file.locks.backing);
-        result.map(|()| true).map_err(Stop::Error)
-    }
-
-    fn fetch_locked(&mut self, file: &'a File, key: u64, block: u64) -> Result<(), Error> {
         let cache = self.cache;
         let slot = cache.slot_or_make(file, block, &mut Maker(self, file))?;
         if slot.load(Ordering::Acquire) != 0 {
-            return Ok(());
+            return Ok(true);
         }
+        // Before the lock, under which no block of this file could be written back to make room.
         let (fresh, generation) = self.block(Some(file))?;
-        // SAFETY: this client's alone until it is in the slot; a reader that still copies what was there throws it away.
-        let bytes = unsafe { &mut *self.cache.bytes(fresh).cast::<[u8; BLOCK]>() };
-        if let Err(fault) = self.backing.read(key, block, bytes) {
-            self.free(fresh);
-            return Err(Error::Backing(fault));
-        }
         let word = Word::block(fresh, generation, false);
-        if slot.compare_exchange(0, word.0, Ordering::AcqRel, Ordering::Relaxed).is_err() {
-            // Somebody wrote the block meanwhile.
+        // Under this lock nothing of the file is written back: so a slot that is empty now and at the exchange below was
+        // empty all the time, and what was read is what is there.
+        lock(&file.locks.backing, &mut self.env);
+        let result = self.fetch_locked(slot, key, block, word);
+        unlock(&file.locks.backing);
+        if result != Ok(true) {
             self.free(fresh);
         }
+        result.map_or_else(|fault| Err(Error::Backing(fault).into()), |_| Ok(true))
+    }
+
+    /// Reads a block into that of `word`, and puts it into `slot`. False when there is one, which somebody else read or wrote.
+    fn fetch_locked(&mut self, slot: &AtomicU64, key: u64, block: u64, word: Word) -> Result<bool, Fault> {
+        if slot.load(Ordering::Acquire) != 0 {
+            return Ok(false);
+        }
+        // SAFETY: this client's alone until it is in the slot; a reader that still copies what was there throws it away.
+        let bytes = unsafe { &mut *self.cache.bytes(word.index()).cast::<[u8; BLOCK]>() };
+        self.backing.read(key, block, bytes)?;
         self.lane.loaded.store(self.lane.loaded.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-        Ok(())
+        Ok(slot.compare_exchange(0, word.0, Ordering::AcqRel, Ordering::Relaxed).is_ok())
     }
 
     /// Writes `from` at `offset`; the file grows as far as needed. Each block is replaced at once: a reader sees it as it was

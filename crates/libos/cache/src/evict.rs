@@ -38,7 +38,8 @@ pub(crate) fn make_room<E: Env, B: Backing>(
     Err(fault.map_or(Error::Full, Error::Backing))
 }
 
-/// Evicts up to `wanted` blocks of files that were not used in `era`. Returns how many.
+/// Evicts up to `wanted` blocks of files that were not used in `era`. Returns how many. The caller has the content lock of
+/// `pinned`, and that one's blocks go as well: one file may be larger than the cache.
 fn evict<E: Env, B: Backing>(
     client: &mut Client<'_, E, B>,
     pinned: Option<&File>,
@@ -54,19 +55,23 @@ fn evict<E: Env, B: Backing>(
         let Some((file, line)) = client.cache.file(slot).zip(client.cache.line(slot, client.number)) else {
             break;
         };
-        let wants = file.state().is_live() && file.facts.key.load(Ordering::Relaxed) != 0;
-        if !wants || pinned.is_some_and(|pinned| core::ptr::eq(pinned, file)) {
+        if !file.state().is_live() || file.facts.key.load(Ordering::Relaxed) == 0 {
             continue;
         }
         let cold = |line: &Line| line.era.load(Ordering::Relaxed) < era;
-        if !client.cache.lines(slot).all(cold) || !words::enter::<Forced>(&line.reading, &file.facts.writer) {
+        let mine = pinned.is_some_and(|pinned| core::ptr::eq(pinned, file));
+        if !client.cache.lines(slot).all(cold)
+            || !mine && !words::enter::<Forced>(&line.reading, &file.facts.writer)
+        {
             continue;
         }
         // It may have ended, and another one begun, before it was pinned.
         if file.state().is_live() {
             freed += evict_of(client, file, wanted - freed, fault);
         }
-        words::leave(&line.reading);
+        if !mine {
+            words::leave(&line.reading);
+        }
         if freed >= wanted {
             client.lane.hand.store(slot, Ordering::Relaxed);
             break;

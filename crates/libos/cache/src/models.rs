@@ -274,15 +274,31 @@ fn what_is_cut_off_is_zeroes_afterwards() {
                     let [first, second] = read(&mut client, file, 0).unwrap();
                     assert!(first == 1, "{first}");
                     assert!([1, 0, UNREAD].contains(&second), "{second}");
-                    // Before what is cut off: it stays, whoever is first.
-                    let held = client.hold(file).unwrap();
-                    assert_eq!(client.write(&held, 0, bytes(&[5])), Ok(8));
-                    client.release(held).unwrap();
                 }
                 _ => _ = client.hold(file).map(|held| client.release(held)),
             }
         });
-        assert_eq!(read(&mut client(cache, 0, &Nothing), file, 0), Ok([5, 0]));
+        assert_eq!(read(&mut client(cache, 0, &Nothing), file, 0), Ok([1, 0]));
+        nothing_is_lost(cache, &Nothing);
+    });
+}
+
+/// What is written before the place where a file is cut stays, whoever is first.
+#[test]
+fn what_is_written_while_a_file_is_cut_stays() {
+    explore::check_within(Bounds { loom: &[(2, Some(3), Some(20_000))], shuttle: 8 }, |threads| {
+        let (cache, file) = with_file(threads, 2 + 2 * threads as u32, 0, &Nothing);
+        explore::all(threads, move |number| {
+            let mut client = client(cache, number, &Nothing);
+            let held = client.hold(file).unwrap();
+            if number % 2 == 0 {
+                client.truncate(&held, WORDS[1] as u64 * 8).unwrap();
+            } else {
+                assert_eq!(client.write(&held, 0, bytes(&[5])), Ok(8));
+            }
+            client.release(held).unwrap();
+        });
+        assert_eq!(read(&mut client(cache, 0, &Nothing), file, 0), Ok([5, UNREAD]));
         nothing_is_lost(cache, &Nothing);
     });
 }

@@ -265,7 +265,7 @@ impl<'a> World<'a> {
         assert_eq!(self.client().remove(id), Err(Error::NotFound));
         assert_eq!(self.client().hold(id).map(|held| held.id()), Err(Error::NotFound));
         assert_eq!(counts(&self.clients[0]).files, files - 1);
-        self.look("removed");
+        (0..self.files.len()).for_each(|file| self.look_at(file));
     }
 
     /// What is done.
@@ -305,7 +305,6 @@ impl<'a> World<'a> {
         self.look_at(b);
         self.write(b, 2 * B + 3, &bytes(11, 3));
         self.remove(0, Holders::Nobody);
-        self.look("the end");
         while !self.files.is_empty() {
             self.remove(0, Holders::Nobody);
         }
@@ -399,7 +398,8 @@ fn a_full_cache_refuses_and_loses_nothing() {
         assert_eq!(client.write(&held, 8 * B, &bytes(3, BLOCK)), Err(Error::Full), "a block behind a node");
         assert_eq!(client.append(&held, &[1]), Err(Error::Full), "an append");
         assert_eq!(client.append(&held, &[1]), Err(Error::Full), "an append does not lock the next out");
-        assert_eq!(client.truncate(&held, 3 * B + 1), Err(Error::Full), "a cut in a block");
+        assert_eq!(client.write_in_place(&held, 4 * B - 1, &[1, 1]), Err(Error::Full), "bytes of two blocks");
+        assert_eq!(client.write_in_place(&held, 9 * B, &[1]), Err(Error::Full), "a block that is not there");
         assert_eq!(client.write(&held, 0, &[]), Ok(0));
         assert_eq!(client.evict(3), (0, None));
         assert_eq!(client.sync(&held), Ok(()));
@@ -408,6 +408,12 @@ fn a_full_cache_refuses_and_loses_nothing() {
         assert_eq!(counts(client), before);
     }
     let [first, other] = &mut clients;
+    // What needs no block goes on.
+    first.write_in_place(&one, 3 * B + 5, &[9; 7]).unwrap();
+    content[3 * BLOCK + 5..][..7].fill(9);
+    first.truncate(&one, 8 * B - 100).unwrap();
+    content.truncate(8 * BLOCK - 100);
+    assert_eq!(all_of(first, one.id()), content);
     // One block is free: a block behind a node needs two.
     first.truncate(&one, 7 * B).unwrap();
     content.truncate(7 * BLOCK);
@@ -462,4 +468,35 @@ fn a_file_that_is_removed_while_it_is_read_stays_until_then() {
     let mut into = [1; 8];
     assert_eq!((next.size(), third.read(&next, 0, &mut into)), (0, Ok(0)));
     third.release(next).unwrap();
+}
+
+#[test]
+fn a_file_that_is_larger_than_the_cache_is_written_and_read() {
+    let (blocks, room) = (40, 100);
+    let store = Region::new(room as usize * BLOCK);
+    // SAFETY: this store's.
+    let memory = unsafe { Memory::new(store.at().cast(), 1, room) };
+    let shape = Shape { clients: 1, files: 1, blocks };
+    let region = region(shape);
+    let mut client = client(cache(&region, shape), 0, &memory);
+    let held = client.create(1, 0, [0; 4]).unwrap();
+    let content = bytes(1, room as usize * BLOCK);
+    for (number, block) in (0..).zip(content.chunks(BLOCK)) {
+        assert_eq!(client.write(&held, number * B, block), Ok(BLOCK), "block {number}");
+    }
+    for (number, block) in (0..).zip(content.chunks(BLOCK)) {
+        assert_eq!(client.write(&held, number * B + 9, &block[9..99]), Ok(90), "part of block {number}");
+    }
+    let mut into = vec![0; content.len()];
+    assert_eq!(client.read(&held, 0, &mut into), Ok(content.len()));
+    assert!(into == content);
+    // One of few blocks is there, and cut off in the middle.
+    client.truncate(&held, 70 * B + 5).unwrap();
+    assert_eq!(client.read(&held, 0, &mut into), Ok(70 * BLOCK + 5));
+    assert!(into[..70 * BLOCK + 5] == content[..70 * BLOCK + 5]);
+    let id = held.id();
+    client.release(held).unwrap();
+    client.remove(id).unwrap();
+    let end = counts(&client);
+    assert_eq!((end.data, end.nodes), (0, 0));
 }

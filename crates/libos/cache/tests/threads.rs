@@ -22,7 +22,10 @@ const PARTS: usize = BLOCK / 8 / PART;
 
 /// A store with as many keys as anybody wants.
 #[derive(Default)]
-struct Store(Mutex<HashMap<(u64, u64), Box<[u8; BLOCK]>>>);
+struct Store(Mutex<Blocks>);
+
+/// By key and number.
+type Blocks = HashMap<(u64, u64), Box<[u8; BLOCK]>>;
 
 impl Backing for Store {
     fn read(&self, key: u64, block: u64, into: &mut [u8; BLOCK]) -> Result<(), Fault> {
