@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::toolchain::Core;
-use crate::{Result, bench, checks, fuzz, gdb, iso, layers, lost, manual, run, sharing, test};
+use crate::{Result, bench, checks, fuzz, gdb, iso, layers, lost, manual, model, report, run, sharing, test};
 
 /// Builds, boots, tests and measures Corey.
 ///
@@ -41,7 +41,24 @@ enum Command {
     /// Example: cargo xtask bench memclone pagepass/separate --cores 1,2 --json out.jsonl
     ///
     /// Example: cargo xtask bench null --count --vs none
+    ///
+    /// Example: cargo xtask bench null memclone --count --report page.html
     Bench(bench::Options),
+    /// Makes one page of records: tables, charts, what the model predicts, how it was measured.
+    ///
+    /// The page loads nothing and runs no script; it can be printed. Counts and times of several files stand together.
+    ///
+    /// Example: cargo xtask report counts.jsonl times.jsonl --out page.html
+    Report(report::Options),
+    /// Predicts throughput at 1 to 64 cores on the paper's AMD and Intel machines, from counts; docs/model.md.
+    ///
+    /// Prints every constant with its source, and how far off the model is where the paper measured. Predictions have a band; they
+    /// are no measurements.
+    ///
+    /// Example: cargo xtask bench null memclone --count --json counts.jsonl
+    ///
+    /// Example: cargo xtask model --counts counts.jsonl
+    Model(model::Options),
     /// Runs every call against every other under the line meter: nothing is shared unless it was asked for.
     ///
     /// Writes target/sharing/sharing.html, a heat map, and sharing.jsonl.
@@ -104,6 +121,8 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
         Command::Run(options) => run::command(core, &options),
         Command::Gdb(options) => gdb::command(core, &options),
         Command::Bench(options) => bench::command(core, &options),
+        Command::Report(options) => done(report::command(&options)),
+        Command::Model(options) => done(model::command(&options)),
         Command::Sharing(options) => sharing::command(core, &options),
         Command::Fuzz(options) => fuzz::command(core, &options),
         Command::Lost(options) => lost::command(core, &options),

@@ -54,10 +54,10 @@ const LAYERS: &[Layer] = &[
     ("images/kernel-coverage", &KERNELS),
     ("images/kernel-probe", &KERNELS),
     ("images", &["crates/abi", "crates/lib", "crates/libos", "crates/apps", "arch/x86-64/user"]),
-    // Hosted benchmarks run the library operating system's own code on this machine.
-    ("benches/hosted", &["crates/lib", "crates/libos/cache", "crates/libos/heap", "arch/x86-64/user"]),
+    // What of the library operating system also runs as a Linux program.
+    ("benches/hosted", &["crates/lib", "crates/libos/cache", "crates/libos/fs", "crates/libos/heap"]),
     ("benches", &["crates/lib", "arch/x86-64/user"]),
-    ("xtask", &["crates/abi", "crates/lib"]),
+    ("xtask", &["crates/abi", "crates/lib", "crates/tools"]),
 ];
 
 const fn with_share() -> [&'static str; 7] {

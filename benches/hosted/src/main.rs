@@ -1,25 +1,33 @@
-//! `fig1` on the processors of this machine, without a guest.
+//! Benchmarks on the processors of this machine, without a guest.
 //!
 //! **Paper.** §2, Figure 1: how long a line takes from one core to another, by their distance. An emulator has
-//! neither caches nor distances, so these figures come from here.
+//! neither caches nor distances, so these figures come from here; so do times of what of ours also runs as a
+//! Linux program, beside Linux's own.
 //!
 //! **Invariants.** Every measuring thread is bound to one processor. A record is the median of many rounds and
-//! their lowest and highest tenth.
+//! their lowest and highest tenth. Rounds of ours and of Linux's own alternate in the same threads.
 //!
 //! **Sharing.** What is measured is sharing: two threads, or all of them, and the lines between them.
 //!
 //! **Testing.** Statistics and arguments are unit-tested; `cargo xtask test --only bench` runs it once.
-#![allow(unsafe_code, reason = "affinity, mmap and munmap")]
+#![allow(unsafe_code, reason = "affinity, mmap and munmap; locks of the C library; blocks are given back")]
 
+mod chunks;
+mod files;
+mod heap;
 mod host;
 mod latency;
 mod lock;
+mod pairs;
 mod rounds;
+mod rwlock;
 mod shootdown;
 
+use corey_lib_bench::table::hosted_names;
 use corey_lib_bench::{Benchmark, CoreList, Request};
 
 use crate::host::Host;
+use crate::rounds::Heading;
 
 /// What is run unless the words say otherwise: rounds of every figure.
 const ROUNDS: u64 = 201;
@@ -50,26 +58,45 @@ fn run(words: impl Iterator<Item = String>) -> Result<(), String> {
     let counts: CoreList = request.cores(present).map_err(|bad| bad.to_string())?;
     let most = counts.as_slice().iter().copied().max().unwrap_or(1);
     for (bench, variant) in request.selection() {
-        if bench.name != "fig1" {
-            if request.names_benchmarks() {
-                return Err(format!("{}: has no hosted form; valid: fig1", bench.name));
+        let variant = bench.variants.get(variant as usize).copied().unwrap_or("?");
+        let cases = match bench.name {
+            "fig1" => {
+                for &cores in counts.as_slice() {
+                    fig1(&host, bench, variant, (cores, most), rounds)?;
+                }
+                continue;
             }
-            continue;
-        }
-        for &cores in counts.as_slice() {
-            one(&host, bench, variant, (cores, most), rounds)?;
+            "heap" => heap::cases(variant),
+            "rwlock" => rwlock::cases(variant),
+            "pread" => files::reads(variant),
+            "pwrite" => files::writes(variant),
+            _ if request.names_benchmarks() => {
+                let valid = hosted_names().collect::<Vec<_>>().join(" ");
+                return Err(format!("{}: has no hosted form; valid: {valid}", bench.name));
+            }
+            _ => continue,
+        };
+        for case in cases {
+            pairs::run(&host, bench.name, &case, counts.as_slice(), rounds)?;
         }
     }
     Ok(())
 }
 
-fn one(host: &Host, bench: &Benchmark, variant: u32, counts: (u32, u32), rounds: u64) -> Result<(), String> {
+fn fig1(
+    host: &Host,
+    bench: &Benchmark,
+    variant: &'static str,
+    counts: (u32, u32),
+    rounds: u64,
+) -> Result<(), String> {
     let (cores, most) = counts;
-    let name = bench.variants.get(variant as usize).copied().unwrap_or("?");
     let report = |times: &mut Vec<f64>, operations: u64, pair: Option<(u32, u32)>| {
-        println!("{}", rounds::record(host, name, cores, operations, times, pair));
+        let heading = Heading { system: "host", bench: bench.name, variant, cores, operations };
+        let more = pair.map_or_else(String::new, |(from, to)| rounds::pair(host, from, to));
+        println!("{}", rounds::record(host, &heading, times, &more));
     };
-    match name {
+    match variant {
         // Pairs are a matter of the largest count; a line of one's own of the count 1.
         "latency" if cores == 1 => {
             report(&mut latency::own(host, rounds)?, latency::LINES as u64, Some((0, 0)));
@@ -97,8 +124,11 @@ mod tests {
     }
 
     #[test]
-    fn only_fig1_has_a_hosted_form() {
-        assert_eq!(refused(&["bench=null"]), "null: has no hosted form; valid: fig1");
+    fn what_has_no_hosted_form_says_what_has() {
+        assert_eq!(
+            refused(&["bench=null"]),
+            "null: has no hosted form; valid: pread heap fig1 pwrite rwlock"
+        );
         assert!(refused(&["bench=fig2"]).contains("no such benchmark"));
         assert!(refused(&["speed=1"]).contains("valid: bench cores iters"));
     }

@@ -32,33 +32,42 @@ pub(crate) fn on_all<T: Send>(host: &Host, cores: u32, work: impl Fn(u32) -> T +
 }
 
 /// The value that `part` of the sorted values lie below.
-fn quantile(sorted: &[f64], part: f64) -> f64 {
+pub(crate) fn quantile(sorted: &[f64], part: f64) -> f64 {
     let last = sorted.len().saturating_sub(1) as f64;
     sorted.get((last * part).round() as usize).copied().unwrap_or(f64::NAN)
 }
 
-/// One record; `times` are nanoseconds of one operation, one for each round. `pair` is (writer, reader).
-pub(crate) fn record(
-    host: &Host,
-    variant: &str,
-    cores: u32,
-    operations: u64,
-    times: &mut [f64],
-    pair: Option<(u32, u32)>,
-) -> String {
+/// What a record is of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heading {
+    /// `corey` and `linux` beside each other; `host` where it is the machine itself that is measured.
+    pub(crate) system: &'static str,
+    pub(crate) bench: &'static str,
+    pub(crate) variant: &'static str,
+    pub(crate) cores: u32,
+    /// Operations of a round.
+    pub(crate) operations: u64,
+}
+
+/// One record; `times` are nanoseconds of one operation, one for each round. `more` are further fields, each with a
+/// comma before it.
+pub(crate) fn record(host: &Host, heading: &Heading, times: &mut [f64], more: &str) -> String {
+    let Heading { system, bench, variant, cores, operations } = heading;
     times.sort_by(f64::total_cmp);
     let [low, middle, high] = [0.1, 0.5, 0.9].map(|part| quantile(times, part));
-    let pair = pair.map_or_else(String::new, |(from, to)| {
-        format!(",\"from\":{from},\"to\":{to},\"distance\":\"{}\"", host.distance(from, to))
-    });
     // A brand has no quotes and no escapes but might: it is text of a device.
     let cpu: String = host.cpu.chars().filter(|c| !matches!(c, '"' | '\\') && !c.is_control()).collect();
     format!(
-        "{{\"record\":\"bench\",\"system\":\"host\",\"bench\":\"fig1\",\"variant\":\"{variant}\",\
-         \"cores\":{cores}{pair},\"rounds\":{},\"iters\":{operations},\"ns\":{middle:.2},\
+        "{{\"record\":\"bench\",\"system\":\"{system}\",\"bench\":\"{bench}\",\"variant\":\"{variant}\",\
+         \"cores\":{cores}{more},\"rounds\":{},\"iters\":{operations},\"ns\":{middle:.2},\
          \"ns_low\":{low:.2},\"ns_high\":{high:.2},\"cpu\":\"{cpu}\"}}",
         times.len()
     )
+}
+
+/// Fields of a record: who wrote, who read, and how far they lie apart.
+pub(crate) fn pair(host: &Host, from: u32, to: u32) -> String {
+    format!(",\"from\":{from},\"to\":{to},\"distance\":\"{}\"", host.distance(from, to))
 }
 
 #[cfg(test)]
@@ -69,9 +78,10 @@ mod tests {
     fn a_record_has_the_median_and_the_tenths() {
         let host = Host { processors: vec![0], cpu: "a \"b\"".to_owned() };
         let mut times: Vec<f64> = (0..=100).rev().map(f64::from).collect();
-        let text = record(&host, "lock", 1, 5, &mut times, None);
+        let heading = Heading { system: "host", bench: "fig1", variant: "lock", cores: 1, operations: 5 };
+        let text = record(&host, &heading, &mut times, "");
         assert!(text.contains("\"ns\":50.00,\"ns_low\":10.00,\"ns_high\":90.00,\"cpu\":\"a b\"}"), "{text}");
-        let text = record(&host, "latency", 1, 5, &mut [1.0], Some((0, 0)));
+        let text = record(&host, &heading, &mut [1.0], &pair(&host, 0, 0));
         assert!(text.contains("\"from\":0,\"to\":0,\"distance\":\"itself\""), "{text}");
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use corey_lib_bench::{Lock, MAX_CORES, Meeting};
+use corey_lib_bench::{Lock, MAX_CORES, Meeting, ReadLocks};
 
 use crate::guest::Failure;
 
@@ -25,6 +25,8 @@ pub(crate) struct Arena {
     pub(crate) outcomes: [Outcome; MAX_CORES],
     /// A lock for all workers.
     pub(crate) lock: Lock,
+    /// Locks that all workers take in read mode.
+    pub(crate) locks: ReadLocks,
 }
 
 /// Who else sees what is written to a mapping.

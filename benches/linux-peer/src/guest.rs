@@ -49,11 +49,12 @@ fn mount(kind: &str, target: &str) -> Result<(), Failure> {
     if result == 0 || busy { Ok(()) } else { Err(Failure::last(&format!("mount {target}"))) }
 }
 
-/// Mounts `/dev`, `/proc` and `/sys`.
+/// Mounts `/dev`, `/proc` and `/sys`, and memory for files at `/data`: names of files begin there.
 pub(crate) fn mount_all() -> Result<(), Failure> {
     mount("devtmpfs", "/dev")?;
     mount("proc", "/proc")?;
-    mount("sysfs", "/sys")
+    mount("sysfs", "/sys")?;
+    mount("tmpfs", "/data")
 }
 
 fn open_for_writing(path: &str) -> Result<File, Failure> {

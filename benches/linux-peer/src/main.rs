@@ -14,9 +14,11 @@
 mod arena;
 mod fig1;
 mod figures;
+mod files;
 mod guest;
 mod heap;
 mod run;
+mod rwlock;
 mod vm;
 mod work;
 

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use corey_arch_x86_64_user::marker;
+use corey_lib_bench::files::SAME;
 use corey_lib_bench::region::Order;
 use corey_lib_bench::{Lock, Machine, Place, run_region, table};
 
@@ -10,7 +11,7 @@ use crate::arena::{Arena, Mapping, Visibility};
 use crate::figures::Interrupts;
 use crate::guest::{self, Failure};
 use crate::heap::{self, Malloc, Told};
-use crate::{fig1, run, vm};
+use crate::{fig1, files, run, rwlock, vm};
 
 /// One variant at one core count.
 #[derive(Clone, Copy, Debug)]
@@ -33,6 +34,8 @@ impl Job {
         match self.id / 16 {
             2 => self.iters.saturating_mul(u64::from(self.cores)),
             3 => self.iters,
+            // A file's and a buffer's.
+            4 | 11 | 12 => 2 * u64::from(self.cores),
             6 if self.id == table::VM_INTERIOR_64 => 64 * u64::from(self.cores),
             // A page and its copy.
             6 if self.id == table::VM_COW => self.iters.saturating_mul(2 * u64::from(self.cores)),
@@ -49,10 +52,12 @@ impl Job {
         let each = match self.id {
             table::NULL_CURRENT | table::NULL_NBYTES | table::FIG1_SHOOTDOWN | table::VM_INTERIOR_64 => 1,
             table::VM_PRIVATE | table::VM_INTERIOR | table::VM_OBJECT => 2,
+            table::OPEN_OWN => 2,
             table::LARGE_PRIVATE => 3,
             table::RUN_DEFAULT | table::CFORK_DEFAULT => return None,
             // What malloc asks of the kernel is not counted.
             id if id / 16 == 9 => return None,
+            id if id / 16 == 4 || id / 16 == 11 => 1,
             _ => 0,
         };
         Some(each * self.iters * u64::from(self.cores))
@@ -236,6 +241,16 @@ fn worker(
         table::FIG1_LOCK => fig1::lock::<{ table::FIG1_LOCK }>(place, &Lock::default()),
         table::FIG1_LOCKCONTENDED => fig1::lock::<{ table::FIG1_LOCKCONTENDED }>(place, &arena.lock),
         table::FIG1_SHOOTDOWN => fig1::shootdown(place)?,
+        table::PREAD_SAME => files::pread::<{ table::PREAD_SAME }>(place, SAME)?,
+        table::PREAD_OWN => files::pread::<{ table::PREAD_OWN }>(place, core)?,
+        table::PWRITE_FULL_OWN => files::pwrite::<{ table::PWRITE_FULL_OWN }>(place, core, files::whole)?,
+        table::PWRITE_FULL_SAME => files::pwrite::<{ table::PWRITE_FULL_SAME }>(place, SAME, files::whole)?,
+        table::PWRITE_PART_OWN => files::pwrite::<{ table::PWRITE_PART_OWN }>(place, core, files::some)?,
+        table::PWRITE_PART_SAME => files::pwrite::<{ table::PWRITE_PART_SAME }>(place, SAME, files::some)?,
+        table::OPEN_OWN => files::open_close(place, core)?,
+        table::RWLOCK_OURS => rwlock::ours(place, &arena.locks)?,
+        table::RWLOCK_WORD => rwlock::word(place, &arena.locks),
+        table::RWLOCK_TICKET => rwlock::ticket(place, &arena.locks),
         id if id / 16 == 9 => heap::run(&Linux, job, place, told)?,
         other => {
             return Err(Failure::panic(format!("benchmark id {other:#x} has no peer")));
@@ -298,7 +313,7 @@ fn faults_so_far() -> std::result::Result<u64, Failure> {
 #[inline(always)]
 pub(crate) fn call3(number: i64, a: u64, b: u64, c: u64) -> i64 {
     let result;
-    // SAFETY: callers pass only calls that touch no memory of this program.
+    // SAFETY: callers pass only calls that touch no memory of this program, or read a name that is there.
     unsafe {
         std::arch::asm!("syscall", inlateout("rax") number => result, in("rdi") a, in("rsi") b,
             in("rdx") c, lateout("rcx") _, lateout("r11") _, options(nostack));

@@ -95,6 +95,7 @@ fn count(images: &Images) -> Result<Vec<Kept>> {
             cores: Some(cores.to_owned()),
             vs: Peer::None,
             json: None,
+            report: None,
             count: true,
             profile: false,
             golden: true,

@@ -13,24 +13,7 @@ use crate::{Result, iso};
 use super::Plan;
 use super::linux::Linux;
 
-/// Which of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum System {
-    /// Ours.
-    Corey,
-    /// The peer.
-    Linux,
-}
-
-impl System {
-    /// The name in records.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Corey => "corey",
-            Self::Linux => "linux",
-        }
-    }
-}
+pub(super) use corey_tools_report::System;
 
 /// What can be booted.
 #[derive(Debug)]

@@ -15,11 +15,12 @@ use std::process::ExitCode;
 use std::thread::available_parallelism;
 
 use corey_lib_bench::{Benchmark, CoreList, Request};
+use corey_tools_report::{LIMITS, Records};
 
 use crate::build::{self, Size};
 use crate::setup::{self, Need};
 use crate::toolchain::Core;
-use crate::{Result, paths};
+use crate::{Result, paths, report};
 
 pub(crate) use counts::build_meter;
 use guest::Guests;
@@ -39,6 +40,9 @@ pub(crate) struct Options {
     /// Write every record to this file, one JSON object a line.
     #[arg(long)]
     json: Option<PathBuf>,
+    /// Write a page of this run, with charts and predictions, to FILE (without: report.html in the build folder).
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "hosted"])]
+    report: Option<Option<PathBuf>>,
     /// Count instructions and cache-line movements, cores taking turns, instead of timing.
     #[arg(long)]
     count: bool,
@@ -55,7 +59,7 @@ pub(crate) struct Options {
     /// With --bless: why the table changes, a sentence that is kept in it.
     #[arg(long, requires = "bless")]
     reason: Option<String>,
-    /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: fig1.
+    /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: heap fig1 rwlock.
     #[arg(long, conflicts_with = "count")]
     hosted: bool,
     /// Words for the Linux kernel in place of ours with the same key, as in
@@ -139,6 +143,9 @@ fn keep(options: &Options, all: &[String]) -> Result<()> {
         std::fs::write(path, text).map_err(|e| format!("{}: {e}", path.display()))?;
         println!("{} records in {}", all.len(), path.display());
     }
+    if let Some(path) = &options.report {
+        report::write(&Records::read(all.iter().map(String::as_str)), path.as_deref())?;
+    }
     Ok(())
 }
 
@@ -151,6 +158,7 @@ pub(crate) fn smoke(core: Option<Core>, full: bool) -> Result<()> {
         cores: None,
         vs: Peer::Linux,
         json: None,
+        report: None,
         count: false,
         profile: false,
         golden: false,
@@ -233,11 +241,7 @@ fn folder() -> Result<PathBuf> {
 
 /// What every output says.
 fn caveats() {
-    println!(
-        "Counts see no page walks, no DMA, no instruction fetch and no prefetch, and caches are \
-         infinite.\nTimes are of QEMU's emulation (TCG): they are not hardware times, and only the \
-         ratio of two guests in one run means something."
-    );
+    println!("{LIMITS}");
 }
 
 #[cfg(test)]
@@ -250,6 +254,7 @@ mod tests {
             cores: cores.map(str::to_owned),
             vs: Peer::None,
             json: None,
+            report: None,
             count,
             profile: false,
             golden: false,
@@ -299,9 +304,9 @@ mod tests {
     #[test]
     fn only_some_benchmarks_have_a_hosted_form() {
         let text = hosted::words(&options(&["fig1/lock", "null"], None, false)).unwrap_err();
-        assert_eq!(text, "null has no hosted form; valid with --hosted: fig1");
+        assert_eq!(text, "null has no hosted form; valid with --hosted: heap fig1 rwlock");
         let given = Options { iters: Some(9), ..options(&["fig1/lock"], Some("1,2"), false) };
         assert_eq!(hosted::words(&given).unwrap(), ["bench=fig1/lock", "cores=1,2", "iters=9"]);
-        assert_eq!(hosted::words(&options(&[], None, false)).unwrap(), ["bench=fig1"]);
+        assert_eq!(hosted::words(&options(&[], None, false)).unwrap(), ["bench=heap,fig1,rwlock"]);
     }
 }

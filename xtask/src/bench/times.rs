@@ -9,7 +9,7 @@ use crate::Result;
 use crate::qemu::Execution;
 
 use super::guest::{Guests, Mode, System};
-use super::records::{Row, Stamp, median, or_dash, short};
+use super::records::{Row, Stamp, median, or_dash, short, spread};
 use super::{Plan, caveats, host_cores};
 
 /// What one run gave for a row.
@@ -121,19 +121,6 @@ fn table(samples: &Samples) -> Table {
         ]);
     }
     table
-}
-
-/// Median and, of several values, the range around it.
-fn spread(values: impl Iterator<Item = f64>) -> String {
-    let values: Vec<f64> = values.collect();
-    or_dash(median(&values).map(|middle| {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(0.0, f64::max);
-        match values.len() {
-            1 => short(middle),
-            _ => format!("{} ({}–{})", short(middle), short(low), short(high)),
-        }
-    }))
 }
 
 fn figure(samples: &[Sample], field: fn(&Sample) -> Option<u64>) -> String {

@@ -10,7 +10,7 @@
 //! valid one, so it may live in fresh shared memory.
 //!
 //! **Sharing.** [`Barrier`] is two lines that every core writes, [`Turns`] is one line per core
-//! that its neighbour writes; both are touched only outside the timed operations.
+//! that its neighbour writes; both are touched only outside the timed operations. [`ReadLocks`] are what is measured.
 //!
 //! **Testing.** Host threads run whole regions and compare the marker order; parsing and record
 //! text are compared literally.
@@ -18,6 +18,8 @@
 #![forbid(unsafe_code)]
 
 pub mod blocks;
+pub mod files;
+pub mod locks;
 pub mod marker;
 pub mod record;
 pub mod region;
@@ -25,6 +27,7 @@ pub mod sync;
 pub mod table;
 pub mod words;
 
+pub use locks::ReadLocks;
 pub use marker::{Kind, immediate};
 pub use record::Record;
 pub use region::{Machine, Order, Place, Span, run_region, run_region_between};

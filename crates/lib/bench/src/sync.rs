@@ -8,7 +8,7 @@ pub const MAX_CORES: usize = 256;
 /// One value alone on its line and on the line an adjacent-line prefetcher would take with it.
 #[derive(Debug, Default)]
 #[repr(C, align(128))]
-struct Alone<T>(T);
+pub(crate) struct Alone<T>(pub(crate) T);
 
 /// A sense-reversing barrier whose sense is a generation number; all-zero is valid.
 ///

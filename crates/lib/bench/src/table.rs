@@ -45,18 +45,23 @@ pub static BENCHMARKS: [Benchmark; 14] = [
     row(1, "null", &["current", "nbytes"], 100_000),
     row(2, "memclone", &["interior", "shared", "private"], 4096),
     row(3, "pagepass", &["interior", "separate"], 4096),
-    planned(4, "pread", &["same", "own"], 1),
+    row(4, "pread", &["same", "own"], 100_000),
     planned(5, "tcp", &["kernelcore", "stack", "shared"], 1),
     row(6, "vm", &["private", "interior", "cow", "object", "interior-64"], 4096),
     row(7, "cfork", &["default"], 256),
     row(8, "run", &["default"], 1000),
     row(9, "heap", &["local", "prodcons", "larson"], 65_536),
     row(10, "fig1", &["latency", "lock", "lockcontended", "shootdown"], 1024),
-    planned(11, "pwrite", &["full-own", "full-same", "part-own", "part-same"], 1),
-    planned(12, "open", &["own"], 1),
-    planned(13, "rwlock", &["ours", "word", "ticket"], 1),
+    row(11, "pwrite", &["full-own", "full-same", "part-own", "part-same"], 20_000),
+    row(12, "open", &["own"], 20_000),
+    row(13, "rwlock", &["ours", "word", "ticket"], 100_000),
     row(14, "large", &["private"], 1024),
 ];
+
+/// Names of the benchmarks that have a hosted form.
+pub fn hosted_names() -> impl Iterator<Item = &'static str> {
+    BENCHMARKS.iter().filter(|b| b.has_hosted_form()).map(|b| b.name)
+}
 
 /// Returns the marker id of variant `variant` of benchmark `number`.
 pub const fn id(number: u32, variant: u32) -> u32 {
@@ -88,6 +93,11 @@ impl Benchmark {
         self.number == 10
     }
 
+    /// Says whether it also runs on the host's own processors, without a guest.
+    pub const fn has_hosted_form(&self) -> bool {
+        matches!(self.number, 4 | 9 | 10 | 11 | 13)
+    }
+
     /// Returns the benchmark with this name.
     pub fn by_name(name: &str) -> Option<&'static Self> {
         BENCHMARKS.iter().find(|b| b.name == name)
@@ -108,6 +118,10 @@ pub const MEMCLONE_PRIVATE: u32 = id(2, 2);
 pub const PAGEPASS_INTERIOR: u32 = id(3, 0);
 /// `pagepass separate`.
 pub const PAGEPASS_SEPARATE: u32 = id(3, 1);
+/// `pread same`.
+pub const PREAD_SAME: u32 = id(4, 0);
+/// `pread own`.
+pub const PREAD_OWN: u32 = id(4, 1);
 /// `vm private`.
 pub const VM_PRIVATE: u32 = id(6, 0);
 /// `vm interior`.
@@ -136,7 +150,22 @@ pub const FIG1_LOCK: u32 = id(10, 1);
 pub const FIG1_LOCKCONTENDED: u32 = id(10, 2);
 /// `fig1 shootdown`.
 pub const FIG1_SHOOTDOWN: u32 = id(10, 3);
-
+/// `pwrite full-own`.
+pub const PWRITE_FULL_OWN: u32 = id(11, 0);
+/// `pwrite full-same`.
+pub const PWRITE_FULL_SAME: u32 = id(11, 1);
+/// `pwrite part-own`.
+pub const PWRITE_PART_OWN: u32 = id(11, 2);
+/// `pwrite part-same`.
+pub const PWRITE_PART_SAME: u32 = id(11, 3);
+/// `open own`.
+pub const OPEN_OWN: u32 = id(12, 0);
+/// `rwlock ours`.
+pub const RWLOCK_OURS: u32 = id(13, 0);
+/// `rwlock word`.
+pub const RWLOCK_WORD: u32 = id(13, 1);
+/// `rwlock ticket`.
+pub const RWLOCK_TICKET: u32 = id(13, 2);
 /// `large private`.
 pub const LARGE_PRIVATE: u32 = id(14, 0);
 
@@ -156,6 +185,10 @@ mod tests {
     fn ids_lead_back_to_names() {
         assert_eq!(names(MEMCLONE_PRIVATE), Some(("memclone", "private")));
         assert_eq!(names(PAGEPASS_SEPARATE), Some(("pagepass", "separate")));
+        assert_eq!(names(PREAD_OWN), Some(("pread", "own")));
+        assert_eq!(names(PWRITE_PART_SAME), Some(("pwrite", "part-same")));
+        assert_eq!(names(OPEN_OWN), Some(("open", "own")));
+        assert_eq!(names(RWLOCK_TICKET), Some(("rwlock", "ticket")));
         assert_eq!(names(id(13, 3)), None);
         assert_eq!(names(0), None);
     }

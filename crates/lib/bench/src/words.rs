@@ -239,8 +239,8 @@ mod tests {
         assert_eq!(
             ids,
             [
-                16, 17, 32, 33, 34, 48, 49, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160, 161, 162, 163,
-                224
+                16, 17, 32, 33, 34, 48, 49, 64, 65, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160, 161,
+                162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224
             ]
         );
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
@@ -269,9 +269,10 @@ mod tests {
         assert_eq!(
             text("bench", "nul"),
             "bench=nul: no such benchmark; valid: null[/current|nbytes] \
-             memclone[/interior|shared|private] pagepass[/interior|separate] \
+             memclone[/interior|shared|private] pagepass[/interior|separate] pread[/same|own] \
              vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
-             fig1[/latency|lock|lockcontended|shootdown] large[/private]"
+             fig1[/latency|lock|lockcontended|shootdown] \
+             pwrite[/full-own|full-same|part-own|part-same] open[/own] rwlock[/ours|word|ticket] large[/private]"
         );
         assert!(text("bench", "tcp").starts_with("bench=tcp: does not exist yet; valid: null"));
         assert_eq!(

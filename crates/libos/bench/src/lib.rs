@@ -13,6 +13,7 @@
 #![allow(unsafe_code, reason = "memory the program mapped, as values")]
 
 mod arena;
+pub mod files;
 mod run;
 mod team;
 mod worker;

@@ -2,6 +2,7 @@
 
 use crate::backing::Backing;
 use crate::client::{Client, Env};
+use crate::pool::Lane;
 use crate::word::Word;
 use core::sync::atomic::Ordering;
 
@@ -67,10 +68,17 @@ impl<E: Env, B: Backing> Client<'_, E, B> {
         counts
     }
 
-    /// Copies that were made again, blocks evicted, read and written, by this client number so far.
+    /// Copies that were made again, blocks evicted, read and written, by all clients so far.
     #[must_use]
     pub fn counters(&self) -> [u64; 4] {
-        [&self.lane.retries, &self.lane.evicted, &self.lane.loaded, &self.lane.written]
-            .map(|counter| counter.load(Ordering::Relaxed))
+        let of = |lane: &Lane| {
+            [&lane.retries, &lane.evicted, &lane.loaded, &lane.written]
+                .map(|count| count.load(Ordering::Relaxed))
+        };
+        self.cache.lanes().fold([0; 4], |sum, (_, lane)| {
+            let [a, b, c, d] = sum;
+            let [e, f, g, h] = of(lane);
+            [a + e, b + f, c + g, d + h]
+        })
     }
 }

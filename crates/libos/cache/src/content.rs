@@ -19,7 +19,7 @@ use crate::file::{File, Line};
 use crate::tree::{LARGEST, Nodes};
 use crate::word::Word;
 use core::sync::atomic::Ordering;
-use corey_lib_sync::atomic::{AtomicU64, fence};
+use corey_lib_sync::atomic::{AtomicU32, AtomicU64, fence};
 
 /// How often somebody loses before it takes the lock.
 const TRIES: u32 = 64;
@@ -362,12 +362,14 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         result.map(|count| (at, count))
     }
 
-    /// Runs `work` with the file's lock for whoever is above; it orders those who take it and nobody else.
-    pub fn with_lock<R>(&mut self, held: &Held<'a>, work: impl FnOnce(&mut Self) -> R) -> R {
-        lock(&held.file.locks.above, &mut self.env);
-        let result = work(self);
-        unlock(&held.file.locks.above);
-        result
+    /// Takes lock `number` of the two that a file has for whoever is above: they order those who take them and nobody else.
+    pub fn lock(&mut self, held: &Held<'a>, number: usize) {
+        lock(above(held, number), &mut self.env);
+    }
+
+    /// Gives it back.
+    pub fn unlock(&mut self, held: &Held<'a>, number: usize) {
+        unlock(above(held, number));
     }
 
     /// Sets the size. What is cut off goes; what is added is zeroes.
@@ -397,18 +399,20 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         }
         let (keep, within) = (size.div_ceil(BLOCK as u64), (size % BLOCK as u64) as usize);
         let key = file.facts.key.load(Ordering::Relaxed);
-        let tail = if within == 0 { None } else { self.tail(file, keep - 1, within)? };
-        if key != 0
-            && let Err(fault) = self.backing.truncate(key, keep)
-        {
-            if let Some((_, word)) = tail {
-                self.free(word.index());
-            }
-            return Err(Error::Backing(fault));
+        // What is behind the end of the last block has to be here to be made zero.
+        if within != 0 {
+            self.fetch(file, keep - 1).map_err(alone_error)?;
         }
-        if let Some((slot, word)) = tail {
-            let old = Word(slot.swap(word.0, Ordering::AcqRel));
-            self.free(old.index());
+        if key != 0 {
+            self.backing.truncate(key, keep).map_err(Error::Backing)?;
+        }
+        if within != 0
+            && let Some(slot) = self.cache.slot(file, keep - 1)
+        {
+            self.in_place(file, slot, |client, block| {
+                // SAFETY: within the block, which nobody else uses while this client is alone.
+                unsafe { client.env.zero(block.wrapping_add(within), BLOCK - within) };
+            });
         }
         let cache = self.cache;
         cache.cut(file, keep, &mut |block| self.free(block));
@@ -416,33 +420,40 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         Ok(())
     }
 
-    /// The last block as it is when all from `within` on is cut off; `None` for one that is zeroes.
-    fn tail(
-        &mut self,
-        file: &'a File,
-        block: u64,
-        within: usize,
-    ) -> Result<Option<(&'a AtomicU64, Word)>, Error> {
-        let key = file.facts.key.load(Ordering::Relaxed);
-        let there = |slot: &&AtomicU64| slot.load(Ordering::Acquire) != 0;
-        if key == 0 && self.cache.slot(file, block).filter(there).is_none() {
-            return Ok(None);
+    /// Changes a block where it is, if there is one. Only with the content lock in write mode.
+    fn in_place(&mut self, file: &File, slot: &AtomicU64, change: impl FnOnce(&mut Self, *mut u8)) -> bool {
+        let word = Word(slot.load(Ordering::Acquire));
+        if word.is_none() {
+            return false;
         }
-        // First, as it may make room by evicting what is copied below.
-        let (fresh, generation) = self.block(Some(file))?;
-        let fetched = self.fetch(file, block).map_err(alone_error);
-        let slot = self.cache.slot(file, block).filter(|_| fetched.is_ok());
-        let found = slot.map(|slot| (slot, Word(slot.load(Ordering::Acquire))));
-        let Some((slot, old)) = found.filter(|(_, old)| !old.is_none()) else {
-            self.free(fresh);
-            return fetched.map(|_| None);
-        };
-        let (from, to) = (self.cache.bytes(old.index()), self.cache.bytes(fresh));
-        // SAFETY: within both blocks; the new one is this client's alone.
-        unsafe { self.env.copy_across(from, to, within) };
-        // SAFETY: as above.
-        unsafe { self.env.zero(to.wrapping_add(within), BLOCK - within) };
-        Ok(Some((slot, Word::block(fresh, generation, key != 0))))
+        change(self, self.cache.bytes(word.index()));
+        if file.facts.key.load(Ordering::Relaxed) != 0 {
+            slot.store(word.dirty().0, Ordering::Release);
+        }
+        true
+    }
+
+    /// Writes bytes of one block that is there in its place: what needs no block when there is none. Readers wait meanwhile.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Full`] when the bytes are not within a block that the cache has: nothing was written.
+    pub fn write_in_place(&mut self, held: &Held<'a>, offset: u64, from: &[u8]) -> Result<(), Error> {
+        let piece = Piece::at(offset, from.len());
+        let (file, line) = (held.file, held.line);
+        let done = self.alone(file, held.id.slot(), |client| {
+            let slot = client.cache.slot(file, piece.block).filter(|_| piece.count == from.len());
+            slot.is_some_and(|slot| {
+                client.in_place(file, slot, |client, block| {
+                    // SAFETY: the piece lies within the block, which nobody else uses while this client is alone.
+                    unsafe {
+                        client.env.copy_in(from.as_ptr(), block.wrapping_add(piece.within), piece.count)
+                    };
+                })
+            })
+        });
+        line.changed.store(self.env.now(), Ordering::Relaxed);
+        if done { Ok(()) } else { Err(Error::Full) }
     }
 
     /// Writes all to the backing that it lacks, then has it there for good.
@@ -491,6 +502,11 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
             return Ok(());
         }
     }
+}
+
+fn above<'h>(held: &'h Held<'_>, number: usize) -> &'h AtomicU32 {
+    let [first, second] = &held.file.locks.above;
+    if number == 0 { first } else { second }
 }
 
 /// Nobody starves who is alone.

@@ -7,6 +7,9 @@ use corey_lib_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct FileId(pub u64);
 
 impl FileId {
+    /// The first file in slot 0.
+    pub const FIRST: Self = Self(1 << 32);
+
     pub(crate) fn new(slot: u32, generation: u32) -> Self {
         Self(u64::from(generation) << 32 | u64::from(slot))
     }
@@ -81,7 +84,7 @@ pub(crate) struct Locks {
     /// Whoever reads from the backing, or writes to it.
     pub(crate) backing: AtomicU32,
     /// For whoever is above.
-    pub(crate) above: AtomicU32,
+    pub(crate) above: [AtomicU32; 2],
 }
 
 /// Where its blocks are.

@@ -36,9 +36,6 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     ///
     /// [`Error::TooManyFiles`].
     pub fn create(&mut self, key: u64, size: u64, notes: [u64; 4]) -> Result<Held<'a>, Error> {
-        if size > crate::LARGEST {
-            return Err(Error::TooLarge);
-        }
         let files = self.cache.shape().files;
         let first = match self.lane.hint.load(Ordering::Relaxed) {
             // Clients begin apart.
@@ -47,27 +44,41 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         };
         for step in 0..files {
             let slot = ((u64::from(first) + u64::from(step)) % u64::from(files)) as u32;
-            let Some((file, line)) = self.cache.file(slot).zip(self.cache.line(slot, self.number)) else {
-                break;
-            };
-            let state = file.state();
-            let generation = state.generation().wrapping_add(1);
-            if !state.is_free() || !file.turn(state, State::making(generation)) {
-                continue;
+            match self.create_in(slot, key, size, notes) {
+                Err(Error::TooManyFiles) => {}
+                made => return made,
             }
-            file.facts.size.store(size, Ordering::Relaxed);
-            file.facts.key.store(key, Ordering::Relaxed);
-            for (note, value) in file.facts.notes.iter().zip(notes) {
-                note.store(value, Ordering::Relaxed);
-            }
-            self.lane.hint.store(slot + 1, Ordering::Relaxed);
-            line.holds.store(line.holds.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-            line.changed.store(self.env.now(), Ordering::Relaxed);
-            // Nobody else turns a slot that is being made.
-            let _ = file.turn(State::making(generation), State::live(generation));
-            return Ok(Held { file, line, id: FileId::new(slot, generation) });
         }
         Err(Error::TooManyFiles)
+    }
+
+    /// As [`Client::create`], in a slot that the caller names: the first file in slot 0 of a cache is [`FileId::FIRST`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooManyFiles`] when a file is in it.
+    pub fn create_in(&mut self, slot: u32, key: u64, size: u64, notes: [u64; 4]) -> Result<Held<'a>, Error> {
+        if size > crate::LARGEST {
+            return Err(Error::TooLarge);
+        }
+        let (file, line) =
+            self.cache.file(slot).zip(self.cache.line(slot, self.number)).ok_or(Error::TooManyFiles)?;
+        let state = file.state();
+        let generation = state.generation().wrapping_add(1);
+        if !state.is_free() || !file.turn(state, State::making(generation)) {
+            return Err(Error::TooManyFiles);
+        }
+        file.facts.size.store(size, Ordering::Relaxed);
+        file.facts.key.store(key, Ordering::Relaxed);
+        for (note, value) in file.facts.notes.iter().zip(notes) {
+            note.store(value, Ordering::Relaxed);
+        }
+        self.lane.hint.store(slot + 1, Ordering::Relaxed);
+        line.holds.store(line.holds.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+        line.changed.store(self.env.now(), Ordering::Relaxed);
+        // Nobody else turns a slot that is being made.
+        let _ = file.turn(State::making(generation), State::live(generation));
+        Ok(Held { file, line, id: FileId::new(slot, generation) })
     }
 
     /// Holds a file. Writes one line, the client's own in that file.

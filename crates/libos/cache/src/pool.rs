@@ -378,7 +378,7 @@ impl Cache<'_> {
             let Some(file) = self.file(slot) else { continue };
             file.state();
             let (facts, locks) = (&file.facts, &file.locks);
-            for word in [&facts.writer, &locks.tail, &locks.backing, &locks.above] {
+            for word in [&facts.writer, &locks.tail, &locks.backing].into_iter().chain(&locks.above) {
                 word.load(Ordering::Relaxed);
             }
             for word in [&facts.size, &facts.key, &file.slots.root]

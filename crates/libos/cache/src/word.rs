@@ -47,6 +47,10 @@ impl Word {
         self.0 & DIRTY != 0
     }
 
+    pub(crate) fn dirty(self) -> Self {
+        Self(self.0 | DIRTY)
+    }
+
     pub(crate) fn clean(self) -> Self {
         Self(self.0 & !DIRTY)
     }

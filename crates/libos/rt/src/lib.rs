@@ -26,6 +26,7 @@ mod team;
 
 pub use callers::callers;
 pub use console::{line, print_line, release as release_console, retake as retake_console};
+pub use corey_arch_x86_64_user::memory::copy as copying;
 pub use corey_arch_x86_64_user::start;
 pub use corey_libos_heap as heap;
 pub use corey_libos_sys as sys;

@@ -1,0 +1,194 @@
+//! [`Bucket`]: a block of a directory.
+//!
+//! ```text
+//! 0    heads: where the first record of each of 32 chains begins, 0 for none
+//! 64   end: the first byte that no record has
+//! 72   records, each at a multiple of 8: next, length of the name, kind, hash, file, name
+//! ```
+//!
+//! It came out of shared memory: whatever is in it, reading it ends, and stays within it.
+
+use crate::path::{NAME_MAX, Name};
+use corey_libos_cache::{BLOCK, FileId};
+
+const CHAINS: usize = 32;
+const END: usize = 64;
+const FIRST: usize = 72;
+const RECORD: usize = 16;
+/// Most records in a block, and a bit.
+const MOST: usize = BLOCK / RECORD;
+
+/// A block of names.
+#[derive(Clone)]
+pub(crate) struct Bucket(pub(crate) [u8; BLOCK]);
+
+/// A name in a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record<'b> {
+    pub(crate) name: &'b [u8],
+    pub(crate) hash: u32,
+    pub(crate) kind: u8,
+    pub(crate) file: FileId,
+    next: usize,
+    at: usize,
+}
+
+impl Bucket {
+    pub(crate) const fn new() -> Self {
+        Self([0; BLOCK])
+    }
+
+    fn get<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.0.get(at..).and_then(|bytes| bytes.first_chunk::<N>()).copied().unwrap_or([0; N])
+    }
+
+    fn set(&mut self, at: usize, bytes: &[u8]) {
+        if let Some(place) = self.0.get_mut(at..at + bytes.len()) {
+            place.copy_from_slice(bytes);
+        }
+    }
+
+    fn head(hash: u32) -> usize {
+        hash as usize % CHAINS * 2
+    }
+
+    fn end(&self) -> usize {
+        usize::from(u16::from_le_bytes(self.get(END))).max(FIRST)
+    }
+
+    #[inline]
+    fn record(&self, at: usize) -> Option<Record<'_>> {
+        let head: &[u8; RECORD] = self.0.get(at..)?.first_chunk()?;
+        let [n0, n1, length, kind, hash @ .., f0, f1, f2, f3, f4, f5, f6, f7] = *head;
+        let name = self.0.get(at + RECORD..at + RECORD + usize::from(length))?;
+        Some(Record {
+            name,
+            hash: u32::from_le_bytes(hash),
+            kind,
+            file: FileId(u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7])),
+            next: usize::from(u16::from_le_bytes([n0, n1])),
+            at,
+        })
+    }
+
+    /// Looks a name up.
+    #[inline]
+    pub(crate) fn find(&self, name: &Name<'_>) -> Option<Record<'_>> {
+        let mut at = usize::from(u16::from_le_bytes(self.get(Self::head(name.hash))));
+        for _ in 0..MOST {
+            if at == 0 {
+                break;
+            }
+            let record = self.record(at)?;
+            if record.hash == name.hash && record.name == name.bytes {
+                return Some(record);
+            }
+            at = record.next;
+        }
+        None
+    }
+
+    /// Adds a record; false when there is no room.
+    pub(crate) fn add(&mut self, name: &Name<'_>, kind: u8, file: FileId) -> bool {
+        let (at, head) = (self.end(), Self::head(name.hash));
+        let after = (at + RECORD + name.bytes.len()).next_multiple_of(8);
+        if name.bytes.len() > NAME_MAX || after > BLOCK {
+            return false;
+        }
+        let next = self.get::<2>(head);
+        self.set(at, &next);
+        self.set(at + 2, &[name.bytes.len() as u8, kind]);
+        self.set(at + 4, &name.hash.to_le_bytes());
+        self.set(at + 8, &file.0.to_le_bytes());
+        self.set(at + RECORD, name.bytes);
+        self.set(head, &(at as u16).to_le_bytes());
+        self.set(END, &(after as u16).to_le_bytes());
+        true
+    }
+
+    /// Has the record of a name lead to another file.
+    pub(crate) fn replace(&mut self, name: &Name<'_>, kind: u8, file: FileId) {
+        if let Some(at) = self.find(name).map(|record| record.at) {
+            self.set(at + 3, &[kind]);
+            self.set(at + 8, &file.0.to_le_bytes());
+        }
+    }
+
+    /// All records.
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'_>> {
+        (0..CHAINS).flat_map(move |chain| {
+            let mut at = usize::from(u16::from_le_bytes(self.get(chain * 2)));
+            let mut left = MOST;
+            core::iter::from_fn(move || {
+                left = left.checked_sub(1)?;
+                let record = self.record(at).filter(|_| at != 0)?;
+                at = record.next;
+                Some(record)
+            })
+        })
+    }
+
+    /// The records that `keep` says yes to.
+    pub(crate) fn only(&self, keep: impl Fn(&Record<'_>) -> bool) -> Self {
+        let mut other = Self::new();
+        for record in self.records().filter(|record| keep(record)) {
+            // What fitted here fits there.
+            let _ = other.add(&Name { bytes: record.name, hash: record.hash }, record.kind, record.file);
+        }
+        other
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+    use super::*;
+    use std::format;
+    use std::string::String;
+    use std::vec::Vec;
+
+    fn name(text: &str) -> Name<'_> {
+        crate::path::first(text.as_bytes()).unwrap().0
+    }
+
+    #[test]
+    fn names_go_in_are_found_and_go() {
+        let names: Vec<String> = (0..120).map(|n| format!("file {n}")).collect();
+        let mut bucket = Bucket::new();
+        for (n, text) in names.iter().enumerate() {
+            assert!(bucket.find(&name(text)).is_none());
+            assert!(bucket.add(&name(text), 1, FileId(n as u64)));
+        }
+        for (n, text) in names.iter().enumerate() {
+            assert_eq!(bucket.find(&name(text)).unwrap().file, FileId(n as u64));
+        }
+        assert_eq!(bucket.records().count(), 120);
+        bucket.replace(&name("file 7"), 2, FileId(700));
+        let half = bucket.only(|record| record.file.0 % 2 == 0);
+        assert_eq!((half.records().count(), half.find(&name("file 7")).unwrap().kind), (61, 2));
+    }
+
+    #[test]
+    fn a_full_one_says_so() {
+        let mut bucket = Bucket::new();
+        let long = "y".repeat(NAME_MAX);
+        let count = (0..100)
+            .take_while(|n| bucket.add(&name(&format!("{n:02}{}", &long[2..])), 1, FileId(1)))
+            .count();
+        assert_eq!((count, bucket.records().count()), ((BLOCK - FIRST) / 272, (BLOCK - FIRST) / 272));
+    }
+
+    #[test]
+    fn whatever_is_in_it_reading_ends() {
+        let mut seed = 1_u64;
+        for _ in 0..2000 {
+            let mut bucket = Bucket::new();
+            for byte in &mut bucket.0 {
+                seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                *byte = (seed >> 40) as u8;
+            }
+            let _ = (bucket.records().count(), bucket.find(&name("x")));
+            let _ = bucket.add(&name("x"), 1, FileId(1));
+        }
+    }
+}
