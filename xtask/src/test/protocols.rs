@@ -436,7 +436,7 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         CONTENT,
         "self.alone(file, held.id.slot(), |client| client.truncate_alone(file, size))?;",
         "self.truncate_alone(file, size)?;",
-        Model(Shuttle, CACHE, KEPT),
+        Model(Loom, CACHE, KEPT),
     ),
     (
         "model: cache, a cut that waits for nobody",
