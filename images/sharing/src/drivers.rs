@@ -1,5 +1,6 @@
 //! The drivers: how each case is prepared, done once between its markers, and undone.
 
+use crate::files::{Operation, Place, System, done};
 use crate::ground::{Ground, touch};
 use crate::objects::one_page;
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -36,9 +37,25 @@ const ENDED: u32 = 5;
 const HALTED: u64 = 6;
 
 /// Does `case` once.
-pub(crate) fn run(case: Case, g: &Ground) -> Done {
+pub(crate) fn run(case: Case, g: &Ground, files: &mut System, place: &Place) -> Done {
     let o = &g.objects;
     match case {
+        Case::FileRead => {
+            let mut file = Operation::new(files, place);
+            done(measured!(FileRead, file.read()))
+        }
+        Case::FileWrite => {
+            let mut file = Operation::new(files, place);
+            done(measured!(FileWrite, file.write()))
+        }
+        Case::FileWritePart => {
+            let mut file = Operation::new(files, place);
+            done(measured!(FileWritePart, file.write_part()))
+        }
+        Case::FileOpen => {
+            let mut file = Operation::new(files, place);
+            done(measured!(FileOpen, file.open_and_close()))
+        }
         Case::ObjGetName => measured!(ObjGetName, sys().obj_get_name(o.segment, g.buffer())),
         Case::ShareAlloc => share_alloc(g),
         Case::ShareAddobj => {

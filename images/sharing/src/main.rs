@@ -8,6 +8,7 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name; workers and their grounds by address")]
 
 mod drivers;
+mod files;
 mod ground;
 mod objects;
 mod stage;

@@ -1,7 +1,7 @@
 //! What conductor and workers share: whose turn it is, what comes next, what went wrong.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::Error;
+use corey_abi::{Error, Id};
 use corey_lib_bench::{MAX_CORES, Meeting};
 use corey_lib_sharing::{Case, Part};
 use corey_libos_rt::{Shared, Status, println};
@@ -30,6 +30,8 @@ pub(crate) struct Stage {
     pub(crate) meeting: Meeting,
     /// 0 before the first, then part, first and second case and rounds + 1; all ones for the end.
     order: Alone,
+    /// The tree of the files, once it is made.
+    files: Alone,
     /// By worker: 0, or the first failure: case number, error code, and 1 above.
     failures: [Alone; MAX_CORES],
     /// By core: that something runs there.
@@ -44,6 +46,16 @@ unsafe impl Shared for Stage {}
 const END: u64 = u64::MAX;
 
 impl Stage {
+    /// Says where the files are.
+    pub(crate) fn give_files(&self, tree: Id) {
+        self.files.0.store(tree.0, Ordering::Release);
+    }
+
+    /// Where the files are.
+    pub(crate) fn files(&self) -> Id {
+        Id(self.files.0.load(Ordering::Acquire))
+    }
+
     pub(crate) fn give(&self, order: Option<Order>) {
         let word = order.map_or(END, |Order { part, first, second, iters }| {
             let (first, second) = (u64::from(first.number()), u64::from(second.number()));

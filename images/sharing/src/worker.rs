@@ -1,6 +1,7 @@
 //! The workers, and how the conductor leads them.
 
 use crate::drivers;
+use crate::files::{self, Files};
 use crate::ground::Ground;
 use crate::objects::Objects;
 use crate::stage::{Order, Stage};
@@ -75,6 +76,11 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
     let meet = || stage.meeting.barrier.wait(parties, pause);
     // The conductor waits until all have their grounds.
     meet();
+    // It made files. Targets do not map them: their address spaces were copied before.
+    meet();
+    let tree = ObjRef { share: worker.boot, object: stage.files() };
+    let mut files = Files::open(&mut worker.space, tree, index)?;
+    meet();
     loop {
         stage.meeting.turns.reset(index);
         meet();
@@ -88,22 +94,28 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
             (Part::Private | Part::Alone, _) | (_, None) => &own,
             (Part::Shared | Part::Planted, Some(both)) => both,
         };
+        let place = match part {
+            Part::Private | Part::Alone => &files.own,
+            Part::Shared | Part::Planted => &files.both,
+        };
         let takes_part = index < sides;
-        let round = |number: u64| {
+        let system = &mut files.system;
+        let mut round = |number: u64| {
             stage.meeting.turns.wait(index, number, pause);
             if !stage.failed() {
-                let _ = drivers::run(case, ground).inspect_err(|error| stage.fail(index, Some(case), *error));
+                let done = drivers::run(case, ground, system, place);
+                let _ = done.inspect_err(|error| stage.fail(index, Some(case), *error));
             }
             stage.meeting.turns.pass(index, sides, number);
         };
         if takes_part {
-            (0..WARM).for_each(round);
+            (0..WARM).for_each(&mut round);
         }
         meet();
         meet();
         if takes_part {
             marker::<0, { Kind::TrackOn as u32 }>();
-            (WARM..WARM + iters).for_each(round);
+            (WARM..WARM + iters).for_each(&mut round);
             marker::<0, { Kind::TrackOff as u32 }>();
         }
         meet();
@@ -154,6 +166,9 @@ impl Team {
                 sys().self_drop(share)?;
             }
         }
+        team.meet();
+        stage.give_files(files::make(process, words.workers)?);
+        team.meet();
         team.meet();
         Ok(team)
     }

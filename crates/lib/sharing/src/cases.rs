@@ -2,6 +2,8 @@
 
 /// What stands in place of a call's name where a case is a page fault.
 pub const FAULT: &str = "(fault)";
+/// What stands there where a case is an operation on a file: of the library operating system, without a call.
+pub const FILE: &str = "(file)";
 
 /// First marker id of cases: far above those of benchmarks.
 const FIRST: u32 = 0xc00;
@@ -126,6 +128,14 @@ cases! {
     FaultInterior = "(fault):interior",
     /// A write to a page that a copy shares.
     FaultCopy = "(fault):copy",
+    /// A block of a file.
+    FileRead = "(file):pread",
+    /// A whole block.
+    FileWrite = "(file):pwrite",
+    /// A part of one.
+    FileWritePart = "(file):pwrite-part",
+    /// A file in a directory, opened and closed.
+    FileOpen = "(file):open",
 }
 
 /// What no case does, and why.
@@ -169,7 +179,7 @@ impl Case {
         Self::ALL.iter().copied().find(|case| case.name() == name)
     }
 
-    /// The call it makes, or [`FAULT`].
+    /// The call it makes, or [`FAULT`], or [`FILE`].
     #[must_use]
     pub fn call(self) -> &'static str {
         self.name().split_once(':').map_or(self.name(), |(call, _)| call)
@@ -194,7 +204,8 @@ mod tests {
             assert!(found, "{}: add a case to crates/lib/sharing/src/cases.rs and its driver", row.name);
         }
         for case in Case::ALL {
-            let known = case.call() == FAULT || SYSCALLS.iter().any(|row| row.name == case.call());
+            let known =
+                [FAULT, FILE].contains(&case.call()) || SYSCALLS.iter().any(|row| row.name == case.call());
             assert!(known, "{}: no such call", case.name());
         }
     }

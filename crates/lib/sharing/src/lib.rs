@@ -16,7 +16,7 @@ mod cases;
 mod exceptions;
 mod part;
 
-pub use cases::{Case, FAULT, LEFT_OUT};
+pub use cases::{Case, FAULT, FILE, LEFT_OUT};
 pub use exceptions::{EXCEPTIONS, Exception, Who};
 pub use part::{Part, plan};
 

@@ -398,6 +398,8 @@ fn a_full_cache_refuses_and_loses_nothing() {
         assert_eq!(client.write(&held, 8 * B, &bytes(3, BLOCK)), Err(Error::Full), "a block behind a node");
         assert_eq!(client.append(&held, &[1]), Err(Error::Full), "an append");
         assert_eq!(client.append(&held, &[1]), Err(Error::Full), "an append does not lock the next out");
+        assert_eq!(client.write_in_place(&held, 4 * B - 1, &[1, 1]), Err(Error::Full), "bytes of two blocks");
+        assert_eq!(client.write_in_place(&held, 9 * B, &[1]), Err(Error::Full), "a block that is not there");
         assert_eq!(client.write(&held, 0, &[]), Ok(0));
         assert_eq!(client.evict(3), (0, None));
         assert_eq!(client.sync(&held), Ok(()));
@@ -406,7 +408,12 @@ fn a_full_cache_refuses_and_loses_nothing() {
         assert_eq!(counts(client), before);
     }
     let [first, other] = &mut clients;
-    // Cutting needs no block.
+    // What needs no block goes on.
+    first.write_in_place(&one, 3 * B + 5, &[9; 7]).unwrap();
+    content[3 * BLOCK + 5..][..7].fill(9);
+    first.truncate(&one, 8 * B - 100).unwrap();
+    content.truncate(8 * BLOCK - 100);
+    assert_eq!(all_of(first, one.id()), content);
     first.truncate(&one, 7 * B + 9).unwrap();
     first.truncate(&one, 7 * B + 19).unwrap();
     content[7 * BLOCK + 9..].fill(0);

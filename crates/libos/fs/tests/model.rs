@@ -48,7 +48,7 @@ fn expect_rename(model: &Model, from: &str, to: &str) -> Result<(), Error> {
     way(model, from)?;
     way(model, to)?;
     let source = model.get(from).ok_or(Error::NotFound)?;
-    if source.is_none() && (to == from || to.starts_with(&format!("{from}/"))) && to != from {
+    if source.is_none() && to.starts_with(&format!("{from}/")) {
         return Err(Error::Inside);
     }
     match (source, model.get(to)) {

@@ -97,8 +97,23 @@ impl Volume {
         number: u64,
         shape: Shape,
     ) -> Result<(Self, Cache<'static>), Error> {
+        Self::make_named(space, share, number, shape, "buffer cache")
+    }
+
+    /// As [`Volume::make`]; its memory has this name.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn make_named(
+        space: &mut Space,
+        share: Id,
+        number: u64,
+        shape: Shape,
+        name: &str,
+    ) -> Result<(Self, Cache<'static>), Error> {
         let bytes = shape.bytes().filter(|_| number < VOLUMES).ok_or(Error::OutOfRange)? as u64;
-        let memory = segment(share, bytes, "buffer cache")?;
+        let memory = segment(share, bytes, name)?;
         let tree = interior_of(
             share,
             if bytes <= 1 << grain::GIB1 { grain::GIB1 } else { grain::GIB512 },

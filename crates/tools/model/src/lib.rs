@@ -4,7 +4,7 @@
 //! paper measured is held back: [`selftest`] predicts it and says how far off the prediction is.
 //!
 //! **Invariants.** A prediction is a [`Span`]: its point lies in its band. More work, more events or farther cores never predict more
-//! operations. No constant was chosen by looking at a result; [`constants`] lists each with its source.
+//! operations. No constant was chosen by looking at a result; [`constants()`] lists each with its source.
 //!
 //! **Sharing.** None: arithmetic over values.
 //!

@@ -1,7 +1,7 @@
 //! The charts of one variant: what was counted, what was timed, what is predicted.
 
 use corey_tools_model::machine::REAL_CORES;
-use corey_tools_model::{MACHINES, curve};
+use corey_tools_model::{MACHINES, Machine, curve};
 
 use crate::chart::{Chart, Line, Scale};
 use crate::records::{Figures, Records};
@@ -30,34 +30,39 @@ pub(crate) fn charts(records: &Records, name: &str) -> String {
         let lines = System::ALL.map(line).to_vec();
         Chart { title: title.to_owned(), scale: Scale::Linear, lines, real: None }
     };
-    let mut all = vec![
+    let counted = [
         measured("Counted: instructions per operation", |figures, _| figures.instructions()),
         measured("Counted: events per operation", |figures, _| figures.mean("events_mean")),
         measured("Timed, emulated: operations a second, all cores", |figures, cores| {
             median(&figures.times).map(|ns| cores * 1e9 / ns)
         }),
     ];
+    let predicted = |machine: &Machine| {
+        let line = |system: System| {
+            let series = records.series(name, system);
+            let curve = curve(machine, &records.cost(system), &series);
+            Line {
+                class: class(system),
+                label: system.title(),
+                points: curve.iter().map(|(n, span)| (f64::from(*n), span.point)).collect(),
+                band: curve.iter().map(|(n, span)| (f64::from(*n), span.low, span.high)).collect(),
+                marked: false,
+                counted_to: Some(f64::from(series.counted_to())),
+            }
+        };
+        let title = format!("Predicted, {}: operations a second, all cores", machine.name);
+        let lines = System::ALL.map(line).to_vec();
+        Chart { title, scale: Scale::Logarithmic, lines, real: Some(f64::from(REAL_CORES)) }
+    };
     let bench = name.split('/').next().unwrap_or(name);
-    if unpredicted(bench).is_none() {
-        all.extend(MACHINES.iter().map(|machine| {
-            let line = |system: System| {
-                let series = records.series(name, system);
-                let curve = curve(machine, &records.cost(system), &series);
-                Line {
-                    class: class(system),
-                    label: system.title(),
-                    points: curve.iter().map(|(n, span)| (f64::from(*n), span.point)).collect(),
-                    band: curve.iter().map(|(n, span)| (f64::from(*n), span.low, span.high)).collect(),
-                    marked: false,
-                    counted_to: Some(f64::from(series.counted_to())),
-                }
-            };
-            let title = format!("Predicted, {}: operations a second, all cores", machine.name);
-            let lines = System::ALL.map(line).to_vec();
-            Chart { title, scale: Scale::Logarithmic, lines, real: Some(f64::from(REAL_CORES)) }
-        }));
-    }
-    all.retain(|chart| chart.lines.iter().any(|line| !line.points.is_empty()));
-    let figures: String = all.iter().map(Chart::figure).collect();
+    let machines = if unpredicted(bench).is_none() { &MACHINES[..] } else { &[] };
+    let predicted: Vec<Chart> = machines.iter().map(predicted).collect();
+    group(&counted) + &group(&predicted)
+}
+
+/// Charts beside each other, those that have something to show.
+fn group(charts: &[Chart]) -> String {
+    let shown = charts.iter().filter(|chart| chart.lines.iter().any(|line| !line.points.is_empty()));
+    let figures: String = shown.map(Chart::figure).collect();
     if figures.is_empty() { figures } else { format!("<div class=\"charts\">\n{figures}</div>\n") }
 }
