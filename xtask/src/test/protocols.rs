@@ -64,6 +64,7 @@ const HAD_BY_ONE: &str = "models::a_free_block_is_had_by_one";
 const REMOVED: &str = "models::what_is_removed_goes_with_its_last_holder";
 const KEPT: &str = "models::what_is_written_while_a_file_is_cut_stays";
 const GROWN: &str = "models::a_tree_that_two_grow_has_both_blocks";
+const FETCHED: &str = "models::what_is_fetched_is_what_was_written_last";
 const EVICTED: &str = "models::what_was_evicted_comes_back_as_it_was_written";
 /// Whole kernels.
 const TAKEN: &str = "a_page_is_taken_from_cores_that_come_and_go";
@@ -435,7 +436,7 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         CONTENT,
         "self.alone(file, held.id.slot(), |client| client.truncate_alone(file, size))?;",
         "self.truncate_alone(file, size)?;",
-        Model(Shuttle, CACHE, KEPT),
+        Model(Loom, CACHE, KEPT),
     ),
     (
         "model: cache, a cut that waits for nobody",
@@ -477,7 +478,7 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         CONTENT,
         "        lock(&file.locks.backing, &mut self.env);\n        let result = self.fetch_locked(slot, key, block, word);\n        unlock(&file.locks.backing);\n",
         "        let result = self.fetch_locked(slot, key, block, word);\n",
-        Model(Shuttle, CACHE, EVICTED),
+        Model(Shuttle, CACHE, FETCHED),
     ),
     (
         "model: cache, a dirty block that is not written",

@@ -437,12 +437,17 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Full`] when the bytes are not within a block that the cache has: nothing was written.
+    /// [`Error::Full`] when the bytes are not within a block that the cache has, or not before the file's end: nothing was
+    /// written.
     pub fn write_in_place(&mut self, held: &Held<'a>, offset: u64, from: &[u8]) -> Result<(), Error> {
         let piece = Piece::at(offset, from.len());
         let (file, line) = (held.file, held.line);
         let done = self.alone(file, held.id.slot(), |client| {
-            let slot = client.cache.slot(file, piece.block).filter(|_| piece.count == from.len());
+            // Behind the end are zeroes.
+            let end = offset.checked_add(from.len() as u64);
+            let inside = end.is_some_and(|end| end <= file.facts.size.load(Ordering::Relaxed));
+            let inside = inside && piece.count == from.len();
+            let slot = client.cache.slot(file, piece.block).filter(|_| inside);
             slot.is_some_and(|slot| {
                 client.in_place(file, slot, |client, block| {
                     // SAFETY: the piece lies within the block, which nobody else uses while this client is alone.

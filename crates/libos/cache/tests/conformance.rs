@@ -294,3 +294,23 @@ fn numbers_and_shapes_that_are_none() {
     drop(first);
     assert!(Client::new(found, 0, Host::new(), &Nothing).is_some());
 }
+
+/// Bytes behind the end are zero: nothing is written there.
+#[test]
+fn nothing_is_written_in_place_behind_the_end() {
+    let shape = Shape { clients: 1, files: 1, blocks: 4 };
+    let region = region(shape);
+    let mut client = client(cache(&region, shape), 0, &Nothing);
+    let held = client.create(0, 0, [0; 4]).unwrap();
+    assert_eq!(client.write(&held, 0, &[1; 100]), Ok(100));
+    assert_eq!(client.write_in_place(&held, 10, &[2; 90]), Ok(()));
+    for (offset, count) in [(10, 91), (100, 1), (BLOCK as u64 - 1, 1), (BLOCK as u64 - 1, 2), (u64::MAX, 2)] {
+        assert_eq!(client.write_in_place(&held, offset, &vec![2; count]), Err(Error::Full), "{offset}");
+    }
+    client.truncate(&held, BLOCK as u64).unwrap();
+    let mut into = [7; BLOCK];
+    assert_eq!(client.read(&held, 0, &mut into), Ok(BLOCK));
+    assert_eq!((&into[..10], &into[10..100]), (&[1; 10][..], &[2; 90][..]));
+    assert!(into[100..].iter().all(|byte| *byte == 0));
+    client.release(held).unwrap();
+}

@@ -414,6 +414,11 @@ fn a_full_cache_refuses_and_loses_nothing() {
     first.truncate(&one, 8 * B - 100).unwrap();
     content.truncate(8 * BLOCK - 100);
     assert_eq!(all_of(first, one.id()), content);
+    first.truncate(&one, 7 * B + 9).unwrap();
+    first.truncate(&one, 7 * B + 19).unwrap();
+    content[7 * BLOCK + 9..].fill(0);
+    content.truncate(7 * BLOCK + 19);
+    assert_eq!(all_of(other, one.id()), content);
     // One block is free: a block behind a node needs two.
     first.truncate(&one, 7 * B).unwrap();
     content.truncate(7 * BLOCK);
