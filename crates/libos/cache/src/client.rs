@@ -59,6 +59,8 @@ pub struct Client<'a, E, B> {
 pub struct Held<'a> {
     pub(crate) file: &'a File,
     pub(crate) line: &'a Line,
+    /// Of the client whose line it is.
+    pub(crate) lane: &'a Lane,
     pub(crate) id: FileId,
 }
 
@@ -117,6 +119,12 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     /// The machine, as the client has it.
     pub fn env(&mut self) -> &mut E {
         &mut self.env
+    }
+
+    /// Whether this client holds it: with another one's line it would use content that nobody sees it use.
+    #[inline(always)]
+    pub(crate) fn has(&self, held: &Held<'a>) -> Result<(), Error> {
+        if core::ptr::eq(held.lane, self.lane) { Ok(()) } else { Err(Error::NotHeld) }
     }
 
     /// Begins to use content: waits while somebody has the content lock in write mode.

@@ -72,13 +72,14 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     ///
     /// # Errors
     ///
-    /// [`Error::Backing`], [`Error::Full`]: the file has a backing, and a block could not be had.
+    /// [`Error::NotHeld`]; [`Error::Backing`], [`Error::Full`]: the file has a backing, and a block could not be had.
     ///
     /// # Cost
     ///
     /// No lock, no locked operation, and no line that another client wrote, while nobody writes or removes.
     #[inline]
     pub fn read(&mut self, held: &Held<'a>, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
+        self.has(held)?;
         let (file, line) = (held.file, held.line);
         self.pin(file, line);
         let count = into.len().min(held.size().saturating_sub(offset) as usize);
@@ -204,7 +205,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     ///
     /// # Errors
     ///
-    /// [`Error::OutOfRange`], [`Error::TooLarge`]: nothing was written. [`Error::Full`], [`Error::Backing`]: neither. When some
+    /// [`Error::NotHeld`], [`Error::OutOfRange`], [`Error::TooLarge`]: nothing was written. [`Error::Full`], [`Error::Backing`]: neither. When some
     /// blocks were written before one that could not be, how many bytes those are is the result.
     ///
     /// # Cost
@@ -212,6 +213,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     /// A whole block: three exchanges, of which one is of a line that others may have, the slot's. A part: a copy of the rest.
     #[inline]
     pub fn write(&mut self, held: &Held<'a>, offset: u64, from: &[u8]) -> Result<usize, Error> {
+        self.has(held)?;
         let end = offset.checked_add(from.len() as u64).ok_or(Error::OutOfRange)?;
         if end > LARGEST {
             return Err(Error::TooLarge);
@@ -382,6 +384,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     ///
     /// Cutting takes the content lock in write mode: an interrupt for each core that uses the cache.
     pub fn truncate(&mut self, held: &Held<'a>, size: u64) -> Result<(), Error> {
+        self.has(held)?;
         if size > LARGEST {
             return Err(Error::TooLarge);
         }
@@ -440,6 +443,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     /// [`Error::Full`] when the bytes are not within a block that the cache has, or not before the file's end: nothing was
     /// written.
     pub fn write_in_place(&mut self, held: &Held<'a>, offset: u64, from: &[u8]) -> Result<(), Error> {
+        self.has(held)?;
         let piece = Piece::at(offset, from.len());
         let (file, line) = (held.file, held.line);
         let done = self.alone(file, held.id.slot(), |client| {
@@ -467,6 +471,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     ///
     /// The first fault; what was not written is still to be.
     pub fn sync(&mut self, held: &Held<'a>) -> Result<(), Error> {
+        self.has(held)?;
         let (file, line) = (held.file, held.line);
         let cache = self.cache;
         let key = file.facts.key.load(Ordering::Relaxed);

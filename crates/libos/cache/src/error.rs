@@ -16,6 +16,8 @@ pub enum Error {
     TooLarge,
     /// Offset and length overflow.
     OutOfRange,
+    /// Another client holds the file, or one of another cache.
+    NotHeld,
     /// The backing failed.
     Backing(Fault),
 }
@@ -28,6 +30,7 @@ impl fmt::Display for Error {
             Self::NotFound => write!(f, "the file was removed"),
             Self::TooLarge => write!(f, "a file has at most {} bytes", crate::LARGEST),
             Self::OutOfRange => write!(f, "offset and length overflow 64 bits"),
+            Self::NotHeld => write!(f, "another client holds the file"),
             Self::Backing(fault) => write!(f, "the backing failed: {fault:?}"),
         }
     }

@@ -30,11 +30,11 @@ fn holder_fence() {
 
 impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     /// Makes a file, empty, and holds it. `key` is what the backing knows it by; 0 for a file that is only here. `notes` are
-    /// those of [`Held::note`].
+    /// those of [`Held::note`], `size` is how many bytes the backing has already, with zeroes behind them in the last block.
     ///
     /// # Errors
     ///
-    /// [`Error::TooManyFiles`].
+    /// [`Error::TooManyFiles`], [`Error::TooLarge`].
     pub fn create(&mut self, key: u64, size: u64, notes: [u64; 4]) -> Result<Held<'a>, Error> {
         let files = self.cache.shape().files;
         let first = match self.lane.hint.load(Ordering::Relaxed) {
@@ -78,7 +78,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         line.changed.store(self.env.now(), Ordering::Relaxed);
         // Nobody else turns a slot that is being made.
         let _ = file.turn(State::making(generation), State::live(generation));
-        Ok(Held { file, line, id: FileId::new(slot, generation) })
+        Ok(Held { file, line, lane: self.lane, id: FileId::new(slot, generation) })
     }
 
     /// Holds a file. Writes one line, the client's own in that file.
@@ -94,7 +94,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         line.holds.store(line.holds.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         holder_fence();
         if file.state() == State::live(id.generation()) {
-            return Ok(Held { file, line, id });
+            return Ok(Held { file, line, lane: self.lane, id });
         }
         self.let_go(file, slot, line).map_or(Err(Error::NotFound), |()| Err(Error::NotFound))
     }
@@ -103,9 +103,11 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     ///
     /// # Errors
     ///
+    /// [`Error::NotHeld`]: it was given to another client than it came from, and is never freed.
     /// The backing failed to forget a removed file, which stays until [`Client::sweep`] can free it.
     #[inline]
     pub fn release(&mut self, held: Held<'a>) -> Result<(), Error> {
+        self.has(&held)?;
         self.let_go(held.file, held.id.slot(), held.line)
     }
 
@@ -128,7 +130,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         if !file.turn(State::live(id.generation()), State::removed(id.generation())) {
             return Err(Error::NotFound);
         }
-        self.env.force();
+        // It forces the fence before it looks at the counts.
         self.reap(file, slot)
     }
 

@@ -314,3 +314,20 @@ fn nothing_is_written_in_place_behind_the_end() {
     assert!(into[100..].iter().all(|byte| *byte == 0));
     client.release(held).unwrap();
 }
+
+#[test]
+fn what_another_client_holds_is_not_used() {
+    let shape = Shape { clients: 2, files: 2, blocks: 8 };
+    let region = region(shape);
+    let cache = cache(&region, shape);
+    let (mut first, mut second) = (client(cache, 0, &Nothing), client(cache, 1, &Nothing));
+    let held = first.create(0, 0, [0; 4]).unwrap();
+    let mut into = [0; 8];
+    assert_eq!(second.read(&held, 0, &mut into), Err(Error::NotHeld));
+    assert_eq!(second.write(&held, 0, &into), Err(Error::NotHeld));
+    assert_eq!(second.append(&held, &into), Err(Error::NotHeld));
+    assert_eq!(second.truncate(&held, 0), Err(Error::NotHeld));
+    assert_eq!(second.write_in_place(&held, 0, &into), Err(Error::NotHeld));
+    assert_eq!(second.sync(&held), Err(Error::NotHeld));
+    assert_eq!(second.release(held), Err(Error::NotHeld));
+}

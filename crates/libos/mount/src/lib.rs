@@ -100,7 +100,7 @@ impl Volume {
         Self::make_named(space, share, number, shape, "buffer cache")
     }
 
-    /// As [`Volume::make`]; its memory has this name.
+    /// As [`Volume::make`]; its objects have this name.
     ///
     /// # Errors
     ///
