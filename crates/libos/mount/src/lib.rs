@@ -114,11 +114,8 @@ impl Volume {
     ) -> Result<(Self, Cache<'static>), Error> {
         let bytes = shape.bytes().filter(|_| number < VOLUMES).ok_or(Error::OutOfRange)? as u64;
         let memory = segment(share, bytes, name)?;
-        let tree = interior_of(
-            share,
-            if bytes <= 1 << grain::GIB1 { grain::GIB1 } else { grain::GIB512 },
-            "volume",
-        )?;
+        let tree =
+            interior_of(share, if bytes <= 1 << grain::GIB1 { grain::GIB1 } else { grain::GIB512 }, name)?;
         map_in(tree, 0, memory, 0, bytes.div_ceil(PAGE_BYTES), MapFlags::WRITE)?;
         let volume = Self { tree, number };
         let at = volume.link(space)?;
