@@ -31,7 +31,7 @@ fn some(fs: &mut Files, file: Descriptor, block: &[u8; BLOCK], number: u64) -> b
 
 fn work(worker: &mut Worker) -> Result<(), Error> {
     let mut fs = files(worker)?;
-    let number = if worker.variant % 2 == 0 { worker.index } else { SAME };
+    let number = if worker.variant.is_multiple_of(2) { worker.index } else { SAME };
     let file = fs.open(Name::new(number).as_str(), Options::WRITE).map_err(failed)?;
     let mut block = [0; BLOCK];
     fill(number, written(worker.index), &mut block);

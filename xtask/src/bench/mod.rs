@@ -59,7 +59,7 @@ pub(crate) struct Options {
     /// With --bless: why the table changes, a sentence that is kept in it.
     #[arg(long, requires = "bless")]
     reason: Option<String>,
-    /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: heap fig1 rwlock.
+    /// Measure on this machine's own processors, without a guest; only benchmarks that have such a form: pread heap fig1 pwrite rwlock.
     #[arg(long, conflicts_with = "count")]
     hosted: bool,
     /// Words for the Linux kernel in place of ours with the same key, as in
@@ -275,7 +275,7 @@ mod tests {
         for bench in &existing {
             assert!(words.iter().any(|w| w.contains(bench.name)), "{}", bench.name);
         }
-        assert!(words[0].starts_with("bench=null,memclone,pagepass,vm"), "{}", words[0]);
+        assert!(words[0].starts_with("bench=null,memclone,pagepass,pread,vm"), "{}", words[0]);
         assert_eq!(plans[0].cores, [1, 2]);
         let rows: usize = plans.iter().map(|plan| plan.rows).sum();
         assert_eq!(rows, existing.iter().map(|b| b.variants.len()).sum::<usize>());
@@ -304,9 +304,12 @@ mod tests {
     #[test]
     fn only_some_benchmarks_have_a_hosted_form() {
         let text = hosted::words(&options(&["fig1/lock", "null"], None, false)).unwrap_err();
-        assert_eq!(text, "null has no hosted form; valid with --hosted: heap fig1 rwlock");
+        assert_eq!(text, "null has no hosted form; valid with --hosted: pread heap fig1 pwrite rwlock");
         let given = Options { iters: Some(9), ..options(&["fig1/lock"], Some("1,2"), false) };
         assert_eq!(hosted::words(&given).unwrap(), ["bench=fig1/lock", "cores=1,2", "iters=9"]);
-        assert_eq!(hosted::words(&options(&[], None, false)).unwrap(), ["bench=heap,fig1,rwlock"]);
+        assert_eq!(
+            hosted::words(&options(&[], None, false)).unwrap(),
+            ["bench=pread,heap,fig1,pwrite,rwlock"]
+        );
     }
 }
