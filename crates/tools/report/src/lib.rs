@@ -13,6 +13,7 @@
 mod chart;
 mod charts;
 pub mod claim;
+mod hosted;
 mod markup;
 mod page;
 mod provenance;

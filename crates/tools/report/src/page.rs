@@ -6,6 +6,7 @@ use corey_tools_model::{selftest, table};
 
 use crate::LIMITS;
 use crate::charts::charts;
+use crate::hosted;
 use crate::markup::{escape, prose};
 use crate::provenance;
 use crate::records::{Figures, Records};
@@ -22,7 +23,8 @@ pub fn html(records: &Records, claim: impl Fn(&str) -> Option<String>) -> String
     let limits = escape(LIMITS).replace('\n', " ");
     let _ = writeln!(page, "<p class=\"limits\"><strong>Limits.</strong> {limits}</p>");
     let benches = records.benches();
-    if benches.is_empty() {
+    let hosted = hosted::section(records);
+    if benches.is_empty() && hosted.is_empty() {
         let _ = writeln!(
             page,
             "<p class=\"note\">There are no records of a benchmark here ({} other lines). Make some: <code>cargo xtask bench null --json \
@@ -36,11 +38,15 @@ pub fn html(records: &Records, claim: impl Fn(&str) -> Option<String>) -> String
     for (name, _) in &benches {
         let _ = write!(page, "<a href=\"#{name}\">{name}</a> ");
     }
+    if !hosted.is_empty() {
+        page += "<a href=\"#hosted\">real processors</a> ";
+    }
     page += "<a href=\"#model\">the model</a> <a href=\"#measured\">how it was measured</a></nav>\n";
     let _ = writeln!(page, "<p class=\"soft\">{}</p>", tables::LEGEND);
     for (name, rows) in &benches {
         page += &section(records, name, rows, claim(name));
     }
+    page += &hosted;
     page += &model();
     page += &provenance::section(records);
     page += "</body></html>\n";

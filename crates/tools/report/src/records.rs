@@ -28,6 +28,8 @@ pub struct Records {
     pub rows: BTreeMap<Row, BTreeMap<System, Figures>>,
     /// Records by their stamps, for provenance.
     pub(crate) stamps: BTreeMap<Vec<String>, u64>,
+    /// Records of the machine's own processors: ours, and Linux's own.
+    pub(crate) hosted: Vec<Value>,
     /// Lines that are no record this page shows.
     pub ignored: u64,
 }
@@ -65,7 +67,10 @@ impl Records {
     fn take(&mut self, value: Value) -> Option<()> {
         let system = System::of(&value)?;
         match value["record"].as_str()? {
-            "bench" if value["accel"] == "hosted" => return None,
+            "bench" if value["accel"] == "hosted" => {
+                self.stamp(&value);
+                self.hosted.push(value);
+            }
             "bench" => {
                 let row = Row::of(&value)?;
                 let timed = value["thread"] == "multi" && !row.hardware_only();
