@@ -260,7 +260,7 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         REVOKE,
         "    // Upper-level entries may be cached by themselves: a page-wise flush is not enough.\n    platform.flush_all();\n",
         "",
-        Model(Loom, ATREE, LINKED),
+        Model(Shuttle, ATREE, LINKED),
     ),
     (
         "model: an attach that does not look again",

@@ -193,6 +193,8 @@ fn a_tree_that_ends_is_linked_by_nobody() {
             } else {
                 begin(&model, &mut ctx, &inside, core);
                 let _ = fault(&mut ctx, &inside, VA, Cause::Read);
+                // A program reads what it finds: the translation is known from then on.
+                let _ = ctx.local.platform.user_read(VA);
                 model.finish(&mut ctx);
                 let there = ctx.local.platform.user_read(VA);
                 assert!(there.is_err(), "the tree is linked: {there:?}");
