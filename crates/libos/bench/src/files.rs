@@ -32,6 +32,7 @@ pub fn failed(error: corey_libos_mount::fs::Error) -> Error {
 /// # Errors
 ///
 /// As the calls; and what [`failed`] printed.
+#[inline(never)]
 pub fn files(worker: &mut Worker) -> Result<Files, Error> {
     let (volume, cache) = if worker.index == 0 {
         let made = Volume::make(&mut worker.space, worker.team, 0, shape(worker.cores))?;
