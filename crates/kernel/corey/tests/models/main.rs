@@ -65,6 +65,8 @@ impl Model {
 /// shootdown with attach and detach.
 #[test]
 fn a_page_is_taken_from_cores_that_come_and_go() {
+    /// Turns that a core waits for the next page to be taken.
+    const PATIENCE: u32 = 40;
     explore::check_within(BOUNDS, |cores| {
         let (model, tree) = explore::quietly(|| {
             let model = model(cores);
@@ -89,6 +91,9 @@ fn a_page_is_taken_from_cores_that_come_and_go() {
                 if let Ok(word) = user.platform().user_read(VA) {
                     assert!(word == 0 || word > before, "page {word} is reached, and {before} was taken");
                 }
+                // So that a page is taken after this core has read there, as a rule.
+                let more = (0..PATIENCE).take_while(|_| last.load(Ordering::SeqCst) == before);
+                more.for_each(|_| explore::yield_now());
             }
         });
         let common = model.common;
