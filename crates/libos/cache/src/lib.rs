@@ -17,7 +17,8 @@
 //! **Sharing.** Everything lies in one region of memory, which the application links where it wants to share it. A client
 //! (one core's way in) writes lines of its own, and of a file what it changes: a slot when it writes, the size when the file
 //! grows, two lines when it creates or removes. Reading writes one line, the client's own in that file. Locks, never two at
-//! once but in the order of this list: a file's append lock, its content lock, its backing lock.
+//! once but in the order of this list: a file's append lock, its content lock, its backing lock. A core that ends while it uses a
+//! file's content keeps those out who want the content lock in write mode.
 //!
 //! **Testing.** Models (loom, shuttle) of look-up, replacement, partial write, stacks, removal, from this source; property
 //! tests against a plain model; a backing that fails at every step; `images/test-cache` at 16 processors.
