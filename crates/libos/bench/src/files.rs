@@ -4,7 +4,7 @@ use crate::Worker;
 use corey_abi::Error;
 use corey_lib_bench::files::{BLOCK, FIRST, Name, fill};
 use corey_libos_cache::{Nothing, Shape};
-use corey_libos_mount::fs::Fs;
+use corey_libos_mount::fs::{self, Fs, Options};
 use corey_libos_mount::{Machine, Volume};
 
 /// A worker's way into it.
@@ -21,8 +21,18 @@ pub fn file_pages(cores: u32) -> u64 {
     shape(cores).bytes().map_or(0, |bytes| bytes as u64 / BLOCK as u64) + 64
 }
 
+/// Blocks of its own that a worker touches, so that none is new while others hold its blocks.
+const TOUCHED: u64 = 100;
+
+fn warm(fs: &mut Files, name: &str, block: &[u8; BLOCK]) -> Result<(), fs::Error> {
+    let file = fs.open(name, Options::WRITE)?;
+    (1..TOUCHED).try_for_each(|at| fs.pwrite(file, at * BLOCK as u64, block).map(|_| ()))?;
+    fs.truncate(file, BLOCK as u64)?;
+    fs.close(file)
+}
+
 /// A file system's error as a worker's: it is printed, and the run ends.
-pub fn failed(error: corey_libos_mount::fs::Error) -> Error {
+pub fn failed(error: fs::Error) -> Error {
     corey_libos_rt::println!("files: {error}");
     Error::BadArgument
 }
@@ -56,7 +66,9 @@ pub fn files(worker: &mut Worker) -> Result<Files, Error> {
     };
     let mut block = [0; BLOCK];
     fill(worker.index, FIRST, &mut block);
-    fs.fill(Name::new(worker.index).as_str(), &block).map_err(failed)?;
+    let name = Name::new(worker.index);
+    fs.fill(name.as_str(), &block).map_err(failed)?;
+    warm(&mut fs, name.as_str(), &block).map_err(failed)?;
     worker.meet();
     Ok(fs)
 }

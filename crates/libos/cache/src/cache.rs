@@ -224,6 +224,20 @@ impl<'a> Cache<'a> {
         (slot < self.shape.files && client < self.shape.clients).then(|| unsafe { self.part(offset) })
     }
 
+    /// A file's slot and a client's line in it, which is behind it.
+    #[inline(always)]
+    pub(crate) fn file_and_line(&self, slot: u32, client: u32) -> Option<(&'a File, &'a Line)> {
+        if slot >= self.shape.files || client >= self.shape.clients {
+            return None;
+        }
+        let at = self.files + slot as usize * self.stride;
+        let line = at + size_of::<File>() + client as usize * size_of::<Line>();
+        // SAFETY: there is one for each file.
+        let file = unsafe { self.part(at) };
+        // SAFETY: lines follow it, one for each client.
+        Some((file, unsafe { self.part(line) }))
+    }
+
     /// All clients' lines in a file.
     pub(crate) fn lines(&self, slot: u32) -> impl Iterator<Item = &'a Line> + use<'a> {
         let cache = *self;

@@ -61,8 +61,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         if size > crate::LARGEST {
             return Err(Error::TooLarge);
         }
-        let (file, line) =
-            self.cache.file(slot).zip(self.cache.line(slot, self.number)).ok_or(Error::TooManyFiles)?;
+        let (file, line) = self.cache.file_and_line(slot, self.number).ok_or(Error::TooManyFiles)?;
         let state = file.state();
         let generation = state.generation().wrapping_add(1);
         if !state.is_free() || !file.turn(state, State::making(generation)) {
@@ -89,8 +88,7 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     #[inline]
     pub fn hold(&mut self, id: FileId) -> Result<Held<'a>, Error> {
         let slot = id.slot();
-        let (file, line) =
-            self.cache.file(slot).zip(self.cache.line(slot, self.number)).ok_or(Error::NotFound)?;
+        let (file, line) = self.cache.file_and_line(slot, self.number).ok_or(Error::NotFound)?;
         line.holds.store(line.holds.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
         holder_fence();
         if file.state() == State::live(id.generation()) {

@@ -44,12 +44,9 @@ pub(crate) struct Directory<'d, 'a, E, B> {
 }
 
 impl<E: Env, B: Backing> Directory<'_, '_, E, B> {
+    #[inline(always)]
     fn read(&mut self, at: u64) -> Result<(), Error> {
-        let count = self.client.read(self.held, at * BLOCK as u64, &mut self.bucket.0)?;
-        if count < BLOCK {
-            self.bucket.0.get_mut(count..).unwrap_or_default().fill(0);
-        }
-        Ok(())
+        Ok(self.client.read_block(self.held, at, &mut self.bucket.0)?)
     }
 
     fn write_own(&mut self, at: u64) -> Result<(), Error> {

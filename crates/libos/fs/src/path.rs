@@ -15,32 +15,37 @@ pub(crate) struct Name<'p> {
 }
 
 /// Takes the first name off `path`; what is left is `None` after the last one.
+#[inline(always)]
 pub(crate) fn first(path: &[u8]) -> Result<(Name<'_>, Option<&[u8]>), BadName> {
-    let mut hash = 0x811c_9dc5_u32;
-    let (mut all, mut length) = (0, path.len());
-    for (at, byte) in path.iter().enumerate() {
-        match byte {
-            b'/' => {
-                length = at;
-                break;
-            }
-            0 => return Err(BadName::Zero),
-            _ => {}
-        }
+    let (mut hash, mut seen, mut length) = (0x811c_9dc5_u32, 0_u8, 0);
+    while let Some(byte) = path.get(length).filter(|byte| **byte != b'/') {
         // FNV-1a.
         hash = (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
-        all |= byte;
+        // The highest bit says that there is a zero, or what is not ASCII.
+        seen |= byte | byte.wrapping_sub(1);
+        length += 1;
     }
-    let (bytes, rest) = path.split_at_checked(length).unwrap_or((path, &[]));
-    match bytes {
-        [] => return Err(BadName::Empty),
-        b"." | b".." => return Err(BadName::Dotted),
-        _ if length > NAME_MAX => return Err(BadName::TooLong),
-        _ if all >= 0x80 && core::str::from_utf8(bytes).is_err() => return Err(BadName::NotUtf8),
-        _ => {}
+    let bytes = path.get(..length).unwrap_or_default();
+    if length.wrapping_sub(1) >= NAME_MAX {
+        return Err(if length == 0 { BadName::Empty } else { BadName::TooLong });
+    }
+    if seen & 0x80 != 0 {
+        check_text(bytes)?;
+    }
+    if length <= 2 && bytes.iter().all(|byte| *byte == b'.') {
+        return Err(BadName::Dotted);
     }
     // The low bits of a product depend on few of the name's.
-    Ok((Name { bytes, hash: hash ^ hash >> 15 }, rest.split_first().map(|(_, rest)| rest)))
+    Ok((Name { bytes, hash: hash ^ hash >> 15 }, path.get(length + 1..)))
+}
+
+#[cold]
+fn check_text(name: &[u8]) -> Result<(), BadName> {
+    match name.contains(&0) {
+        true => Err(BadName::Zero),
+        false if core::str::from_utf8(name).is_err() => Err(BadName::NotUtf8),
+        false => Ok(()),
+    }
 }
 
 /// Checks what can be said before the first name.
