@@ -192,9 +192,17 @@ impl Run<'_> {
                 |record| format!("the sequence with seed {}: {}", number(record, "seed"), record["failed"]),
             );
             let seed = broken.as_ref().map_or(last, |record| number(record, "seed"));
+            // What the books said lies before the tail.
+            let books: Vec<&str> = outcome
+                .lines
+                .iter()
+                .filter(|line| line.starts_with("AuditReport"))
+                .map(String::as_str)
+                .collect();
             report.failure = Some(format!(
-                "{which}; ended as {:?}\nagain: cargo xtask fuzz --seed {seed} --cores {} --calls {} --cpu {}\n{}",
+                "{which}; ended as {:?}\n{}\nagain: cargo xtask fuzz --seed {seed} --cores {} --calls {} --cpu {}\n{}",
                 outcome.end,
+                books.join("\n"),
                 self.cores,
                 2 * self.each,
                 self.cpu,
