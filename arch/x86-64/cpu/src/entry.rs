@@ -220,24 +220,31 @@ stub!(code_stub, "", on_trap, V; "swapgs");
 stub!(urgent_stub, "push 0", on_urgent, V;);
 stub!(urgent_code_stub, "", on_urgent, V;);
 
-/// Addresses of the stubs, by vector, for a processor with SMAP or without.
-pub(crate) fn stub_addresses<E: Entries, const SMAP: bool>() -> impl Fn(u8) -> u64 {
-    macro_rules! table {
-        ($vector:expr; $($number:literal)*) => {
-            match $vector {
-                Vectors::PAGE_FAULT => page_fault_stub::<E, SMAP> as *const () as u64,
-                Vectors::DOUBLE_FAULT => urgent_code_stub::<E, SMAP, { Vectors::DOUBLE_FAULT }> as *const () as u64,
-                Vectors::NMI => urgent_stub::<E, SMAP, { Vectors::NMI }> as *const () as u64,
-                Vectors::MACHINE_CHECK => urgent_stub::<E, SMAP, { Vectors::MACHINE_CHECK }> as *const () as u64,
-                $($number if Vectors::has_error_code($number) => code_stub::<E, SMAP, $number> as *const () as u64,
-                $number => trap_stub::<E, SMAP, $number> as *const () as u64,)*
+/// Makes `stub_addresses`, of the stubs with these names: those of vectors that have a stub of their own, and of all others
+/// that a processor can send.
+macro_rules! addresses {
+    ($page_fault:ident, $trap:ident, $code:ident, $urgent:ident, $urgent_code:ident; $($number:literal)*) => {
+        /// Addresses of the stubs, by vector, for a processor with SMAP or without.
+        pub(crate) fn stub_addresses<E: Entries, const SMAP: bool>() -> impl Fn(u8) -> u64 {
+            |vector| match vector {
+                Vectors::PAGE_FAULT => $page_fault::<E, SMAP> as *const () as u64,
+                Vectors::DOUBLE_FAULT => $urgent_code::<E, SMAP, { Vectors::DOUBLE_FAULT }> as *const () as u64,
+                Vectors::NMI => $urgent::<E, SMAP, { Vectors::NMI }> as *const () as u64,
+                Vectors::MACHINE_CHECK => $urgent::<E, SMAP, { Vectors::MACHINE_CHECK }> as *const () as u64,
+                $($number if Vectors::has_error_code($number) => $code::<E, SMAP, $number> as *const () as u64,
+                $number => $trap::<E, SMAP, $number> as *const () as u64,)*
                 // Vectors nobody sends are spurious.
-                _ => trap_stub::<E, SMAP, 0xff> as *const () as u64,
+                _ => $trap::<E, SMAP, 0xff> as *const () as u64,
             }
-        };
-    }
-    |vector| table!(vector; 0 1 3 4 5 6 7 9 10 11 12 13 15 16 17 19 20 21 22 23 24 25 26 27 28 29 30 31 0xf0 0xf1)
+        }
+    };
+    ($($name:ident),*) => {
+        addresses!($($name),*; 0 1 3 4 5 6 7 9 10 11 12 13 15 16 17 19 20 21 22 23 24 25 26 27 28 29 30 31 0xf0 0xf1);
+    };
 }
+pub(crate) use addresses;
+
+addresses!(page_fault_stub, trap_stub, code_stub, urgent_stub, urgent_code_stub);
 
 /// The initial user state (Intel SDM vol. 1 §13.6): what FXRSTOR takes whole, and XRSTOR with no component marked as
 /// present: it then puts every component of XCR0 into its initial state, and takes MXCSR from here.

@@ -13,7 +13,7 @@
 //! PCIDs: each write of CR3 forgets all translations.
 
 use crate::block::Block;
-use crate::entry::{Entries, on_bad_return, on_page_fault, on_syscall, on_trap, on_urgent};
+use crate::entry::{Entries, addresses, on_bad_return, on_page_fault, on_syscall, on_trap, on_urgent};
 use crate::entry::{code_stub, page_fault_stub, trap_stub};
 use crate::tables::Vectors;
 use core::arch::naked_asm;
@@ -225,21 +225,4 @@ macro_rules! urgent {
 urgent!(urgent_plain, "push 0");
 urgent!(urgent_code, "");
 
-/// Addresses of the stubs, by vector, for a processor with SMAP or without.
-pub(crate) fn stub_addresses<E: Entries, const SMAP: bool>() -> impl Fn(u8) -> u64 {
-    macro_rules! table {
-        ($vector:expr; $($number:literal)*) => {
-            match $vector {
-                Vectors::PAGE_FAULT => page_fault::<E, SMAP> as *const () as u64,
-                Vectors::DOUBLE_FAULT => urgent_code::<E, SMAP, { Vectors::DOUBLE_FAULT }> as *const () as u64,
-                Vectors::NMI => urgent_plain::<E, SMAP, { Vectors::NMI }> as *const () as u64,
-                Vectors::MACHINE_CHECK => urgent_plain::<E, SMAP, { Vectors::MACHINE_CHECK }> as *const () as u64,
-                $($number if Vectors::has_error_code($number) => code::<E, SMAP, $number> as *const () as u64,
-                $number => trap::<E, SMAP, $number> as *const () as u64,)*
-                // Vectors nobody sends are spurious.
-                _ => trap::<E, SMAP, 0xff> as *const () as u64,
-            }
-        };
-    }
-    |vector| table!(vector; 0 1 3 4 5 6 7 9 10 11 12 13 15 16 17 19 20 21 22 23 24 25 26 27 28 29 30 31 0xf0 0xf1)
-}
+addresses!(page_fault, trap, code, urgent_plain, urgent_code);
