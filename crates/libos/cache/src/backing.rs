@@ -2,8 +2,8 @@
 
 use crate::BLOCK;
 use core::ptr::NonNull;
-use corey_lib_sync::Relax;
 use corey_lib_sync::atomic::{AtomicU32, Ordering};
+use corey_lib_sync::words;
 
 /// What went wrong there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -135,21 +135,7 @@ impl Backing for Memory {
     }
 }
 
-/// Takes a lock of one word.
-pub(crate) fn lock<R: Relax + ?Sized>(word: &AtomicU32, waiter: &mut R) {
-    while word.swap(1, Ordering::Acquire) != 0 {
-        while word.load(Ordering::Relaxed) != 0 {
-            waiter.relax();
-        }
-    }
-}
-
-/// As [`lock`], unless somebody has it.
+/// As [`words::exclude`], unless somebody has the word.
 pub(crate) fn try_lock(word: &AtomicU32) -> bool {
-    word.load(Ordering::Relaxed) == 0 && word.swap(1, Ordering::Acquire) == 0
-}
-
-/// Gives it back.
-pub(crate) fn unlock(word: &AtomicU32) {
-    word.store(0, Ordering::Release);
+    word.load(Ordering::Relaxed) == 0 && words::claim(word)
 }

@@ -214,16 +214,6 @@ impl<'a> Cache<'a> {
         (slot < self.shape.files).then(|| unsafe { self.part(self.files + slot as usize * self.stride) })
     }
 
-    /// A client's line in a file.
-    pub(crate) fn line(&self, slot: u32, client: u32) -> Option<&'a Line> {
-        let offset = self.files
-            + slot as usize * self.stride
-            + size_of::<File>()
-            + client as usize * size_of::<Line>();
-        // SAFETY: lines follow each file, one for each client.
-        (slot < self.shape.files && client < self.shape.clients).then(|| unsafe { self.part(offset) })
-    }
-
     /// A file's slot and a client's line in it, which is behind it.
     #[inline(always)]
     pub(crate) fn file_and_line(&self, slot: u32, client: u32) -> Option<(&'a File, &'a Line)> {
@@ -241,7 +231,7 @@ impl<'a> Cache<'a> {
     /// All clients' lines in a file.
     pub(crate) fn lines(&self, slot: u32) -> impl Iterator<Item = &'a Line> + use<'a> {
         let cache = *self;
-        (0..self.shape.clients).filter_map(move |client| cache.line(slot, client))
+        (0..self.shape.clients).filter_map(move |client| Some(cache.file_and_line(slot, client)?.1))
     }
 
     /// Where a block's bytes are.

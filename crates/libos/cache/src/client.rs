@@ -116,11 +116,6 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         self.cache
     }
 
-    /// The machine, as the client has it.
-    pub fn env(&mut self) -> &mut E {
-        &mut self.env
-    }
-
     /// Whether this client holds it: with another one's line it would use content that nobody sees it use.
     #[inline(always)]
     pub(crate) fn has(&self, held: &Held<'a>) -> Result<(), Error> {

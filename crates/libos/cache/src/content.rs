@@ -12,7 +12,7 @@
 //! replaced, was not reused. A reader or writer that loses [`TRIES`] times takes the content lock in write mode, and wins.
 
 use crate::BLOCK;
-use crate::backing::{Backing, Fault, lock, unlock};
+use crate::backing::{Backing, Fault};
 use crate::client::{Client, Env, Held};
 use crate::error::Error;
 use crate::file::{File, Line};
@@ -20,6 +20,7 @@ use crate::tree::{LARGEST, Nodes};
 use crate::word::Word;
 use core::sync::atomic::Ordering;
 use corey_lib_sync::atomic::{AtomicU32, AtomicU64, fence};
+use corey_lib_sync::words::{exclude as lock, release as unlock};
 
 /// How often somebody loses before it takes the lock.
 const TRIES: u32 = 64;

@@ -3,7 +3,7 @@
 //! A reader leaves in its own line of the file the era in which it read. An era ends when somebody finds nothing else to
 //! evict: so what was used in this one goes last, and no look-up tells anybody anything.
 
-use crate::backing::{Backing, Fault, try_lock, unlock};
+use crate::backing::{Backing, Fault, try_lock};
 use crate::client::{Client, Env};
 use crate::error::Error;
 use crate::file::{File, Line};
@@ -52,7 +52,7 @@ fn evict<E: Env, B: Backing>(
     let mut freed = 0;
     for step in 0..files {
         let slot = ((u64::from(first) + u64::from(step)) % u64::from(files)) as u32;
-        let Some((file, line)) = client.cache.file(slot).zip(client.cache.line(slot, client.number)) else {
+        let Some((file, line)) = client.cache.file_and_line(slot, client.number) else {
             break;
         };
         if !file.state().is_live() || file.facts.key.load(Ordering::Relaxed) == 0 {
@@ -99,7 +99,7 @@ fn evict_of<'a, E: Env, B: Backing>(
                 return true;
             }
             let done = client.write_back(key, block, slot);
-            unlock(&file.locks.backing);
+            words::release(&file.locks.backing);
             if let Err(found) = done {
                 fault.get_or_insert(found);
                 return true;

@@ -2,20 +2,8 @@
 #![allow(unsafe_code, reason = "regions of memory")]
 
 use corey_libos_cache::{BLOCK, Backing, Client, Error, FileId, LARGEST, Memory, Nothing, Shape};
-use corey_test_host_cache::{Host, Region, cache, client, counts, region};
+use corey_test_host_cache::{Host, Random, Region, cache, client, counts, region};
 use std::collections::BTreeMap;
-
-/// A random walk, from a seed that failures name.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % below
-    }
-}
 
 /// Operations of a walk.
 const OPERATIONS: u64 = 1_000_000;

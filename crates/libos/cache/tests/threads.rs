@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "words are bytes")]
 
 use corey_libos_cache::{BLOCK, Backing, Cache, Client, Error, Fault, FileId, Held, Shape};
-use corey_test_host_cache::{Host, cache, client, counts, region};
+use corey_test_host_cache::{Host, Random, cache, client, counts, region};
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -79,17 +79,6 @@ struct Shared {
     /// Files by place.
     files: [AtomicU64; PLACES.len()],
     keys: AtomicU64,
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % below
-    }
 }
 
 /// The upper half of each word of a block.

@@ -83,11 +83,13 @@ struct Open<'a> {
     options: Options,
 }
 
+/// Open files by place, each with the count of those that were open there before.
+type Table<'a> = [(u32, Option<Open<'a>>); DESCRIPTORS];
+
 /// One core's file system: its way into the cache, and its open files.
 pub struct Fs<'a, E: Env, B: Backing> {
     pub(crate) client: Client<'a, E, B>,
-    /// Each with the count of those that were open there.
-    open: [(u32, Option<Open<'a>>); DESCRIPTORS],
+    open: Table<'a>,
     /// A bit for each that is open.
     used: u64,
     pub(crate) bucket: Bucket,
@@ -134,17 +136,6 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
         &mut self.client
     }
 
-    #[inline(always)]
-    fn opened(&self, descriptor: Descriptor, wanted: Options) -> Result<&Open<'a>, Error> {
-        let at = descriptor.0 as usize % DESCRIPTORS;
-        match self.open.get(at) {
-            Some((turn, Some(open))) if *turn == descriptor.0 / DESCRIPTORS as u32 => {
-                if open.options.has(wanted) { Ok(open) } else { Err(Error::NotPermitted) }
-            }
-            _ => Err(Error::BadDescriptor),
-        }
-    }
-
     pub(crate) fn install(&mut self, held: Held<'a>, options: Options) -> Result<Descriptor, Error> {
         let at = self.used.trailing_ones() as usize;
         let Some((turn, place)) = self.open.get_mut(at) else {
@@ -187,16 +178,8 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
     /// [`Error::BadDescriptor`], [`Error::NotPermitted`], [`Error::Cache`].
     #[inline]
     pub fn pread(&mut self, descriptor: Descriptor, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
-        let at = descriptor.0 as usize % DESCRIPTORS;
-        match self.open.get(at) {
-            Some((turn, Some(open))) if *turn == descriptor.0 / DESCRIPTORS as u32 => {
-                if !open.options.has(Options::READ) {
-                    return Err(Error::NotPermitted);
-                }
-                Ok(self.client.read(&open.held, offset, into)?)
-            }
-            _ => Err(Error::BadDescriptor),
-        }
+        let open = opened(&self.open, descriptor, Options::READ)?;
+        Ok(self.client.read(&open.held, offset, into)?)
     }
 
     /// Writes at `offset`; the file grows as needed. A block is written whole, as others see it.
@@ -206,16 +189,8 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
     /// As [`Fs::pread`]. When some blocks were written before one that could not be, how many bytes is the result.
     #[inline]
     pub fn pwrite(&mut self, descriptor: Descriptor, offset: u64, from: &[u8]) -> Result<usize, Error> {
-        let at = descriptor.0 as usize % DESCRIPTORS;
-        match self.open.get(at) {
-            Some((turn, Some(open))) if *turn == descriptor.0 / DESCRIPTORS as u32 => {
-                if !open.options.has(Options::WRITE) {
-                    return Err(Error::NotPermitted);
-                }
-                Ok(self.client.write(&open.held, offset, from)?)
-            }
-            _ => Err(Error::BadDescriptor),
-        }
+        let open = opened(&self.open, descriptor, Options::WRITE)?;
+        Ok(self.client.write(&open.held, offset, from)?)
     }
 
     /// Writes at the end, wherever it is; no other append comes between. Returns where.
@@ -284,17 +259,28 @@ impl<'a, E: Env, B: Backing> Fs<'a, E, B> {
         wanted: Options,
         work: impl FnOnce(&mut Client<'a, E, B>, &Held<'a>) -> Result<R, Error>,
     ) -> Result<R, Error> {
-        self.opened(descriptor, wanted)?;
-        match self.open.get(descriptor.0 as usize % DESCRIPTORS) {
-            Some((_, Some(open))) => work(&mut self.client, &open.held),
-            _ => Err(Error::BadDescriptor),
-        }
+        work(&mut self.client, &opened(&self.open, descriptor, wanted)?.held)
     }
 
     pub(crate) fn stat_of(client: &Client<'a, E, B>, held: &Held<'a>) -> Stat {
         let kind = Kind::of(held.note(KIND) as u8);
         let size = if kind == Kind::Directory { held.note(crate::directory::NAMES) } else { held.size() };
         Stat { kind, id: held.id(), size, changed: client.changed(held) }
+    }
+}
+
+/// The open file of a descriptor, if it was opened for `wanted`.
+#[inline(always)]
+fn opened<'o, 'a>(
+    table: &'o Table<'a>,
+    descriptor: Descriptor,
+    wanted: Options,
+) -> Result<&'o Open<'a>, Error> {
+    match table.get(descriptor.0 as usize % DESCRIPTORS) {
+        Some((turn, Some(open))) if *turn == descriptor.0 / DESCRIPTORS as u32 => {
+            if open.options.has(wanted) { Ok(open) } else { Err(Error::NotPermitted) }
+        }
+        _ => Err(Error::BadDescriptor),
     }
 }
 

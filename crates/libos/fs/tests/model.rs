@@ -2,25 +2,13 @@
 
 use corey_libos_cache::{Nothing, Shape};
 use corey_libos_fs::{BadName, DESCRIPTORS, Error, Fs, Kind, Options};
-use corey_test_host_cache::{Host, cache, client, counts, region};
+use corey_test_host_cache::{Host, Random, cache, client, counts, region};
 use std::collections::BTreeMap;
 
 type Files<'a> = Fs<'a, Host, Nothing>;
 
 const READ: Options = Options::READ;
 const WRITE: Options = Options::WRITE;
-
-/// A random walk, from a seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, below: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % below
-    }
-}
 
 /// Paths and what is there; `None` for directories.
 type Model = BTreeMap<String, Option<Vec<u8>>>;

@@ -81,6 +81,20 @@ impl Env for Host {
     }
 }
 
+/// Numbers from a seed, which is not 0.
+#[derive(Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// A number below `below`, which is not 0.
+    pub fn below(&mut self, below: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 16) % below
+    }
+}
+
 /// Zeroed memory, aligned to a block.
 #[derive(Debug)]
 pub struct Region {
