@@ -35,6 +35,7 @@ const MODELS: &[(&str, u64)] = &[
     ("corey-lib-sync", 20_000),
     ("corey-kernel-percore", 5_000),
     ("corey-kernel-mem", 10_000),
+    ("corey-kernel-segment", 5_000),
     ("corey-kernel-share", 10_000),
     ("corey-kernel-atree", 2_000),
     (WHOLE, 10_000),

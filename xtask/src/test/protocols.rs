@@ -34,6 +34,7 @@ const CLIENT: &str = "crates/libos/cache/src/client.rs";
 const SYNC: &str = "corey-lib-sync";
 const PERCORE: &str = "corey-kernel-percore";
 const MEM: &str = "corey-kernel-mem";
+const SEGMENT: &str = "corey-kernel-segment";
 const SHARES: &str = "corey-kernel-share";
 const ATREE: &str = "corey-kernel-atree";
 const COREY: &str = "corey-kernel-corey";
@@ -49,6 +50,8 @@ const TURN: &str = "mailbox::models::an_interrupt_or_a_turn_serves_everybody";
 const CLAIMED: &str = "mailbox::models::a_run_place_is_claimed_or_dead";
 const FRAMES: &str = "models::a_frame_is_had_by_one_at_a_time";
 const PARTED: &str = "models::a_page_shared_by_copies_is_parted_once";
+const OWNED: &str = "models::a_page_that_is_kept_and_shared_anew_is_counted";
+const CUT_OFF: &str = "models::what_is_touched_while_it_is_cut_off_ends_with_its_segment";
 const FOUND: &str = "models::what_is_found_stays_until_its_finder_leaves";
 const REFERENCE: &str = "models::a_reference_is_added_unless_there_is_none";
 const FILLED: &str = "models::what_was_taken_is_not_filled_again";
@@ -194,7 +197,7 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         PAGE,
         "if source.0.load(Ordering::SeqCst) != word {",
         "if source.0.load(Ordering::SeqCst) == u64::MAX {",
-        Model(Shuttle, MEM, PARTED),
+        Model(Loom, MEM, OWNED),
     ),
     (
         "model: a copier that counts what is freed",
@@ -209,6 +212,34 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         "word | WIDE == ALIVE | WIDE",
         "word <= ALIVE + 2 * PART",
         Model(Shuttle, MEM, PARTED),
+    ),
+    (
+        "model: a page that is kept and still counted",
+        COUNT,
+        "sharers.compare_exchange(word, 0, ",
+        "sharers.compare_exchange(word, word, ",
+        Model(Loom, MEM, OWNED),
+    ),
+    (
+        "model: a page whose readers are forgotten when it is kept",
+        COUNT,
+        "alone.then_some(word & WIDE != 0)",
+        "alone.then_some(false)",
+        Model(Loom, MEM, OWNED),
+    ),
+    (
+        "model: a slot that is open when its page was cut off",
+        PAGE,
+        "(w & STATE == REVOKING).then_some(REVOKING)",
+        "(w & STATE == REVOKING).then_some(ABSENT)",
+        Model(Loom, SEGMENT, CUT_OFF),
+    ),
+    (
+        "model: slots that stay closed when a segment grows",
+        "crates/kernel/segment/src/segment.rs",
+        "                slot.open();\n",
+        "",
+        Model(Loom, SEGMENT, CUT_OFF),
     ),
     (
         "model: limbo that waits for nobody",

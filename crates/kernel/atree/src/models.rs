@@ -139,19 +139,20 @@ fn what_was_taken_is_not_filled_again() {
             begin(&model, &mut ctx, &inside, core);
             let segment = model.segment.resolve::<Segment>(&inside).expect("it lives");
             if core == 0 {
-                // As `segment_set_nbytes` cuts.
+                // As `segment_set_nbytes` cuts, and grows.
                 let slot = segment.slot(&ctx.local.platform, 0).expect("it has a page");
                 slot.begin_revoke().expect("nobody else takes it");
                 let users = revoke(&mut ctx, &inside, segment.header(), 0, 1, Take::Page);
                 let _ = users;
                 let gone = slot.finish_revoke().expect("there was a page");
+                slot.open();
                 match gone {
                     corey_kernel_mem::Gone::Own(frame) => {
                         // The machine objects when a core still reaches it.
                         let zeroed = frame.zero(&ctx.local.platform);
                         ctx.free(zeroed.into_owned());
                     }
-                    corey_kernel_mem::Gone::Part(_) => unreachable!("there is no copy"),
+                    other => unreachable!("there is no copy: {other:?}"),
                 }
             } else {
                 if core % 2 == 0 {

@@ -83,8 +83,7 @@ fn write(model: &Model, slot: &PageSlot, copy: Zeroed) -> (Option<Zeroed>, Optio
             PageState::Revoking => explore::yield_now(),
         }
         let Some(page) = slot.begin_break() else { continue };
-        if model.memory.is_only(page) {
-            slot.keep();
+        if slot.keep(model.memory) {
             continue;
         }
         let old = model.content(page.frame()).look(|old| *old);
@@ -139,7 +138,7 @@ impl Family {
         let release = |gone: Option<Gone>| {
             let freed = match gone {
                 Some(Gone::Part(part)) => model.memory.release(part, false).map(|released| released.frame),
-                Some(Gone::Own(frame)) => Some(frame),
+                Some(Gone::Own(frame) | Gone::Wide(frame)) => Some(frame),
                 None => None,
             }?;
             // Its next owner zeroes it, after whatever anybody did with it.
@@ -209,4 +208,59 @@ fn a_page_shared_by_copies_is_parted_once() {
             family.check(&model, freed);
         }
     });
+}
+
+/// A page is copied from a segment that it leaves meanwhile, while the only other one that has it keeps it, writes it, and
+/// copies it anew: it has as many parts as slots have it, is not what a copy of the first segment has, and is freed with the
+/// last, with whoever used it in mind.
+#[test]
+fn a_page_that_is_kept_and_shared_anew_is_counted() {
+    explore::check_within(explore::Bounds::SPINS, |threads| {
+        let model = model(threads);
+        let (mut local, mut mem) = (model.local(0), Mem::new(model.memory));
+        let mut page = || Zeroed(mem.alloc(&mut local, Source::Nearest).expect("enough"));
+        let [source, other, anew] = [(); 3].map(|()| PageSlot::default());
+        let first = source.install(page()).expect("it is empty").frame();
+        source.begin_copy().expect("it is its own");
+        source.share(model.memory, &other, false);
+        let all = Arc::new((model.clone(), source, other, anew, page().into_owned().frame()));
+        let freed = explore::all(threads, move |number| {
+            let (model, source, other, anew, spare) = &*all;
+            let free = |slot: &PageSlot| {
+                slot.begin_revoke().expect("nobody else takes it");
+                freed(model, slot.finish_revoke(), false)
+            };
+            if number > 0 {
+                let mine = PageSlot::default();
+                let (done, gone) = copy(model, source, &mine);
+                if let PageState::Cow(page) = mine.load() {
+                    model
+                        .content(page.frame())
+                        .look(|content| assert_eq!(*content, 0, "it is another's by now"));
+                }
+                return freed(model, gone, false) + if done == 1 { free(&mine) } else { 0 };
+            }
+            let (_, gone) = write(model, source, Zeroed(Owned(*spare)));
+            let count = freed(model, gone, true);
+            let page = other.begin_break().expect("it has its part");
+            if other.keep(model.memory) {
+                model.content(page.frame()).with(|content| *content += 1);
+                other.begin_copy().expect("it is its own");
+                other.share(model.memory, anew, false);
+                assert_eq!(free(anew), 0, "another slot has it");
+            } else {
+                other.abort_revoke();
+            }
+            count + free(other)
+        });
+        assert_eq!(freed.iter().sum::<usize>(), 1, "{first:?} is freed once");
+    });
+}
+
+/// Gives up a part; `wide` says that other cores may have used the page. How many pages are free then.
+fn freed(model: &Model, gone: Option<Gone>, wide: bool) -> usize {
+    let Some(Gone::Part(part)) = gone else { return 0 };
+    let Some(released) = model.memory.release(part, wide) else { return 0 };
+    assert!(released.wide, "who read it through the segment it left may be reading it still");
+    1
 }

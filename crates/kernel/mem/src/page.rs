@@ -20,6 +20,8 @@ const COPYING: u64 = 1 << 13;
 const SHARED: u64 = 1 << 14;
 /// While `SHARED`: copied on any reference.
 const REFERENCE: u64 = 1 << 15;
+/// Of its own, but other cores may still read the page through a segment that left it ([`crate::shared`]).
+const WIDE: u64 = 1 << 16;
 /// Frame and flags are half a word each: neither is cut to size.
 const FRAME_SHIFT: u32 = 32;
 /// All but the frame.
@@ -127,6 +129,8 @@ pub enum NotOwn {
 pub enum Gone {
     /// A page of its own.
     Own(Owned),
+    /// A page of its own that was shared: cores that used it through another segment may still be in the kernel.
+    Wide(Owned),
     /// Its part of a shared page.
     Part(Part),
 }
@@ -134,11 +138,14 @@ pub enum Gone {
 /// One page of a segment: `Absent | Present | Cow | Revoking`, pins, frame.
 ///
 /// ```text
-/// Absent ─install→ Present ─begin_revoke→ Revoking ─finish_revoke→ Absent (frame to limbo)
+/// Absent ─install→ Present ─begin_revoke→ Revoking ─finish_revoke→ closed (frame to limbo) ─open→ Absent
 /// └──────────────────────── begin_revoke→         └abort_revoke→ what it was
 /// Present, Cow ─begin_copy→ Revoking ─(write-protect, acks)─ share→ Cow, and Cow in the copy
 /// Cow ─begin_break→ Revoking ─(copy; clear, flush, acks)─ finish_break→ Present (its part released)
 /// ```
+///
+/// A slot that is closed, `Revoking` without a frame, lies above the end of its segment: a core that looked at the size
+/// before it was cut may come with a frame at any time after, and must not leave it there.
 #[derive(Debug, Default)]
 #[repr(transparent)]
 pub struct PageSlot(AtomicU64);
@@ -214,10 +221,15 @@ impl PageSlot {
         let _ = self.change(|w| (w & STATE == REVOKING).then_some(back(w)));
     }
 
-    /// Ends a revocation: no mapping of the page is left, and it goes.
+    /// Ends a revocation: no mapping of the page is left, and it goes. The slot takes no page until [`PageSlot::open`].
     pub fn finish_revoke(&self) -> Option<Gone> {
-        let word = self.change(|w| (w & STATE == REVOKING).then_some(ABSENT)).ok()?;
+        let word = self.change(|w| (w & STATE == REVOKING).then_some(REVOKING)).ok()?;
         Self::gone(word)
+    }
+
+    /// Lets a slot take a page again that was revoked.
+    pub fn open(&self) {
+        let _ = self.0.compare_exchange(REVOKING, ABSENT, Ordering::SeqCst, Ordering::Relaxed);
     }
 
     fn gone(word: u64) -> Option<Gone> {
@@ -225,6 +237,7 @@ impl PageSlot {
         match word {
             w if w >> FRAME_SHIFT == 0 => None,
             w if w & SHARED != 0 => Some(Gone::Part(Part(frame))),
+            w if w & WIDE != 0 => Some(Gone::Wide(Owned(frame))),
             _ => Some(Gone::Own(Owned(frame))),
         }
     }
@@ -304,7 +317,7 @@ impl PageSlot {
     #[inline(always)]
     fn copy_of(word: u64, on_reference: bool) -> u64 {
         let reference = if on_reference { REFERENCE } else { 0 };
-        word & !(STATE | COPYING | REFERENCE) | SHARED | COW | reference
+        word & !(STATE | COPYING | REFERENCE | WIDE) | SHARED | COW | reference
     }
 
     /// Ends a copy that was begun here of a page of its own, if one was: `copy`, a slot that no other core can reach
@@ -314,7 +327,7 @@ impl PageSlot {
         if word & (STATE | COPYING) != REVOKING | COPYING {
             return;
         }
-        memory.share_first(Self::data(word));
+        memory.share_first(Self::data(word), word & WIDE != 0);
         copy.0.store(Self::copy_of(word, on_reference), Ordering::Relaxed);
         // Whoever holds the slot in this state is the only one to change it.
         self.0.store(Self::copy_of(word, false), Ordering::Release);
@@ -333,10 +346,18 @@ impl PageSlot {
         Some(Self::data(word))
     }
 
-    /// Ends a break by keeping the page: no other slot has it any more.
-    pub fn keep(&self) {
-        let own = |w: u64| w & !(STATE | SHARED | REFERENCE) | PRESENT;
-        let _ = self.change(|w| (w & STATE == REVOKING).then_some(own(w)));
+    /// Ends a break by keeping the page, if no other slot has it any more; says whether that was so.
+    #[must_use]
+    pub fn keep(&self, memory: &Memory) -> bool {
+        let word = self.0.load(Ordering::SeqCst);
+        if word & (STATE | SHARED) != REVOKING | SHARED {
+            return false;
+        }
+        let Some(wide) = memory.take_over(Self::data(word)) else { return false };
+        let wide = if wide { WIDE } else { 0 };
+        // Whoever holds the slot in this state is the only one to change it.
+        self.0.store(word & !(STATE | SHARED | REFERENCE) | PRESENT | wide, Ordering::Release);
+        true
     }
 
     /// Ends a break: the slot has `copy` from now on. No mapping of the old page is left. Returns the part of
@@ -411,8 +432,11 @@ mod tests {
         assert_eq!(slot.begin_revoke(), Ok(()));
         assert!(slot.install(page(1)).is_err(), "an absent page under revocation takes no frame");
         assert!(slot.finish_revoke().is_none());
+        assert!(slot.install(page(2)).is_err(), "nor does one that was revoked");
+        slot.open();
         assert!(slot.pin().is_none());
         slot.install(page(u32::MAX)).unwrap();
+        slot.open();
         assert_eq!(slot.pin().unwrap().frame(), Frame(u32::MAX));
         assert_eq!(slot.begin_revoke(), Err(Refused::Pinned));
         slot.unpin();
@@ -422,6 +446,8 @@ mod tests {
         assert_eq!(slot.begin_revoke(), Ok(()));
         assert_eq!(slot.begin_revoke(), Err(Refused::Revoking));
         assert!(matches!(slot.finish_revoke(), Some(Gone::Own(frame)) if frame.frame() == Frame(u32::MAX)));
+        assert_eq!(slot.load(), PageState::Revoking);
+        slot.open();
         assert_eq!(slot.load(), PageState::Absent);
         assert!(slot.finish_revoke().is_none());
     }

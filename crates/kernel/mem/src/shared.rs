@@ -6,16 +6,20 @@
 //! ```text
 //! copier    count + 1 ─ is the slot still Cow with this frame? ── yes: the copy has it
 //!                                                               └ no: its part is released, as any other
-//! breaker   Cow → Revoking ─ is the count 1? ── yes: keeps the page ── no: copies it, leaves it
+//! breaker   Cow → Revoking ─ count 1 → not counted? ── yes: keeps the page ── no: copies it, leaves it
 //! ```
 //!
-//! Both write, then read what the other writes, in one total order. If the breaker's exchange comes first, the copier
-//! finds the slot changed. If the count comes first, the breaker sees it, copies, and the page stays until the copier's
-//! part is released. What has no part left is not counted any more: its descriptor links it into a list of dead frames by
-//! then ([`COUNTED`]). Copies of one segment, and cuts of it, exclude each other; so a page that was kept meanwhile is
-//! not shared anew, cut or counted by anybody before the copier has taken its part back. And a frame whose descriptor
-//! the copier counts in is no other page's yet: the copier is in the segment's `seen` set, so a page that leaves the
-//! segment meanwhile is [`WIDE`], and is not free before the copier has left the kernel.
+//! If the breaker's exchange of the slot comes first, the copier finds the slot changed. If the count comes first, the
+//! breaker sees it, copies, and the page stays until the copier's part is released. A page that is kept is not counted
+//! from the very exchange on that found one part ([`Memory::take_over`]): a copier that still has its frame in mind, from
+//! a segment that the page left meanwhile, counts nothing in that is not counted. What has no part left is not counted
+//! either: its descriptor links it into a list of dead frames, perhaps. A copier whose frame has become another page that
+//! is shared, with as many parts, counts itself in there, finds its slot changed, and goes: until then that page is copied
+//! where it could be kept, and freed by the copier if all others go first, no more.
+//!
+//! Who reads a page through the direct map reads it until it leaves the kernel, whether the page left the segment or not.
+//! So a page that leaves a segment of which other cores are in the `seen` set is [`WIDE`], and stays so, also with a slot
+//! that keeps it, until it is free.
 
 use crate::frames::Owned;
 use crate::memory::Memory;
@@ -55,8 +59,9 @@ pub struct Released {
 
 impl Memory {
     /// A page that one slot has gets a second one.
-    pub(crate) fn share_first(&self, page: DataFrame) {
-        self.info(page.frame()).sharers().store(COUNTED | (2 * PART), Ordering::Relaxed);
+    pub(crate) fn share_first(&self, page: DataFrame, wide: bool) {
+        let word = COUNTED | (2 * PART) | if wide { WIDE } else { 0 };
+        self.info(page.frame()).sharers().store(word, Ordering::Relaxed);
     }
 
     /// A shared page gets one more slot; false when its last part was released meanwhile, or when another core was at its
@@ -71,10 +76,14 @@ impl Memory {
             && sharers.compare_exchange(word, word + PART, Ordering::SeqCst, Ordering::Relaxed).is_ok()
     }
 
-    /// Whether the slot that asks, and holds its page in the state `Revoking`, is the only one that has it.
-    #[must_use]
-    pub fn is_only(&self, page: DataFrame) -> bool {
-        is_one(self.info(page.frame()).sharers().load(Ordering::SeqCst))
+    /// Ends the count of a page of which the slot that asks, and holds it in the state `Revoking`, has the only part: it
+    /// is that slot's own from here on. Says whether it is wide; `None` when there are other parts.
+    pub(crate) fn take_over(&self, page: DataFrame) -> Option<bool> {
+        let sharers = self.info(page.frame()).sharers();
+        let word = sharers.load(Ordering::Relaxed);
+        let alone =
+            is_one(word) && sharers.compare_exchange(word, 0, Ordering::SeqCst, Ordering::Relaxed).is_ok();
+        alone.then_some(word & WIDE != 0)
     }
 
     /// For audits: counts a part out or back in; true when it was the last one out.

@@ -601,7 +601,11 @@ impl<P: Platform> Ctx<P> {
             self.free(frame);
             return;
         }
-        // Others may still read it through a segment that left it before: whoever that was, they leave.
+        self.let_all_leave(frame);
+    }
+
+    /// Frees a page that others may still read through a segment that it left before: whoever that was, they leave.
+    fn let_all_leave(&mut self, frame: Owned) {
         let all = CoreSet::first(self.world.cores.len());
         if let Some(limbo) = self.world.limbos.get(self.local.id.index()) {
             limbo.lock(&mut self.local).open(all).frames.push(&self.world.memory, frame);
@@ -617,6 +621,7 @@ impl<P: Platform> Ctx<P> {
                     limbo.lock(&mut self.local).open(users).frames.push(&self.world.memory, frame);
                 }
             }
+            Gone::Wide(frame) => self.let_all_leave(frame),
             Gone::Part(part) => self.release(part, users),
         }
     }

@@ -1,14 +1,14 @@
 //! The calls on segments.
 
 use crate::copy::{Mode, copy};
+use crate::cut::cut;
 use crate::segment::{PageSize, Segment, pages_of};
 use corey_abi::{Error, Home, Id, Kind, ObjRef, SegmentCalls, UserPtr, segment_flag};
 use corey_kernel_hal::{PAGE_SIZE, Platform};
-use corey_kernel_mem::{PageSlot, Refused, Source};
-use corey_kernel_object::{Handle, Take};
+use corey_kernel_mem::Source;
+use corey_kernel_object::Handle;
 use corey_kernel_percore::CoreSet;
 use corey_kernel_share::{Call, Share};
-use corey_lib_sync::Relax;
 
 /// `segment_…`.
 #[derive(Debug)]
@@ -62,47 +62,6 @@ impl<'a, P: Platform> SegmentApi<'a, P> {
         }
         share.refund(ctx, cost, 1);
         error
-    }
-
-    fn shrink(&mut self, segment: Handle<'a, Segment>, old: u64, new: u64) -> Result<(), Error> {
-        let call = &mut self.0;
-        let platform = call.ctx.local.platform.clone();
-        let step = segment.page_size().pages() as usize;
-        segment.cut(new);
-        for page in (new..old).step_by(step) {
-            let Some(slot) = segment.any_slot(&platform, page) else { continue };
-            let begun = loop {
-                match slot.begin_revoke() {
-                    Err(Refused::Revoking) if !call.ctx.is_hopeless() => call.ctx.relax(),
-                    other => break other,
-                }
-            };
-            if begun.is_err() {
-                for page in (new..page).step_by(step) {
-                    if let Some(slot) = segment.any_slot(&platform, page) {
-                        slot.abort_revoke();
-                    }
-                }
-                segment.cut(old);
-                return Err(Error::Busy);
-            }
-            call.ctx.serve_every(page - new);
-        }
-        let header = segment.header();
-        let mut users = (call.ctx.hooks.revoke)(call.ctx, call.inside, header, new, old - new, Take::Page);
-        users.union(header.seen().load());
-        if segment.is_quarantined(call.ctx) {
-            // The pages stay cut off, and as they are.
-            return Err(Error::CoreLost);
-        }
-        for page in (new..old).step_by(step) {
-            if let Some(gone) = segment.any_slot(&platform, page).and_then(PageSlot::finish_revoke) {
-                call.ctx.give_up(gone, header.home(), users);
-            }
-            call.ctx.serve_every(page - new);
-        }
-        call.ctx.drain(header.home());
-        Ok(())
     }
 }
 
@@ -177,7 +136,7 @@ impl<P: Platform> SegmentCalls for SegmentApi<'_, P> {
                 })
             })
         } else {
-            self.shrink(handle, old, npages).and_then(|()| {
+            cut(self.0.ctx, self.0.inside, handle, (old, npages)).and_then(|()| {
                 // Pages come back; the frames of their slots stay.
                 share.reprice(self.0.ctx, handle.header(), |pages| pages - (old - npages))
             })

@@ -5,7 +5,8 @@
 //!
 //! **Invariants.**
 //! 1. A page's frame is found through exactly one slot, `Absent | Present | Cow | Revoking`, changed by
-//!    compare-and-swap: two cores that touch a page at once get one frame.
+//!    compare-and-swap: two cores that touch a page at once get one frame. Above the end every slot is empty, and those
+//!    that had pages once are closed: nothing is put there by a core that saw the size before a cut.
 //! 2. The list of mappings names every (tree, slot) that can have entries for the segment's pages. It changes
 //!    under its lock; a mapping is on it before its first entry is made.
 //! 3. A page that several segments have is written by none: every slot that has it is `Cow`, every mapping
@@ -22,6 +23,9 @@
 
 mod calls;
 mod copy;
+mod cut;
+#[cfg(all(test, any(loom, shuttle)))]
+mod models;
 mod segment;
 mod slots;
 

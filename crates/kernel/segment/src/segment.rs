@@ -93,17 +93,19 @@ pub struct Segment {
     slots: Slots,
     /// Whether a core ever waited on a word of it.
     waited: AtomicBool,
+    /// Whether it was ever cut: then slots above its end may be closed. For whoever began a change.
+    was_cut: AtomicBool,
     /// Lock order 3 (`segment.mappings`): the list of mappings. Leaf tables are locked under it.
     maps: Shared<MapList>,
 }
 
 impl<P: Platform> Object<P> for Segment {
     const KIND: Kind = Kind::Segment;
-    const FIELDS: &'static [Field] = fields!(Self: npages, size, slots, waited, maps);
+    const FIELDS: &'static [Field] = fields!(Self: npages, size, slots, waited, was_cut, maps);
 
     #[inline(always)]
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
-        // Slots above the end are empty: cutting empties them.
+        // Slots above the end are empty: cutting empties them, and closes them.
         self.slots.free(ctx, self.npages() / self.size.pages());
     }
 }
@@ -130,6 +132,7 @@ impl Segment {
             size,
             slots: Slots::default(),
             waited: AtomicBool::new(false),
+            was_cut: AtomicBool::new(false),
             maps: Shared::new(home.0, "segment.mappings", MapList::default()),
         }
     }
@@ -162,8 +165,24 @@ impl Segment {
     #[inline(always)]
     pub fn grow<P: Platform>(&self, ctx: &mut Ctx<P>, npages: u64, source: Source) -> Result<(), Error> {
         self.slots.reserve(ctx, npages / self.size.pages(), source)?;
+        if self.was_cut.load(Ordering::Relaxed) {
+            self.open(ctx, npages);
+        }
         self.npages.store(npages.max(self.npages()), Ordering::Release);
         Ok(())
+    }
+
+    /// Lets the slots below `npages` take pages that were closed when they were cut off.
+    #[cold]
+    #[inline(never)]
+    fn open<P: Platform>(&self, ctx: &mut Ctx<P>, npages: u64) {
+        let platform = ctx.local.platform.clone();
+        for (turn, page) in (self.npages()..npages).step_by(self.size.pages() as usize).enumerate() {
+            if let Some(slot) = self.any_slot(&platform, page) {
+                slot.open();
+            }
+            ctx.serve_every(turn as u64);
+        }
     }
 
     /// The slot of 4 KiB page `page`, if that is inside.
@@ -266,8 +285,7 @@ impl Segment {
     ) -> Result<(), Error> {
         // Somebody else was first: look again.
         let Some(old) = slot.begin_break() else { return Ok(()) };
-        if ctx.world.memory.is_only(old) {
-            slot.keep();
+        if slot.keep(&ctx.world.memory) {
             return Ok(());
         }
         let platform = ctx.local.platform.clone();
@@ -399,6 +417,7 @@ impl Segment {
 
     /// Sets a smaller size; the pages above are being revoked.
     pub(crate) fn cut(&self, npages: u64) {
+        self.was_cut.store(true, Ordering::Relaxed);
         self.npages.store(npages, Ordering::SeqCst);
     }
 
