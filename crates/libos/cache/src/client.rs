@@ -19,6 +19,19 @@ pub trait Env: Relax + Fence {
     /// Both are `count` bytes; `to` is the caller's alone.
     unsafe fn copy_out(&mut self, block: *const u8, to: *mut u8, count: usize);
 
+    /// Reads a word of a block that may change meanwhile, as [`Env::copy_out`].
+    ///
+    /// # Safety
+    ///
+    /// It is 8 bytes of one block, aligned.
+    #[inline(always)]
+    unsafe fn word(&mut self, block: *const u8) -> u64 {
+        let mut bytes = [0; 8];
+        // SAFETY: the caller's; `bytes` has as many.
+        unsafe { self.copy_out(block, bytes.as_mut_ptr(), bytes.len()) };
+        u64::from_le_bytes(bytes)
+    }
+
     /// Copies bytes into a block that is the caller's, while readers may still copy what it held before.
     ///
     /// # Safety

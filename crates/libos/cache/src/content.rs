@@ -67,6 +67,32 @@ impl<E: Env, B: Backing> Nodes for Maker<'_, '_, E, B> {
     }
 }
 
+/// Something to be found in a block by [`Client::look`].
+pub trait Search {
+    /// What is found.
+    type Found;
+
+    /// Searches a block, which may change meanwhile: comes to an end whatever it reads, and is called again then.
+    fn search<E: Env>(&self, block: &mut Look<'_, E>) -> Self::Found;
+}
+
+/// A block while [`Client::look`] is at it.
+#[derive(Debug)]
+pub struct Look<'e, E> {
+    env: &'e mut E,
+    /// Of [`BLOCK`] bytes.
+    block: *const u8,
+}
+
+impl<E: Env> Look<'_, E> {
+    /// The eight bytes from `at` on, little endian; of `at` what makes it a multiple of 8 in the block is taken.
+    #[inline(always)]
+    pub fn word(&mut self, at: usize) -> u64 {
+        // SAFETY: inside the block, aligned as that is.
+        unsafe { self.env.word(self.block.wrapping_add(at & (BLOCK - 8))) }
+    }
+}
+
 impl<'a, E: Env, B: Backing> Client<'a, E, B> {
     /// Reads bytes from `offset` on into `into`: as many as there are before the file's end. Each block is one of those that
     /// were written there, whole; two blocks may be of different times.
@@ -115,6 +141,44 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         result.map_err(alone_error)
     }
 
+    /// What `search` finds in block `block`, without a copy; `None` where there is none.
+    ///
+    /// # Errors
+    ///
+    /// As [`Client::read`].
+    #[inline(always)]
+    pub fn look<S: Search>(
+        &mut self,
+        held: &Held<'a>,
+        block: u64,
+        search: &S,
+    ) -> Result<Option<S::Found>, Error> {
+        self.has(held)?;
+        let (file, line) = (held.file, held.line);
+        self.pin(file, line);
+        let result = self
+            .look_piece(file, block, |env, block| block.map(|block| search.search(&mut Look { env, block })));
+        self.used(line);
+        self.unpin(line);
+        match result {
+            Err(Stop::Starved) => self.look_alone(held, block, search),
+            other => other.map_err(alone_error),
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look_alone<S: Search>(
+        &mut self,
+        held: &Held<'a>,
+        block: u64,
+        search: &S,
+    ) -> Result<Option<S::Found>, Error> {
+        let look = |env: &mut E, block: Option<_>| block.map(|block| search.search(&mut Look { env, block }));
+        self.alone(held.file, held.id.slot(), |client| client.look_piece(held.file, block, look))
+            .map_err(alone_error)
+    }
+
     #[cold]
     fn read_alone(&mut self, held: &Held<'a>, offset: u64, into: &mut [u8]) -> Result<usize, Error> {
         self.alone(held.file, held.id.slot(), |client| {
@@ -147,21 +211,35 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
 
     #[inline(always)]
     fn read_piece(&mut self, file: &'a File, piece: Piece, into: &mut [u8]) -> Result<(), Stop> {
+        self.look_piece(file, piece.block, |env, block| match block {
+            // SAFETY: within the block; `into` has as many bytes.
+            Some(block) => unsafe {
+                env.copy_out(block.wrapping_add(piece.within), into.as_mut_ptr(), into.len());
+            },
+            None => into.fill(0),
+        })
+    }
+
+    /// What `look` finds in a block that stays as it is meanwhile, or where there is none.
+    #[inline(always)]
+    fn look_piece<R>(
+        &mut self,
+        file: &'a File,
+        block: u64,
+        mut look: impl FnMut(&mut E, Option<*const u8>) -> R,
+    ) -> Result<R, Stop> {
         for _ in 0..TRIES {
-            let slot = self.cache.slot(file, piece.block);
+            let slot = self.cache.slot(file, block);
             let word = slot.map_or(Word::NONE, |slot| Word(slot.load(Ordering::Acquire)));
             let Some(slot) = slot.filter(|_| !word.is_none()) else {
-                if !self.fetch(file, piece.block)? {
-                    into.fill(0);
-                    return Ok(());
+                if !self.fetch(file, block)? {
+                    return Ok(look(&mut self.env, None));
                 }
                 continue;
             };
-            let from = self.cache.bytes(word.index()).wrapping_add(piece.within);
-            // SAFETY: within the block; `into` has as many bytes.
-            unsafe { self.env.copy_out(from, into.as_mut_ptr(), into.len()) };
+            let found = look(&mut self.env, Some(self.cache.bytes(word.index())));
             if self.was_whole(slot, word) {
-                return Ok(());
+                return Ok(found);
             }
             self.lost();
         }

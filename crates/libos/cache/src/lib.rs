@@ -45,6 +45,7 @@ pub use audit::Counts;
 pub use backing::{Backing, Fault, Memory, Nothing};
 pub use cache::{Cache, Shape};
 pub use client::{Client, Env, Held};
+pub use content::{Look, Search};
 pub use error::Error;
 pub use file::FileId;
 pub use tree::LARGEST;

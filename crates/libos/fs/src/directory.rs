@@ -73,9 +73,9 @@ impl<E: Env, B: Backing> Directory<'_, '_, E, B> {
             if count == 0 {
                 return Ok(None);
             }
-            self.read(bucket_of(name.hash, count))?;
-            if let Some(record) = self.bucket.find(name) {
-                return Ok(Some((record.file, record.kind)));
+            let at = bucket_of(name.hash, count);
+            if let Some(found) = self.client.look(self.held, at, name)?.flatten() {
+                return Ok(Some(found));
             }
             if self.held.note(BUCKETS) == count {
                 return Ok(None);

@@ -57,6 +57,11 @@ impl Env for Machine {
         unsafe { copying(to, block, count) };
     }
     #[inline(always)]
+    unsafe fn word(&mut self, block: *const u8) -> u64 {
+        // SAFETY: the caller's promise. Volatile, as others write meanwhile.
+        unsafe { block.cast::<u64>().read_volatile() }
+    }
+    #[inline(always)]
     unsafe fn copy_in(&mut self, from: *const u8, block: *mut u8, count: usize) {
         // SAFETY: as above.
         unsafe { copying(block, from, count) };

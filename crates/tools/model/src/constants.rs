@@ -88,7 +88,7 @@ pub fn constants() -> Vec<Constant> {
     add("of a shootdown: events of one that answers".into(), Span::exactly(ANSWER_EVENTS), "events", ours);
     let Cost { instruction, locked, interrupt, .. } = Cost::DECLARED;
     let declared = "declared; no figure of the paper";
-    let unless = "declared; calibrated where pread was counted";
+    let unless = "declared; calibrated where pread was counted on both systems";
     add("an instruction".into(), instruction, "cycles", unless);
     add("a locked operation, its line here".into(), locked, "cycles", declared);
     add("an interrupt, for who takes it".into(), interrupt, "cycles", declared);

@@ -22,9 +22,13 @@ pub struct Cost {
     pub locked: Span,
     /// An interrupt, for the core that takes it.
     pub interrupt: Span,
-    /// An iteration of eight bytes of a copy at its cheapest.
-    pub iteration: f64,
+    /// Where an iteration of eight bytes of a copy lies between its cheapest, from the core's own cache ([`ITERATION`]), and eight of
+    /// them for a line from RAM that nothing overlaps: 0 to 1, on a logarithmic scale.
+    pub copy: Span,
 }
+
+/// Cycles of an iteration of a copy at its cheapest.
+pub const ITERATION: f64 = 1.0;
 
 impl Cost {
     /// What is assumed where nothing was measured.
@@ -32,29 +36,47 @@ impl Cost {
         instruction: Span::new(0.5, 1.0, 2.0),
         locked: Span::new(10.0, 20.0, 40.0),
         interrupt: Span::new(500.0, 1000.0, 2000.0),
-        iteration: 1.0,
+        copy: Span::new(0.0, 0.5, 1.0),
     };
 
-    /// Calibrates the cost of an instruction by the paper's point: a read has `read`'s counts at one core. `None` where the copy alone
-    /// takes longer than the paper's whole read.
+    /// Calibrates what an instruction and an iteration of a copy cost by two points of the paper on one machine: two reads that differ
+    /// in their instructions and copy as much, so there is one answer. `None` where it is no price.
     #[must_use]
-    pub fn calibrated(self, point: &Point, read: &Counts) -> Option<Self> {
-        let Own::Instructions(number) = read.own else { return None };
-        let beside = |locked: f64| READ_REP.max(read.rep) * self.iteration + read.locked * locked;
-        let cycles = point.cycles();
-        let instruction = Span::new(
-            (cycles.low - beside(self.locked.high)) / number,
-            (cycles.point - beside(self.locked.point)) / number,
-            (cycles.high - beside(self.locked.low)) / number,
-        );
-        (instruction.low > 0.0 && instruction.is_sound()).then_some(Self { instruction, ..self })
+    pub fn calibrated(self, reads: [(&Point, &Counts); 2]) -> Option<Self> {
+        let [(first, a), (second, b)] = reads;
+        let (Own::Instructions(a_number), Own::Instructions(b_number)) = (a.own, b.own) else { return None };
+        let machine = first.machine;
+        let far = (machine.ram / 8.0).max(ITERATION);
+        let (a_rep, b_rep) = (READ_REP.max(a.rep), READ_REP.max(b.rep));
+        // Cramer's rule.
+        let solve = |a_cycles: f64, b_cycles: f64, locked: f64| {
+            let (a_rest, b_rest) = (a_cycles - a.locked * locked, b_cycles - b.locked * locked);
+            let determinant = a_number * b_rep - b_number * a_rep;
+            let instruction = (a_rest * b_rep - b_rest * a_rep) / determinant;
+            let iteration = (a_number * b_rest - b_number * a_rest) / determinant;
+            (instruction, iteration.ln() / far.ln())
+        };
+        let (a_cycles, b_cycles) = (first.cycles(), second.cycles());
+        let (instruction, copy) = solve(a_cycles.point, b_cycles.point, self.locked.point);
+        let mut cost = Self { instruction: Span::exactly(instruction), copy: Span::exactly(copy), ..self };
+        for a_cycles in [a_cycles.low, a_cycles.high] {
+            for b_cycles in [b_cycles.low, b_cycles.high] {
+                for locked in [self.locked.low, self.locked.high] {
+                    let (instruction, copy) = solve(a_cycles, b_cycles, locked);
+                    cost.instruction = cost.instruction.with(instruction);
+                    cost.copy = cost.copy.with(copy);
+                }
+            }
+        }
+        let sound = cost.instruction.low > 0.0 && cost.instruction.is_sound() && cost.copy.is_sound();
+        (sound && cost.copy.high <= 1.0).then_some(cost)
     }
 
-    /// Returns the price of an iteration of a copy on `machine`: from the core's own cache to eight of them for a line from RAM that
-    /// nothing overlaps; the point is their geometric mean.
+    /// Returns the price of an iteration of a copy on `machine`.
     pub fn iteration_on(&self, machine: &Machine) -> Span {
-        let far = (machine.ram / 8.0).max(self.iteration);
-        Span::new(self.iteration, (self.iteration * far).sqrt(), far)
+        let far = (machine.ram / 8.0).max(ITERATION);
+        let at = |place: f64| ITERATION * (far / ITERATION).powf(place);
+        Span::new(at(self.copy.low), at(self.copy.point), at(self.copy.high))
     }
 
     /// Returns the cycles of an operation's own work: all but events.
@@ -194,11 +216,21 @@ mod tests {
     }
 
     #[test]
-    fn a_read_calibrates_the_cost_of_an_instruction() {
-        let point = Point::of("corey").unwrap();
-        let cost = Cost::DECLARED.calibrated(point, &Counts::instructions(400.0)).unwrap();
-        assert!(cost.instruction.is_sound() && (cost.instruction.point - 429.2 / 400.0).abs() < 1e-3);
-        let long = Counts { rep: 4096.0, ..Counts::instructions(400.0) };
-        assert_eq!(Cost::DECLARED.calibrated(point, &long), None);
+    fn two_reads_calibrate_what_instructions_and_copies_cost() {
+        let [ours, linux] = ["corey", "linux"].map(|system| Point::of(system).unwrap());
+        let read = |number, locked| Counts { rep: READ_REP, locked, ..Counts::instructions(number) };
+        let (a, b) = (read(114.0, 0.0), read(1296.0, 6.0));
+        let cost = Cost::DECLARED.calibrated([(ours, &a), (linux, &b)]).unwrap();
+        for (point, counts) in [(ours, &a), (linux, &b)] {
+            let found = throughput(point.machine, &cost, 1, counts, counts);
+            assert!((found.point / point.rate - 1.0).abs() < 1e-9, "what was given comes out: {found:?}");
+        }
+        assert!(cost.instruction.contains(0.23) && cost.iteration_on(&INTEL).contains(1.79), "{cost:?}");
+        assert_eq!(
+            Cost::DECLARED.calibrated([(ours, &b), (linux, &a)]),
+            None,
+            "more instructions in less time"
+        );
+        assert_eq!(Cost::DECLARED.calibrated([(ours, &a), (ours, &a)]), None, "one equation");
     }
 }

@@ -25,6 +25,12 @@ impl Span {
         Self { low, point, high }
     }
 
+    /// Widens the band to `value`.
+    #[must_use]
+    pub fn with(self, value: f64) -> Self {
+        Self { low: self.low.min(value), high: self.high.max(value), ..self }
+    }
+
     /// Multiplies each of the three by `factor`.
     #[must_use]
     pub fn scaled(self, factor: f64) -> Self {

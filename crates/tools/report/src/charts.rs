@@ -40,7 +40,7 @@ pub(crate) fn charts(records: &Records, name: &str) -> String {
     let predicted = |machine: &Machine| {
         let line = |system: System| {
             let series = records.series(name, system);
-            let curve = curve(machine, &records.cost(system), &series);
+            let curve = curve(machine, &records.cost(), &series);
             Line {
                 class: class(system),
                 label: system.title(),

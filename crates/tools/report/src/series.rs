@@ -46,13 +46,14 @@ impl Records {
         Series::new(self.rows.iter().filter_map(of))
     }
 
-    /// Returns the costs for `system`, calibrated where these records have a read.
-    pub fn cost(&self, system: System) -> Cost {
-        let read = self.series(READ, system).at(1);
-        let calibrated = Point::of(system.name())
-            .zip(read)
-            .and_then(|(point, (counts, _))| Cost::DECLARED.calibrated(point, &counts));
-        calibrated.unwrap_or(Cost::DECLARED)
+    /// Returns the costs, calibrated where these records have a read of both systems.
+    pub fn cost(&self) -> Cost {
+        let read = |system: System| Some((Point::of(system.name())?, self.series(READ, system).at(1)?.0));
+        let calibrated = || {
+            let ((ours, a), (linux, b)) = (read(System::Corey)?, read(System::Linux)?);
+            Cost::DECLARED.calibrated([(ours, &a), (linux, &b)])
+        };
+        calibrated().unwrap_or(Cost::DECLARED)
     }
 
     /// Returns the names `bench/variant` that have counts and a prediction, in order.
@@ -74,7 +75,7 @@ impl Records {
         for (machine, name) in MACHINES.iter().flat_map(|m| self.predicted().into_iter().map(move |n| (m, n)))
         {
             for system in System::ALL {
-                let points = curve(machine, &self.cost(system), &self.series(&name, system));
+                let points = curve(machine, &self.cost(), &self.series(&name, system));
                 if points.is_empty() {
                     continue;
                 }
@@ -111,6 +112,6 @@ mod tests {
         assert_eq!(records.predicted(), ["memclone/shared"]);
         let text = records.predictions();
         assert_eq!(text.lines().count(), 2 + 2 * 2, "{text}");
-        assert_eq!(records.cost(System::Corey), Cost::DECLARED);
+        assert_eq!(records.cost(), Cost::DECLARED);
     }
 }
