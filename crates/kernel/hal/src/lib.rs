@@ -15,6 +15,8 @@
 #![allow(unsafe_code, reason = "declares unsafe trait methods; implements nothing")]
 
 mod boot;
+mod card;
+mod device;
 mod map;
 mod memory;
 mod platform;
@@ -22,6 +24,8 @@ mod topology;
 mod traps;
 
 pub use boot::{Boot, BootAlloc, BootInfo, Injected, Module, Range};
+pub use card::{CardCounts, Direction, Done, NetworkCard};
+pub use device::{Dma, Mmio};
 pub use map::{Area, Field, bytes_of};
 pub use memory::{Access, CoreId, Entry, Frame, MAX_CORES, PAGE_SIZE, USER_END, UserFault};
 pub use platform::{Cells, Exit, Machine, Platform, Ports, Sign};

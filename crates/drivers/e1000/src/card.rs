@@ -1,0 +1,101 @@
+//! The driver as the kernel's device object has it.
+
+use corey_kernel_hal::{CardCounts, Direction, Dma, Done, Mmio, NetworkCard};
+
+use crate::driver::{Completion, E1000};
+use crate::status::Link;
+
+/// A controller, and what it is called.
+pub struct Named<M, D> {
+    /// PCI vendor and device.
+    pub model: (u16, u16),
+    /// The driver.
+    pub driver: E1000<M, D>,
+    doorbells: u64,
+    /// What its counters said when it was last started.
+    missed: u64,
+}
+
+impl<M: Mmio, D: Dma> Named<M, D> {
+    /// A controller of `model`, stopped.
+    pub const fn new(model: (u16, u16), driver: E1000<M, D>) -> Self {
+        Self { model, driver, doorbells: 0, missed: 0 }
+    }
+
+    fn counted(&mut self) -> (u64, u64) {
+        self.driver
+            .statistics()
+            .map_or((0, 0), |all| (all.missed, all.crc_errors + all.receive_errors + all.length_errors))
+    }
+}
+
+impl<M: Mmio + Send, D: Dma + Send> NetworkCard for Named<M, D> {
+    fn model(&self) -> (u16, u16) {
+        self.model
+    }
+
+    fn address(&self) -> [u8; 6] {
+        self.driver.mac().map_or([0; 6], |address| address.0)
+    }
+
+    fn speed(&self) -> u16 {
+        match self.driver.link() {
+            Ok(Link::Up { speed, .. }) => speed,
+            Ok(Link::Down) | Err(_) => 0,
+        }
+    }
+
+    fn room(&self, direction: Direction) -> u16 {
+        let room = match direction {
+            Direction::Receive => self.driver.receive_room(),
+            Direction::Transmit => self.driver.transmit_room(),
+        };
+        u16::try_from(room).unwrap_or(u16::MAX)
+    }
+
+    fn start(&mut self, wait: &mut dyn FnMut(u32)) -> bool {
+        self.doorbells = 0;
+        let started = self.driver.start(wait).is_ok();
+        self.missed = self.counted().0;
+        started
+    }
+
+    fn stop(&mut self, wait: &mut dyn FnMut(u32)) -> bool {
+        self.driver.quiesce(wait, &mut |_| ()).is_ok()
+    }
+
+    #[inline]
+    fn post(&mut self, direction: Direction, address: u64, length: u16, cookie: u16) -> bool {
+        let cookie = u64::from(cookie);
+        match direction {
+            Direction::Receive => self.driver.post_receive(address, cookie),
+            Direction::Transmit => self.driver.post_transmit(address, length, cookie),
+        }
+        .is_ok()
+    }
+
+    #[inline]
+    fn ring(&mut self) {
+        self.doorbells += self.driver.ring_doorbells();
+    }
+
+    #[inline]
+    fn poll(&mut self, most: usize, each: &mut dyn FnMut(Done)) {
+        self.driver.poll(most, |done| {
+            let (cookie, direction, length, failed) = match done {
+                Completion::Received { cookie, frame: Ok(length) } => {
+                    (cookie, Direction::Receive, length, false)
+                }
+                Completion::Received { cookie, frame: Err(_) } => (cookie, Direction::Receive, 0, true),
+                Completion::Sent { cookie } => (cookie, Direction::Transmit, 0, false),
+            };
+            // It came from `post`.
+            each(Done { cookie: cookie as u16, direction, length, failed });
+        });
+    }
+
+    fn counts(&mut self) -> CardCounts {
+        let (missed, errors) = self.counted();
+        CardCounts { missed: missed.saturating_sub(self.missed), errors, doorbells: self.doorbells }
+    }
+}
