@@ -48,6 +48,8 @@ const LAYERS: &[Layer] = &[
     ("crates/libos", &["crates/abi", "crates/lib", "crates/libos"]),
     ("crates/apps", &["crates/abi", "crates/lib", "crates/libos", "crates/apps"]),
     ("crates/test/host-cache", &["crates/lib", "crates/libos/cache"]),
+    // Parts of a machine: a card comes with its driver.
+    ("crates/test/plugged", &["crates/kernel/hal", "crates/drivers", "crates/test"]),
     ("crates/test", &["crates/abi", "crates/lib", "crates/kernel", "crates/test"]),
     ("crates/tools", &["crates/abi", "crates/lib", "crates/tools"]),
     ("images/kernel", &KERNELS),

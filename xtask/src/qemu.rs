@@ -44,6 +44,17 @@ pub(crate) struct Node {
     pub(crate) processors: Option<&'static str>,
 }
 
+/// A port of this machine's loopback that leads to one of the guest's.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Forward {
+    /// `tcp` or `udp`.
+    pub(crate) protocol: &'static str,
+    /// Here.
+    pub(crate) from: u16,
+    /// There.
+    pub(crate) to: u16,
+}
+
 /// The machine's hardware.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -63,6 +74,10 @@ pub(crate) struct Machine {
     pub(crate) acpi: bool,
     /// Tables beside QEMU's own: a name, and the file of what follows the header.
     pub(crate) tables: Vec<(&'static str, PathBuf)>,
+    /// Network cards, as QEMU calls them, each with a user network of its own that leads nowhere.
+    pub(crate) cards: Vec<&'static str>,
+    /// Ports of this machine's loopback that lead to the first card's.
+    pub(crate) forwards: Vec<Forward>,
     /// What it boots.
     pub(crate) boot: Boot,
     /// How it executes.
@@ -127,6 +142,8 @@ impl Machine {
             cpu: "max,-erms,-fsrm".to_owned(),
             acpi: true,
             tables: Vec::new(),
+            cards: Vec::new(),
+            forwards: Vec::new(),
             boot,
             execution: Execution::Multi,
             plugin: None,
@@ -170,6 +187,14 @@ impl Machine {
         qemu.args(["-cpu", &self.cpu, "-smp", &format!("{}{comma}{}", self.cores, self.shape)]);
         qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
+        for (number, card) in self.cards.iter().enumerate() {
+            let mut words = format!("user,id=net{number},restrict=on");
+            for Forward { protocol, from, to } in self.forwards.iter().filter(|_| number == 0) {
+                words.push_str(&format!(",hostfwd={protocol}:127.0.0.1:{from}-:{to}"));
+            }
+            qemu.args(["-netdev", &words]);
+            qemu.args(["-device", &format!("{card},netdev=net{number}")]);
+        }
         qemu.args(self.execution.arguments());
         qemu.args(["-serial", "stdio"]);
         if let Some(path) = &self.second_serial {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::build::{self, Size};
 use crate::process::{Owned, interrupted};
-use crate::qemu::{Boot, Machine};
+use crate::qemu::{Boot, Forward, Machine};
 use crate::setup::{self, Need};
 use crate::toolchain::Core;
 use crate::{Result, iso};
@@ -32,9 +32,29 @@ pub(crate) struct Options {
     /// Boot the medium through UEFI firmware.
     #[arg(long)]
     uefi: bool,
+    /// A network card, and ports of this machine's loopback that lead to the guest's, as in tcp:8000:7000,udp:8007:7; `card` alone for
+    /// none of them.
+    #[arg(long, value_name = "PORTS", value_delimiter = ',', value_parser = port)]
+    net: Vec<Option<Forward>>,
     /// Processor model, as in EPYC or Haswell.
     #[arg(long, default_value = "max,-erms,-fsrm")]
     cpu: String,
+}
+
+/// A word of `--net`.
+fn port(word: &str) -> std::result::Result<Option<Forward>, String> {
+    let wanted = || format!("{word}: wanted card, tcp:HERE:THERE or udp:HERE:THERE, as in tcp:8000:7000");
+    if word == "card" {
+        return Ok(None);
+    }
+    let parts: Vec<&str> = word.split(':').collect();
+    let (protocol, from, to) = match parts.as_slice() {
+        ["tcp", from, to] => ("tcp", from, to),
+        ["udp", from, to] => ("udp", from, to),
+        _ => return Err(wanted()),
+    };
+    let number = |text: &str| text.parse::<u16>().map_err(|_| wanted());
+    Ok(Some(Forward { protocol, from: number(from)?, to: number(to)? }))
 }
 
 /// Boots and ends with the machine's status.
@@ -56,6 +76,10 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     let mut machine = Machine::new(options.cores, &options.memory, boot);
     machine.cpu.clone_from(&options.cpu);
     machine.shape.clone_from(&options.shape);
+    if !options.net.is_empty() {
+        machine.cards = vec!["e1000"];
+        machine.forwards = options.net.iter().flatten().copied().collect();
+    }
     eprintln!("{}", machine.line());
     let mut command = machine.command();
     command.stdin(Stdio::inherit());
@@ -86,5 +110,20 @@ fn meaning(code: i32) -> &'static str {
         5 => "the command line was refused",
         7 => "the kernel panicked",
         _ => "QEMU itself failed or was stopped",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_lead_somewhere_or_are_refused_with_an_example() {
+        let forward = port("udp:8007:7").unwrap().unwrap();
+        assert_eq!((forward.protocol, forward.from, forward.to), ("udp", 8007, 7));
+        assert!(port("card").unwrap().is_none());
+        for word in ["", "tcp", "tcp:1", "tcp:1:2:3", "tcp:65536:1", "sctp:1:2"] {
+            assert!(port(word).unwrap_err().contains("as in tcp:8000:7000"));
+        }
     }
 }

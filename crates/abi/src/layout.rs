@@ -240,7 +240,9 @@ pub mod reason {
 }
 
 /// Header of a device buffer in a segment; `length` data bytes follow directly. For the console one
-/// buffer is one whole line of at most 4096 bytes.
+/// buffer is one whole line of at most 4096 bytes; for a network card one Ethernet frame without its check sequence, in one
+/// 4 KiB page with its header: up to [`FRAME_BYTES`], and for one to be received [`FRAME_ROOM`] bytes of room. A buffer is the
+/// device's from `device_buf` on until `ready` is 0; then `done`, `error` and, of one received, `length` say what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct BufferHeader {
@@ -248,7 +250,7 @@ pub struct BufferHeader {
     pub ready: u32,
     /// Data bytes.
     pub length: u32,
-    /// 1: the device is done with it. Set by the kernel.
+    /// 1: the device is done with it. Set by the kernel, before `ready` becomes 0.
     pub done: u32,
     /// 0, or an [`Error`](crate::Error) code. Set by the kernel.
     pub error: u32,
@@ -260,9 +262,18 @@ pub mod buffer_op {
     pub const OUT: u64 = 0;
     /// The device fills the buffer.
     pub const IN: u64 = 1;
-    /// All posted buffers come back.
+    /// All posted buffers come back, with the error `Reset`.
     pub const RESET: u64 = 2;
+    /// No buffer: what the device is done with comes back.
+    pub const POLL: u64 = 3;
+    /// With [`OUT`] and [`IN`]: more follow at once, so the device need not be told yet.
+    pub const MORE: u64 = 1 << 8;
 }
+
+/// Most bytes of a frame to send: header and 1,500 bytes (IEEE 802.3).
+pub const FRAME_BYTES: u64 = 1514;
+/// Room that a buffer for a frame to be received needs behind its header.
+pub const FRAME_ROOM: u64 = 2048;
 
 /// One entry of `device_list`, 16 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -278,6 +289,34 @@ pub struct DeviceEntry {
 pub mod device_kind {
     /// Serial port and screen.
     pub const CONSOLE: u64 = 1;
+    /// Network card.
+    pub const NETWORK: u64 = 2;
+}
+
+/// What `device_stat` writes of a network card, 96 bytes. Counts are since the card was taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct NetworkStat {
+    /// MAC address, the first six bytes.
+    pub address: [u8; 8],
+    /// Megabits per second; 0 while there is no link.
+    pub speed: u64,
+    /// PCI vendor in the lower half, device in the upper one.
+    pub model: u64,
+    /// Buffers that wait for frames, and frames that wait to be sent.
+    pub posted: [u64; 2],
+    /// Buffers of each that may be posted at once.
+    pub room: [u64; 2],
+    /// Frames received.
+    pub received: u64,
+    /// Frames sent.
+    pub sent: u64,
+    /// Frames that the card dropped: no buffer was posted.
+    pub missed: u64,
+    /// Frames that came with errors, or could not be sent.
+    pub errors: u64,
+    /// Times the card was told of new buffers.
+    pub doorbells: u64,
 }
 
 /// One entry of `share_list`, 16 bytes.

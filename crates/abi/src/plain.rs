@@ -2,8 +2,8 @@
 
 use crate::{
     AuditReport, BootHeader, BootModule, BufferHeader, CacheInfo, CoreStat, DeviceEntry, HeldShare, Id,
-    Locality, MachineInfo, Mapping, ObjRef, Position, RunContext, RunHead, ShareEntry, TreeTable,
-    UpcallFrame,
+    Locality, MachineInfo, Mapping, NetworkStat, ObjRef, Position, RunContext, RunHead, ShareEntry,
+    TreeTable, UpcallFrame,
 };
 
 /// A layout of fixed size, little endian, without padding.
@@ -121,6 +121,10 @@ plain! {
     }
     BufferHeader { ready: u32, length: u32, done: u32, error: u32 }
     DeviceEntry { kind: u64, device: u64 }
+    NetworkStat {
+        address: [u8; 8], speed: u64, model: u64, posted: [u64; 2], room: [u64; 2], received: u64, sent: u64, missed: u64,
+        errors: u64, doorbells: u64,
+    }
     ShareEntry { id: Id, kind: u64 }
     UpcallFrame {
         vector: u64, error: u64, address: u64, rip: u64, cs: u64, rflags: u64, rsp: u64, ss: u64,

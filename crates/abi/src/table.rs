@@ -242,9 +242,11 @@ syscalls! {
         /// # Cost
         /// No lock.
         0x50 => fn device_list(start: u64, list: UserPtr, count: u64) -> u64;
-        /// Takes device number `device` exclusively, as an object named in `share`.
+        /// Takes device number `device` exclusively, as an object named in `share`. A network card is started; when the
+        /// object ends it is stopped, and what is posted comes back.
         ///
         /// # Errors
+        /// `DeviceFailed` when a network card does not answer, or a core stopped in the middle of its use;
         /// `Busy` when it is taken; `NotFound` when there is no such device or share; `NotPermitted` when
         /// `share` may not hold devices, and for the memory of a core that is taken and out of reach;
         /// `QuotaExceeded`, `BadArgument`, `BadAddress`, `NoMemory`.
@@ -252,15 +254,15 @@ syscalls! {
         /// # Cost
         /// Writes the device's line: one event by design.
         0x51 => fn device_alloc(share: Id, device: u64, core: Home, name: UserPtr) -> Id;
-        /// Writes what is known about `device` to `information` (`Unsupported` for the console).
+        /// Writes the 96-byte `NetworkStat` of a network card to `information` (`Unsupported` for the console).
         ///
         /// # Errors
-        /// `Unsupported`, `NotFound`, `WrongKind`.
+        /// `Unsupported`, `NotFound`, `WrongKind`, `BadAddress`.
         ///
         /// # Cost
-        /// No lock.
+        /// Locks the card, and reads its registers.
         0x52 => fn device_stat(device: ObjRef, information: UserPtr) -> ();
-        /// Configures `device` from `configuration` (`Unsupported` for the console).
+        /// Configures `device` from `configuration` (`Unsupported` yet).
         ///
         /// # Errors
         /// `Unsupported`, `NotFound`, `WrongKind`.
@@ -268,15 +270,20 @@ syscalls! {
         /// # Cost
         /// No lock.
         0x53 => fn device_conf(device: ObjRef, configuration: UserPtr) -> ();
-        /// Feeds the buffer at byte `offset` of `segment` to `device`: `operation` 0 out, 1 in, 2 reset.
+        /// Feeds the buffer at byte `offset` of `segment` to `device`: `operation` 0 out, 1 in; with 256 added the
+        /// device is not told before a call without it. 2 resets the device, 3 asks it what it is done with; both take no buffer.
         /// A buffer is a `BufferHeader` and its data. The console takes one whole line of at most 4096
         /// bytes and is done when the call returns; it adds `"seq":N` as first key to a line that
-        /// starts with `{`.
+        /// starts with `{`. A network card takes an Ethernet frame without its check sequence, in one page with its header: it has the
+        /// buffer, and the page stays where it is, until the header's `ready` is 0, which calls on the card write. When the segment ends
+        /// before, the card is reset first, and everything that was posted comes back.
         ///
         /// # Errors
-        /// `OutOfRange` when header and data do not lie in the segment, and for a line that is too long;
+        /// `OutOfRange` when header and data do not lie in the segment (for a card: with 2,048 bytes for a frame to come, or 14 to
+        /// 1,514 of one to send, in one page), and for a line that is too long;
         /// `Misaligned` for an offset that is no multiple of 16; `Busy` when `ready` is not set;
-        /// `Unsupported` for in; `BadArgument` for another operation; `NotFound`, `WrongKind`, `NoMemory`.
+        /// `Full` when the card has as many buffers as it can; `DeviceFailed` when it does not come up after a reset;
+        /// `Unsupported` for in on the console; `BadArgument` for another operation; `NotFound`, `WrongKind`, `NoMemory`.
         ///
         /// # Cost
         /// Locks the device; the device's own lines.

@@ -206,4 +206,6 @@ errors! {
     CoreLost = 15,
     /// This kernel does not have it yet.
     Unsupported = 16,
+    /// The device could not do it, or was reset before it had.
+    DeviceFailed = 17,
 }

@@ -14,7 +14,7 @@ mod watch;
 
 use corey_arch_x86_64::X86;
 use corey_kernel_corey::{Core, System};
-use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Injected, Machine, Platform};
+use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Injected, Machine, NetworkCard, Platform};
 use probe::Probe;
 use watch::Watch;
 
@@ -30,11 +30,12 @@ impl Boot<X86> for Probed {
     fn prepare(
         info: BootInfo,
         machine: &'static dyn Machine,
+        cards: &'static mut [&'static mut dyn NetworkCard],
         platform: X86,
         alloc: &mut impl BootAlloc,
     ) -> Self {
         let probe = Probe::new(info.command_line, machine, &platform, alloc);
-        Self { system: System::prepare(info, machine, platform, alloc), probe }
+        Self { system: System::prepare(info, machine, cards, platform, alloc), probe }
     }
 
     fn start(&'static self, platform: X86) -> Self::Core {

@@ -90,6 +90,7 @@ pub(crate) const HARMLESS: &[(&str, &str, &str, &str)] = &[
     ("share_list", "count", "*", "as many entries as there are"),
     ("share_list", "share", "0", "the shares held"),
     ("device_buf", "operation", "2", "takes back what was posted: nothing"),
+    ("device_buf", "operation", "3", "asks what the device is done with: nothing"),
     ("device_buf", "offset", "4096", "a header of zeroes there would be Busy; a good one is there"),
     ("core_wait", "offset", "8", "a word of zeroes, too"),
     ("core_wait", "offset", "32", "a word of zeroes, too"),

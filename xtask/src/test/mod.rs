@@ -10,6 +10,7 @@ mod lost;
 mod minutes;
 mod models;
 mod mutants;
+mod net;
 mod panics;
 mod vm;
 

@@ -87,6 +87,13 @@ const MUTANTS: &[Mutant] = &[
         Program("test-fresh", "EPYC"),
     ),
     (
+        "a card that keeps the pages of a segment that ended",
+        "crates/kernel/corey/src/exit.rs",
+        "if segment.was_posted()",
+        "if segment.was_posted() && !segment.is_known()",
+        Program("test-net", RICH),
+    ),
+    (
         "text writable in the direct map",
         "arch/x86-64/facade/src/run.rs",
         "(from, to, false)",

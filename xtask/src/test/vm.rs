@@ -13,7 +13,7 @@ use crate::Result;
 use crate::build::Medium;
 use crate::qemu::{Boot, End, Execution, Machine, Outcome};
 
-use super::{Built, Case, Verdict, locality, show};
+use super::{Built, Case, Verdict, locality, net, show};
 
 /// Processor models: an AMD one, an Intel one.
 const MODELS: [&str; 2] = ["EPYC", "Haswell"];
@@ -48,6 +48,7 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
         return Err("there is no program images/test-*".into());
     }
     cases.extend(locality::cases(built)?);
+    cases.extend(net::cases(built)?);
     // Sixteen processors that run at once, whatever the host has.
     let torture = if full { "test-torture seconds=45" } else { "test-torture" };
     cases.extend(one(built, torture, "512M", MODELS[0], 16, Execution::Multi)?);
@@ -150,6 +151,11 @@ fn matches(line: &str, wanted: &str) -> bool {
     (0..=line.len()).any(|at| line.get(at..).is_some_and(|line| matches(line, rest)))
 }
 
+/// The cards of a machine that runs a test program: one that there is a driver for, and one that there is none for.
+fn cards(words: &str) -> Vec<&'static str> {
+    if words.starts_with("test-net") { vec!["vmxnet3", "e1000"] } else { Vec::new() }
+}
+
 /// Threads of their own while this machine has a core for each.
 pub(super) fn execution(cores: u32) -> Execution {
     let host = available_parallelism().map_or(1, std::num::NonZero::get);
@@ -172,6 +178,7 @@ fn one(
     let mut machine = Machine::new(cores, memory, boot);
     model.clone_into(&mut machine.cpu);
     machine.execution = execution;
+    machine.cards = cards(words);
     run(&machine, &format!("{words} on {model}, {memory}, {cores} cores"), &[])
 }
 
@@ -182,6 +189,7 @@ pub(super) fn machine(medium: &Medium, program: &str, model: &str, cores: u32) -
     let mut machine = Machine::new(cores, "512M", boot);
     model.clone_into(&mut machine.cpu);
     machine.execution = execution(cores);
+    machine.cards = cards(program);
     machine
 }
 

@@ -13,6 +13,7 @@
 #![no_std]
 #![allow(unsafe_code, reason = "per-core blocks, entry handlers, boot")]
 
+mod cards;
 mod console;
 mod entries;
 mod exit;

@@ -1,7 +1,7 @@
 //! Configuration space by ports 0xcf8 and 0xcfc (PCI Local Bus Specification 3.0, §3.2.2.3.2), and the scan.
 
 use corey_arch_x86_64_asm::{in32, out32};
-use corey_drivers_pci::{ConfigRegionAccess, PciAddress, scan};
+use corey_drivers_pci::{ConfigRegionAccess, Function, PciAddress, scan, set_bus_master as set};
 
 /// The two ports. The boot processor only.
 struct Configuration;
@@ -27,9 +27,13 @@ impl ConfigRegionAccess for Configuration {
     }
 }
 
-/// Looks at every function; says which windows the kernel does not map.
-pub(crate) fn report(maps_below: u64) {
+/// Most network cards that are looked at.
+const MOST: usize = 64;
+
+/// Looks at every function; says which windows the kernel does not map. The network cards.
+pub(crate) fn find(maps_below: u64) -> heapless::Vec<Function, MOST> {
     let mut count = 0;
+    let mut found = heapless::Vec::new();
     scan(&Configuration, &|range| range.end <= maps_below, &mut |function| {
         count += 1;
         for window in &function.windows {
@@ -45,6 +49,15 @@ pub(crate) fn report(maps_below: u64) {
                 );
             }
         }
+        if function.network && found.push(function.clone()).is_err() {
+            log::warn!("PCI {}: more than {MOST} network cards: left out", function.address);
+        }
     });
     log::info!("{count} PCI functions");
+    found
+}
+
+/// Lets a device read and write memory by itself, or not.
+pub(crate) fn set_bus_master(address: PciAddress, on: bool) {
+    set(&Configuration, address, on);
 }

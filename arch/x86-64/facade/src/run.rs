@@ -170,11 +170,12 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
         }
     };
     set_cores(started + 1);
-    crate::pci::report(GIB4);
+    let functions = crate::pci::find(GIB4);
     stage(3);
     let processors = processors.get(..=started).expect("the boot processor and those that started");
     let topology = topology::build(processors, machine.affinity.as_ref(), machine.distances, &mut memory);
     let texts = memory.slice(1, |_| (facts.command_line.clone(), name()));
+    let cards = crate::cards::find(&functions, frequencies.tsc / 1_000_000, &mut memory);
     let place = memory.slice(1, |_| MaybeUninit::<K>::uninit());
     let info = BootInfo {
         command_line: texts[0].0.as_str(),
@@ -188,7 +189,7 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
     if topology.nodes > 0 {
         log::info!("{} memory nodes", topology.nodes);
     }
-    let kernel = place[0].write(K::prepare(info, &X86Machine, X86::here(), &mut memory));
+    let kernel = place[0].write(K::prepare(info, &X86Machine, cards, X86::here(), &mut memory));
     KERNEL.store(core::ptr::from_mut(kernel).cast(), Ordering::Release);
     RELEASED.store(true, Ordering::SeqCst);
     for core in 1..=started {

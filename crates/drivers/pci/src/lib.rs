@@ -1,6 +1,6 @@
 //! Finds PCI functions and sizes their memory windows.
 //!
-//! **Paper.** §3.5: devices found on the machine. Drivers come later; the scan is needed at boot, because the
+//! **Paper.** §3.5: devices found on the machine. The scan is needed at boot, because the
 //! kernel's half of the address space is complete before other processors start.
 //!
 //! **Invariants.** A window is sized with decoding off, and left as it was. A window outside what the kernel
@@ -15,4 +15,4 @@
 mod scan;
 
 pub use pci_types::{ConfigRegionAccess, PciAddress};
-pub use scan::{Function, Window, scan};
+pub use scan::{Function, Window, scan, set_bus_master};

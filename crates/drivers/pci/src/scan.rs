@@ -23,6 +23,8 @@ pub struct Function {
     pub address: PciAddress,
     /// Vendor and device.
     pub id: (u16, u16),
+    /// Whether it is an Ethernet controller (class 2, subclass 0).
+    pub network: bool,
     /// Its memory windows.
     pub windows: heapless::Vec<Window, 6>,
 }
@@ -50,6 +52,19 @@ pub fn scan<A: ConfigRegionAccess>(
     }
 }
 
+/// Lets a function read and write memory by itself and answer in memory space, or takes the first away.
+pub fn set_bus_master<A: ConfigRegionAccess>(access: &A, address: PciAddress, on: bool) {
+    let Some(mut endpoint) = EndpointHeader::from_header(PciHeader::new(address), access) else { return };
+    endpoint.update_command(access, |command| {
+        let command = command | CommandRegister::MEMORY_ENABLE | CommandRegister::INTERRUPT_DISABLE;
+        if on {
+            command | CommandRegister::BUS_MASTER_ENABLE
+        } else {
+            command - CommandRegister::BUS_MASTER_ENABLE
+        }
+    });
+}
+
 fn probe<A: ConfigRegionAccess>(
     access: &A,
     address: PciAddress,
@@ -60,7 +75,9 @@ fn probe<A: ConfigRegionAccess>(
     if id.0 == 0xffff {
         return None;
     }
-    let mut found = Function { address, id, windows: heapless::Vec::new() };
+    let (_, class, subclass, _) = header.revision_and_class(access);
+    let network = (class, subclass) == (2, 0);
+    let mut found = Function { address, id, network, windows: heapless::Vec::new() };
     if header.header_type(access) == HeaderType::Endpoint
         && let Some(mut endpoint) = EndpointHeader::from_header(header, access)
     {

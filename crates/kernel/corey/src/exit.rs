@@ -70,7 +70,7 @@ fn set_interval<P: Platform>(local: &mut Local<P>, message: &Message) -> u64 {
 pub(crate) fn last<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
     match header.handle::<Segment>() {
         // As most are: by itself.
-        Some(segment) if !segment.was_waited_on() => atree::end_segment(ctx, inside, segment),
+        Some(segment) if !segment.is_known() => atree::end_segment(ctx, inside, segment),
         _ => last_of_others(ctx, inside, header),
     }
 }
@@ -83,6 +83,13 @@ fn last_of_others<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &
             // Whoever waits would not be woken by anybody else.
             waiting::wake_all(ctx, header.home(), header.link());
             if let Some(segment) = header.handle::<Segment>() {
+                if segment.was_posted()
+                    && let Some(posts) = ctx.hooks.posts
+                    && !posts.forget(ctx, inside, segment.link())
+                {
+                    // What a device may still write is nobody's for good.
+                    return;
+                }
                 atree::end_segment(ctx, inside, segment);
             }
             true
@@ -90,7 +97,7 @@ fn last_of_others<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &
         Kind::AddressTree => atree::end(ctx, inside, header),
         Kind::Pcore => pcore::end(ctx, inside, header),
         Kind::Device => {
-            device::end(ctx, header);
+            device::end(ctx, inside, header);
             true
         }
     };

@@ -6,7 +6,9 @@ use core::marker::PhantomData;
 use corey_abi::Id;
 use corey_kernel_atree::{fault, revoke};
 use corey_kernel_device::Devices;
-use corey_kernel_hal::{Area, Boot, BootAlloc, BootInfo, CoreId, Field, Machine, Platform, fields};
+use corey_kernel_hal::{
+    Area, Boot, BootAlloc, BootInfo, CoreId, Field, Machine, NetworkCard, Platform, fields,
+};
 use corey_kernel_object::{Ctx, Hooks, World};
 use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
@@ -27,7 +29,7 @@ impl<P: Platform> System<P> {
     const FIELDS: &'static [Field] = fields!(Self: info, world, devices, boot_share);
 
     pub(crate) fn hooks() -> Hooks<P> {
-        Hooks { serve: exit::serve, fault, revoke, last: exit::last }
+        Hooks { serve: exit::serve, fault, revoke, last: exit::last, posts: None }
     }
 
     pub(crate) fn boot_share(&self) -> Id {
@@ -54,10 +56,13 @@ impl<P: Platform> Boot<P> for System<P> {
     fn prepare(
         info: BootInfo,
         machine: &'static dyn Machine,
+        cards: &'static mut [&'static mut dyn NetworkCard],
         platform: P,
         alloc: &mut impl BootAlloc,
     ) -> Self {
         let _ = platform;
+        let devices = Devices::new(machine, cards, info.tsc_hz, alloc);
+        // Takes all memory that is left.
         let world = World::new(&info.topology, alloc);
         if world.memory.unused() > 0 {
             log::warn!("{} pages of RAM lie in too many pieces and stay unused", world.memory.unused());
@@ -65,7 +70,7 @@ impl<P: Platform> Boot<P> for System<P> {
         Self {
             info,
             world,
-            devices: Devices::new(machine),
+            devices,
             boot_share: AtomicU64::new(0),
             patience: patience(&info),
             platform: PhantomData,
@@ -74,7 +79,8 @@ impl<P: Platform> Boot<P> for System<P> {
 
     fn start(&'static self, platform: P) -> Core<P> {
         let first = platform.core() == CoreId(0);
-        let mut core = Core::new(self, Ctx::new(platform, &self.world, Self::hooks()));
+        let hooks = Hooks { posts: Some(&self.devices), ..Self::hooks() };
+        let mut core = Core::new(self, Ctx::new(platform, &self.world, hooks));
         core.ctx.local.set_patience(self.patience);
         if first {
             core.boot();
@@ -84,6 +90,7 @@ impl<P: Platform> Boot<P> for System<P> {
 
     fn map(&self, each: &mut dyn FnMut(Area)) {
         self.world.map(each);
+        self.devices.map(each);
         each(Area::of("system", core::slice::from_ref(self), Self::FIELDS));
     }
 }

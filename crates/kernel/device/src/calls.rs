@@ -1,17 +1,17 @@
 //! The calls on devices.
 
-use crate::console::{Device, Devices, LINE_BYTES};
+use crate::console::LINE_BYTES;
+use crate::devices::{Device, Devices, Which};
 use corey_abi::{
-    BufferHeader, DeviceCalls, DeviceEntry, Error, Home, Id, Kind, ObjRef, PAGE_BYTES, Plain, UserPtr,
-    buffer_op, device_kind,
+    BufferHeader, DeviceCalls, DeviceEntry, Error, Home, Id, Kind, NetworkStat, ObjRef, PAGE_BYTES, Plain,
+    UserPtr, buffer_op,
 };
-use corey_kernel_hal::Platform;
+use corey_kernel_hal::{Direction, Platform};
+use corey_kernel_object::Handle;
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Call;
 
 const HEADER: u64 = BufferHeader::BYTES as u64;
-/// The console's number.
-const CONSOLE: u64 = 0;
 
 /// `device_…`.
 #[derive(Debug)]
@@ -19,33 +19,36 @@ pub struct DeviceApi<'a, P: Platform>(pub Call<'a, P>, pub &'static Devices);
 
 impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
     fn device_list(&mut self, start: u64, list: UserPtr, count: u64) -> Result<u64, Error> {
-        if start == 0 && count > 0 {
+        let all = self.1.count();
+        for (at, device) in (start..all).take(usize::try_from(count).unwrap_or(usize::MAX)).enumerate() {
             let mut bytes = [0; DeviceEntry::BYTES];
-            DeviceEntry { kind: device_kind::CONSOLE, device: CONSOLE }.to_bytes(&mut bytes);
-            self.0.ctx.copy_out(self.0.inside, &bytes, list)?;
+            DeviceEntry { kind: self.1.kind(device).unwrap_or(0), device }.to_bytes(&mut bytes);
+            let to = list.0.checked_add((at * DeviceEntry::BYTES) as u64).ok_or(Error::BadAddress)?;
+            self.0.ctx.copy_out(self.0.inside, &bytes, UserPtr(to))?;
         }
-        Ok(1)
+        Ok(all)
     }
 
     fn device_alloc(&mut self, share: Id, device: u64, core: Home, name: UserPtr) -> Result<Id, Error> {
         let share = self.0.share_for(share, Kind::Device)?;
-        if device != CONSOLE {
-            return Err(Error::NotFound);
-        }
+        let which = self.1.get(device).ok_or(Error::NotFound)?;
         let call = &mut self.0;
         call.held.check_home(call.ctx, call.inside, core)?;
         let name = call.ctx.read_name(call.inside, name)?;
         share.charge(call.ctx, 0, 1)?;
         // The object that had it may be dead and wait to be reclaimed.
-        let taken = self.1.take() || {
+        let taken = self.1.take(device) || {
             call.ctx.drain_all();
-            self.1.take()
+            self.1.take(device)
         };
-        if !taken {
-            share.refund(call.ctx, 0, 1);
-            return Err(Error::Busy);
-        }
-        match call.ctx.create(call.inside, core, &name, 0, Device::new(self.1)) {
+        let started = match which {
+            _ if !taken => Err(Error::Busy),
+            Which::Console => Ok(()),
+            Which::Network(card) => card.start(&mut call.ctx.local).inspect_err(|_| self.1.release(device)),
+        };
+        let made = started
+            .and_then(|()| call.ctx.create(call.inside, core, &name, 0, Device::new(self.1, device, which)));
+        match made {
             Ok(device) => call.name_new(&share, device.header(), 0),
             Err(error) => {
                 share.refund(call.ctx, 0, 1);
@@ -54,9 +57,15 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         }
     }
 
-    fn device_stat(&mut self, device: ObjRef, _: UserPtr) -> Result<(), Error> {
-        self.0.object::<Device>(device)?;
-        Err(Error::Unsupported)
+    fn device_stat(&mut self, device: ObjRef, information: UserPtr) -> Result<(), Error> {
+        match self.0.object::<Device>(device)?.which() {
+            Which::Console => Err(Error::Unsupported),
+            Which::Network(card) => {
+                let mut bytes = [0; NetworkStat::BYTES];
+                card.stat(&mut self.0.ctx.local).to_bytes(&mut bytes);
+                self.0.ctx.copy_out(self.0.inside, &bytes, information)
+            }
+        }
     }
 
     fn device_conf(&mut self, device: ObjRef, _: UserPtr) -> Result<(), Error> {
@@ -71,20 +80,47 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         segment: ObjRef,
         offset: u64,
     ) -> Result<(), Error> {
-        self.0.object::<Device>(device)?;
-        match operation {
-            buffer_op::OUT => {}
-            // A line is done when the call returns: nothing is ever posted.
-            buffer_op::RESET => return Ok(()),
-            buffer_op::IN => return Err(Error::Unsupported),
+        let which = self.0.object::<Device>(device)?.which();
+        let last = operation & buffer_op::MORE == 0;
+        let direction = match operation & !buffer_op::MORE {
+            buffer_op::OUT => Direction::Transmit,
+            buffer_op::IN if matches!(which, Which::Console) => return Err(Error::Unsupported),
+            buffer_op::IN => Direction::Receive,
+            buffer_op::RESET if last => return self.reset(which),
+            buffer_op::POLL if last => return self.poll(which),
             _ => return Err(Error::BadArgument),
-        }
+        };
         let segment = self.0.object::<Segment>(segment)?;
         if !offset.is_multiple_of(16) {
             return Err(Error::Misaligned);
         }
         let size = segment.npages() * PAGE_BYTES;
         let data = offset.checked_add(HEADER).filter(|end| *end <= size).ok_or(Error::OutOfRange)?;
+        match which {
+            Which::Network(card) => card.post(self.0.ctx, self.0.inside, (segment, offset), direction, last),
+            Which::Console => self.line(segment, offset, data, size),
+        }
+    }
+}
+
+impl<P: Platform> DeviceApi<'_, P> {
+    fn reset(&mut self, which: Which) -> Result<(), Error> {
+        match which {
+            // A line is done when the call returns: nothing is ever posted.
+            Which::Console => Ok(()),
+            Which::Network(card) => card.reset(self.0.ctx, self.0.inside),
+        }
+    }
+
+    fn poll(&mut self, which: Which) -> Result<(), Error> {
+        match which {
+            Which::Console => Ok(()),
+            Which::Network(card) => card.poll(self.0.ctx, self.0.inside),
+        }
+    }
+
+    /// Writes the buffer at `offset` of `segment`, of `size` bytes, as a line.
+    fn line(&mut self, segment: Handle<'_, Segment>, offset: u64, data: u64, size: u64) -> Result<(), Error> {
         let (ctx, inside) = (&mut *self.0.ctx, self.0.inside);
         let mut bytes = [0; BufferHeader::BYTES];
         Segment::read(segment, ctx, inside, offset, &mut bytes)?;

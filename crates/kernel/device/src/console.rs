@@ -1,12 +1,8 @@
 //! The console: whole lines out, records numbered.
 
 use core::fmt;
-use corey_abi::Kind;
-use corey_kernel_hal::{Field, Machine, Platform, fields};
-use corey_kernel_object::{Ctx, Header, Object};
-use corey_kernel_percore::CoreSet;
-use corey_lib_sync::atomic::{AtomicBool, Ordering};
-use corey_lib_sync::{Quarantine, Relax, Shared};
+use corey_kernel_hal::Machine;
+use corey_lib_sync::Quarantine;
 
 /// Most bytes of a line.
 pub const LINE_BYTES: usize = 4096;
@@ -84,81 +80,6 @@ fn drawing(text: &[u8]) -> Option<usize> {
     }
     let end = body.iter().take(SEQUENCE).position(|byte| !matches!(byte, b'0'..=b'9' | b';'))?;
     matches!(body.get(end)?, b'A' | b'H' | b'J' | b'K' | b'm' | b'r').then_some(end + 3)
-}
-
-/// Whether a device is taken, on a line of its own: who prints or ends the run reads what lies beside it.
-#[derive(Debug, Default)]
-#[repr(align(128))]
-struct Taken(AtomicBool);
-
-/// All devices of the machine.
-pub struct Devices {
-    machine: &'static dyn Machine,
-    /// Lock order 6 (`console`): the serial port and the screen. Nothing is taken under it.
-    console: Shared<Console>,
-    taken: Taken,
-}
-
-impl fmt::Debug for Devices {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.console.fmt(f)
-    }
-}
-
-impl Devices {
-    /// The devices of `machine`.
-    #[must_use]
-    pub fn new(machine: &'static dyn Machine) -> Self {
-        Self { machine, console: Shared::new(0, "console", Console::default()), taken: Taken::default() }
-    }
-
-    /// The machine.
-    #[must_use]
-    pub fn machine(&self) -> &'static dyn Machine {
-        self.machine
-    }
-
-    /// Writes one line.
-    pub fn line<R: Relax>(&self, waiter: &mut R, text: &[u8]) {
-        self.console.lock(waiter).line(self.machine, text);
-    }
-
-    /// Takes the console; false when it is taken.
-    pub(crate) fn take(&self) -> bool {
-        !self.taken.0.swap(true, Ordering::AcqRel)
-    }
-
-    pub(crate) fn release(&self) {
-        self.taken.0.store(false, Ordering::Release);
-    }
-}
-
-/// The console as an object.
-#[derive(Debug)]
-pub struct Device {
-    devices: &'static Devices,
-}
-
-impl Device {
-    /// The console, taken.
-    pub(crate) fn new(devices: &'static Devices) -> Self {
-        Self { devices }
-    }
-}
-
-impl<P: Platform> Object<P> for Device {
-    const KIND: Kind = Kind::Device;
-    const FIELDS: &'static [Field] = fields!(Self: devices);
-
-    fn reclaim(&mut self, _: &mut Ctx<P>) {
-        self.devices.release();
-    }
-}
-
-/// Ends a device without references: it is free when no core can use it any more.
-pub fn end<P: Platform>(ctx: &mut Ctx<P>, header: &Header) {
-    let own = CoreSet::only(ctx.core());
-    ctx.retire(header, own);
 }
 
 #[cfg(test)]

@@ -1,20 +1,28 @@
-//! Devices as objects. Today: the console.
+//! Devices as objects: the console, and network cards.
 //!
-//! **Paper.** §3.5: devices are exclusive, and fed with segments that begin with a header. Departure: the
-//! console is done with a buffer when the call returns; there is nothing to poll.
+//! **Paper.** §3.5: devices are exclusive, and fed with segments that begin with a header. Departures: the console is done
+//! with a buffer when the call returns; what a card is done with is found by a call (`device_buf`, poll), as long as no
+//! kernel core looks for it.
 //!
-//! **Invariants.** A device has at most one object. One buffer is one line; a line that starts with `{` is a
-//! record, and carries a sequence number that programs cannot forge. What is in a buffer is hostile.
+//! **Invariants.**
+//! 1. A device has at most one object. What is in a buffer is hostile.
+//! 2. On the console one buffer is one line; a line that starts with `{` is a record, and carries a sequence number that
+//!    programs cannot forge.
+//! 3. A card writes pinned pages only, and those of segments with references: before a segment's pages are freed the card is
+//!    reset, and before its device object is, it is stopped.
 //!
-//! **Sharing.** `Shared<Console>`: whoever holds the device object; by design.
+//! **Sharing.** `Shared<Console>`, `Shared<Card>`: whoever holds the device object; by design.
 //!
-//! **Testing.** `kernel/corey/tests` on the fake machine; the line formatter here.
+//! **Testing.** `kernel/corey/tests` on the fake machine with a fake card; the line formatter here.
 #![cfg_attr(not(any(test, loom, shuttle)), no_std)]
 #![forbid(unsafe_code)]
 #![deny(clippy::unwrap_used, clippy::indexing_slicing)]
 
 mod calls;
 mod console;
+mod devices;
+mod network;
 
 pub use calls::DeviceApi;
-pub use console::{Console, Device, Devices, LINE_BYTES, end};
+pub use console::{Console, LINE_BYTES};
+pub use devices::{Device, Devices, end};

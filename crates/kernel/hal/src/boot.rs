@@ -69,10 +69,11 @@ pub trait Boot<P: crate::Platform>: Sync + Sized + 'static {
 
     /// Builds everything that is one per machine. Runs once, on the boot processor, before any
     /// other core runs kernel code. What goes wrong here is reported on the console of `machine`,
-    /// which then exits.
+    /// which then exits. `cards` are the network cards that were found, stopped.
     fn prepare(
         info: BootInfo,
         machine: &'static dyn crate::Machine,
+        cards: &'static mut [&'static mut dyn crate::NetworkCard],
         platform: P,
         alloc: &mut impl BootAlloc,
     ) -> Self;

@@ -55,8 +55,15 @@ pub enum Take {
     Write,
 }
 
+/// Who has buffers of segments posted to devices.
+pub trait Posts<P: Platform>: Sync {
+    /// Takes the buffers of `segment`, which has no references any more, from the devices. False when one may still write
+    /// its pages.
+    #[must_use]
+    fn forget(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: Link) -> bool;
+}
+
 /// What the levels above add to every core's context.
-#[derive(Debug)]
 pub struct Hooks<P: Platform> {
     /// Serves a message.
     pub serve: Serve<P>,
@@ -67,6 +74,14 @@ pub struct Hooks<P: Platform> {
     pub revoke: fn(&mut Ctx<P>, &Entered<'_>, &Header, u64, u64, Take) -> CoreSet,
     /// Ends an object whose last reference went: revokes what maps it and retires it.
     pub last: fn(&mut Ctx<P>, &Entered<'_>, &Header),
+    /// The devices, if there are any.
+    pub posts: Option<&'static dyn Posts<P>>,
+}
+
+impl<P: Platform> core::fmt::Debug for Hooks<P> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Hooks")
+    }
 }
 
 impl<P: Platform> Clone for Hooks<P> {

@@ -9,10 +9,9 @@ use corey_abi::{
 };
 use corey_kernel_atree::{Tree, TreeKind, reserve, unreserve};
 use corey_kernel_hal::{CoreId, Platform, USER_END, UserContext};
-use corey_kernel_mem::PageState;
 use corey_kernel_object::{Ctx, Handle, Link};
 use corey_kernel_percore::{Message, MessageKind};
-use corey_kernel_segment::{Segment, Want};
+use corey_kernel_segment::Segment;
 use corey_kernel_share::{Call, Share};
 
 /// `pcore_…`.
@@ -115,25 +114,8 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         let segment = self.call.object::<Segment>(from.status)?;
         let place = StatusPlace { segment: segment.link(), offset: from.status_offset };
         let (ctx, inside) = (&mut *self.call.ctx, self.call.inside);
-        let page = from.status_offset / PAGE_BYTES;
-        // Noted before the page is looked up: whoever takes it away waits for this core.
-        segment.header().seen().insert(ctx.core());
-        let platform = ctx.local.platform.clone();
-        let frame = loop {
-            if let Some(frame) = segment.slot(&platform, page).and_then(|slot| slot.pin()) {
-                break frame;
-            }
-            // Not there yet, shared, or being copied or cut meanwhile: look again.
-            let found = Segment::page(segment, ctx, inside, page, Want::Write)?;
-            if let Some(frame) = found.slot.pin() {
-                break frame;
-            }
-            if matches!(found.slot.load(), PageState::Present(_)) {
-                return Err(Error::Busy);
-            }
-            ctx.relax_or_lose()?;
-        };
-        place.write(&platform, segment, frame, RunStatus::default());
+        let frame = Segment::pin(segment, ctx, inside, from.status_offset / PAGE_BYTES)?;
+        place.write(&ctx.local.platform, frame, RunStatus::default());
         Ok(Some(place))
     }
 

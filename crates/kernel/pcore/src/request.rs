@@ -4,7 +4,7 @@ use crate::pcore::Pcore;
 use corey_abi::{Id, ObjRef, PAGE_BYTES, RUN_SHARES, RunStatus};
 use corey_kernel_hal::{CoreId, Platform, UserContext};
 use corey_kernel_mem::{DataFrame, PageState};
-use corey_kernel_object::{Ctx, Entered, Handle, Link};
+use corey_kernel_object::{Ctx, Entered, Link};
 use corey_kernel_percore::{RUN_WORDS, RunPlace};
 use corey_kernel_segment::{PageSize, Segment};
 
@@ -26,30 +26,22 @@ impl StatusPlace {
         let platform = ctx.local.platform.clone();
         let Some(slot) = segment.slot(&platform, self.offset / PAGE_BYTES) else { return };
         if let PageState::Present(page) = slot.load() {
-            self.write(&platform, segment, page, status);
+            let large = segment.page_size() == PageSize::Large;
+            let page = if large { page.part(self.offset / PAGE_BYTES) } else { page };
+            self.write(&platform, page, status);
         }
     }
 
     /// Writes `status` into the page that was found.
-    pub(crate) fn write<P: Platform>(
-        &self,
-        platform: &P,
-        segment: Handle<'_, Segment>,
-        page: DataFrame,
-        status: RunStatus,
-    ) {
-        let page =
-            if segment.page_size() == PageSize::Large { page.part(self.offset / PAGE_BYTES) } else { page };
+    pub(crate) fn write<P: Platform>(&self, platform: &P, page: DataFrame, status: RunStatus) {
         let first = u64::from(status.reason) | u64::from(status.value) << 32;
         page.write_status(platform, self.offset % PAGE_BYTES, [first, status.address]);
     }
 
     /// Lets the page go.
     pub fn unpin<P: Platform>(&self, ctx: &Ctx<P>, inside: &Entered<'_>) {
-        if let Some(segment) = self.segment.resolve::<Segment>(inside)
-            && let Some(slot) = segment.slot(&ctx.local.platform, self.offset / PAGE_BYTES)
-        {
-            slot.unpin();
+        if let Some(segment) = self.segment.resolve::<Segment>(inside) {
+            segment.unpin(&ctx.local.platform, self.offset / PAGE_BYTES);
         }
     }
 }

@@ -18,6 +18,7 @@ fn hooks() -> Hooks<FakePlatform> {
         // Nothing is mapped.
         revoke: |_, _, _, _, _, _| CoreSet::EMPTY,
         last: |_, _, _| unreachable!("nothing ends by itself here"),
+        posts: None,
     }
 }
 

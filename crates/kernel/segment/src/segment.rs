@@ -5,7 +5,7 @@ use corey_abi::{Error, Kind};
 use corey_kernel_hal::{CoreId, Field, Frame, PAGE_SIZE, Platform, fields};
 use corey_kernel_mem::{DataFrame, Memory, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Object, Take};
-use corey_lib_sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use corey_lib_sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 use corey_lib_sync::{Guard, Quarantine, Relax, Shared};
 
 /// A mapping of a segment: slot `slot` of address tree `tree`.
@@ -83,6 +83,11 @@ pub struct Page<'k> {
     pub writable: bool,
 }
 
+/// In `known`: a core waited on a word of it.
+const WAITED: u8 = 1;
+/// In `known`: a core posted a buffer in it to a device.
+const POSTED: u8 = 2;
+
 /// Physical memory, in pages.
 #[derive(Debug)]
 pub struct Segment {
@@ -91,8 +96,8 @@ pub struct Segment {
     size: PageSize,
     /// By page, whatever its size.
     slots: Slots,
-    /// Whether a core ever waited on a word of it.
-    waited: AtomicBool,
+    /// [`WAITED`], [`POSTED`].
+    known: AtomicU8,
     /// Whether it was ever cut: then slots above its end may be closed. For whoever began a change.
     was_cut: AtomicBool,
     /// Lock order 3 (`segment.mappings`): the list of mappings. Leaf tables are locked under it.
@@ -101,7 +106,7 @@ pub struct Segment {
 
 impl<P: Platform> Object<P> for Segment {
     const KIND: Kind = Kind::Segment;
-    const FIELDS: &'static [Field] = fields!(Self: npages, size, slots, waited, was_cut, maps);
+    const FIELDS: &'static [Field] = fields!(Self: npages, size, slots, known, was_cut, maps);
 
     #[inline(always)]
     fn reclaim(&mut self, ctx: &mut Ctx<P>) {
@@ -131,7 +136,7 @@ impl Segment {
             npages: AtomicU64::new(npages),
             size,
             slots: Slots::default(),
-            waited: AtomicBool::new(false),
+            known: AtomicU8::new(0),
             was_cut: AtomicBool::new(false),
             maps: Shared::new(home.0, "segment.mappings", MapList::default()),
         }
@@ -330,6 +335,44 @@ impl Segment {
         Ok(if handle.size == PageSize::Large { found.part(page) } else { found })
     }
 
+    /// Keeps 4 KiB page `page` where it is, as a page of the segment's own, until its slot is unpinned.
+    ///
+    /// # Errors
+    ///
+    /// As [`Segment::page`]; [`Error::Busy`] when it is pinned too often; [`Error::CoreLost`].
+    pub fn pin<P: Platform>(
+        handle: Handle<'_, Self>,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        page: u64,
+    ) -> Result<DataFrame, Error> {
+        // Noted before the page is looked up: whoever takes it away waits for this core.
+        handle.header().seen().insert(ctx.core());
+        let platform = ctx.local.platform.clone();
+        let frame = loop {
+            if let Some(frame) = handle.slot(&platform, page).and_then(|slot| slot.pin()) {
+                break frame;
+            }
+            // Not there yet, shared, or being copied or cut meanwhile: look again.
+            let found = Self::page(handle, ctx, inside, page, Want::Write)?;
+            if let Some(frame) = found.slot.pin() {
+                break frame;
+            }
+            if matches!(found.slot.load(), PageState::Present(_)) {
+                return Err(Error::Busy);
+            }
+            ctx.relax_or_lose()?;
+        };
+        Ok(if handle.size == PageSize::Large { frame.part(page) } else { frame })
+    }
+
+    /// Ends one [`Segment::pin`].
+    pub fn unpin<P: Platform>(&self, platform: &P, page: u64) {
+        if let Some(slot) = self.slot(platform, page) {
+            slot.unpin();
+        }
+    }
+
     /// Reads bytes from `offset` on.
     ///
     /// # Errors
@@ -375,13 +418,26 @@ impl Segment {
 
     /// Notes that a core is about to wait on a word of it.
     pub fn set_waited(&self) {
-        self.waited.store(true, Ordering::SeqCst);
+        self.known.fetch_or(WAITED, Ordering::SeqCst);
     }
 
-    /// Whether a core ever did.
+    /// Notes that a core is about to post a buffer in it.
+    pub fn set_posted(&self) {
+        if !self.was_posted() {
+            self.known.fetch_or(POSTED, Ordering::SeqCst);
+        }
+    }
+
+    /// Whether a core ever posted a buffer in it.
     #[must_use]
-    pub fn was_waited_on(&self) -> bool {
-        self.waited.load(Ordering::SeqCst)
+    pub fn was_posted(&self) -> bool {
+        self.known.load(Ordering::SeqCst) & POSTED != 0
+    }
+
+    /// Whether a core ever waited on a word of it, or posted a buffer in it: then its end is more than its pages.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.known.load(Ordering::SeqCst) != 0
     }
 
     /// The list of mappings, locked.

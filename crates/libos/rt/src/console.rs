@@ -4,7 +4,7 @@ use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_abi::{
     BufferHeader, DeviceCalls, Error, Home, Id, Kind, Kinds, MachineCalls, MapFlags, Name, ObjRef,
-    ShareCalls, ShareEntry, buffer_op,
+    ShareCalls, ShareEntry, UserPtr, buffer_op,
 };
 use corey_libos_sys::{address, address_mut, pause, segment, sys};
 use corey_libos_vm::Space;
@@ -71,8 +71,13 @@ fn find() -> Result<Option<ObjRef>, Error> {
             let mut named = [ShareEntry::default(); 16];
             let all = sys().share_list(share.id, start, address_mut(&mut named), 16)?;
             let here = all.saturating_sub(start).min(16) as usize;
-            if let Some(device) = named.iter().take(here).find(|e| e.kind == Kind::Device as u64) {
-                return Ok(Some(ObjRef { share: share.id, object: device.id }));
+            let devices = named.iter().take(here).filter(|entry| entry.kind == Kind::Device as u64);
+            let mut devices = devices.map(|entry| ObjRef { share: share.id, object: entry.id });
+            // A console has nothing to say of itself; other devices do.
+            let mut is_console =
+                |device: &ObjRef| sys().device_stat(*device, UserPtr(0)) == Err(Error::Unsupported);
+            if let Some(console) = devices.find(&mut is_console) {
+                return Ok(Some(console));
             }
             start += 16;
             if start >= all {

@@ -5,7 +5,7 @@ use crate::machine::FakeMachine;
 use crate::platform::FakePlatform;
 use crate::time::{JoinHandle, spawn};
 use crate::user::User;
-use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, Range, Topology};
+use corey_kernel_hal::{Boot, BootAlloc, BootInfo, CoreId, NetworkCard, Range, Topology};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 /// Gives memory away for good; in a model, until the next execution.
@@ -59,6 +59,17 @@ impl FakeMachine {
     /// Boots `K` with `archive` and `command_line`. Core 0 starts first; the others follow.
     #[must_use]
     pub fn boot<K: Boot<FakePlatform>>(self, archive: Option<Vec<u8>>, command_line: &str) -> Booted {
+        self.boot_with::<K>(archive, command_line, |_| Vec::new())
+    }
+
+    /// As [`FakeMachine::boot`], with the network cards that `plug` puts in.
+    #[must_use]
+    pub fn boot_with<K: Boot<FakePlatform>>(
+        self,
+        archive: Option<Vec<u8>>,
+        command_line: &str,
+        plug: impl FnOnce(&'static Self) -> Vec<&'static mut dyn NetworkCard>,
+    ) -> Booted {
         let [machine] = keep(vec![self]) else { unreachable!("one was given") };
         let machine: &'static Self = machine;
         let mut alloc = machine.alloc();
@@ -70,9 +81,11 @@ impl FakeMachine {
             hypervisor: true,
             cpu: "fake",
         };
-        let kernel: &'static K = keep(vec![K::prepare(info, machine, machine.platform(0), &mut alloc)])
-            .first()
-            .expect("one was given");
+        let cards = keep(plug(machine));
+        let kernel: &'static K =
+            keep(vec![K::prepare(info, machine, cards, machine.platform(0), &mut alloc)])
+                .first()
+                .expect("one was given");
         let (mut jobs, mut threads) = (Vec::new(), Vec::new());
         for core in 0..machine.cores() {
             let (sender, receiver) = channel();

@@ -7,7 +7,7 @@ use crate::platform::FakePlatform;
 use crate::ram::Ram;
 use crate::topology;
 use corey_abi::{Error, SyscallInfo};
-use corey_kernel_hal::{CoreId, Exit, Frame, Machine, Range, Topology};
+use corey_kernel_hal::{CoreId, Exit, Frame, Machine, PAGE_SIZE, Range, Topology};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -258,6 +258,24 @@ impl FakeMachine {
     #[must_use]
     pub fn translations_to(&self, frame: Frame) -> u32 {
         self.hardware.ram.held(frame)
+    }
+
+    /// A device reads RAM at `address`.
+    pub fn dma_read(&self, address: u64, bytes: &mut [u8]) {
+        for (at, byte) in (address..).zip(bytes) {
+            *byte = self.dma(at).load(Ordering::Relaxed);
+        }
+    }
+
+    /// A device writes RAM at `address`.
+    pub fn dma_write(&self, address: u64, bytes: &[u8]) {
+        for (at, byte) in (address..).zip(bytes) {
+            self.dma(at).store(*byte, Ordering::Relaxed);
+        }
+    }
+
+    fn dma(&self, address: u64) -> &std::sync::atomic::AtomicU8 {
+        self.hardware.ram.byte(Frame((address / PAGE_SIZE) as u32), address % PAGE_SIZE)
     }
 
     /// Whether call `number` ever answered `error`.

@@ -59,7 +59,7 @@ impl ModelDevice {
         match operation {
             0 => {}
             1 => return Err(Error::Unsupported),
-            2 => return Ok(false),
+            2 | 3 => return Ok(false),
             _ => return Err(Error::BadArgument),
         }
         if !offset.is_multiple_of(16) {

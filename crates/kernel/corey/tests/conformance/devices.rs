@@ -31,7 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => prop_oneof![4 => Just(0), 1 => 1..4_u64].prop_map(Step::Alloc),
         1 => Just(Step::Free),
         4 => (offset(), 0..3_u32, length).prop_map(|(at, ready, n)| Step::Header(at, ready, n)),
-        8 => (prop_oneof![6 => Just(0), 1 => 1..4_u64], offset()).prop_map(|(op, at)| Step::Buffer(op, at)),
+        8 => (prop_oneof![6 => Just(0), 1 => 1..5_u64], offset()).prop_map(|(op, at)| Step::Buffer(op, at)),
     ]
 }
 

@@ -138,7 +138,7 @@ refusals! {
         BadArgument {
             an_operation_that_does_not_exist: alone(|user, first| {
                 let (device, object) = both(user, first);
-                user.sys().device_buf(device, 3, object, 0)
+                user.sys().device_buf(device, 4, object, 0)
             });
         }
         Unsupported {

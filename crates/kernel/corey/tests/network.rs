@@ -1,0 +1,162 @@
+//! Network cards: a card's model under a whole kernel.
+
+mod common;
+
+use common::*;
+use corey_abi::{
+    DeviceCalls, Error, Home, Id, NetworkStat, ObjRef, SegmentCalls, ShareCalls, UserPtr, buffer_op,
+};
+use corey_kernel_corey::System;
+use corey_test_e1000_model::{Card, Fault};
+use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, User};
+use corey_test_plugged::plug;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A machine with a card, the card's cable, and how often it wrote RAM.
+fn plugged(cores: usize) -> (Booted, Card, Arc<AtomicU64>) {
+    let mut outside = None;
+    let bytes = (16 << 20) + cores as u64 * (1 << 20);
+    let archive = Archive::with_init().bytes();
+    let booted =
+        FakeMachine::new(cores, bytes, &[]).boot_with::<System<FakePlatform>>(Some(archive), "", |machine| {
+            let (driver, card, writes) = plug(machine);
+            outside = Some((card, writes));
+            vec![driver]
+        });
+    let (card, writes) = outside.expect("it was plugged in");
+    (booted, card, writes)
+}
+
+const BASE: u64 = 0x6000_0000_0000;
+const PAGES: u64 = 4;
+const HEADER: u64 = 48;
+
+fn open(user: &mut User<'_>, first: Start) -> Result<ObjRef, Error> {
+    let text = name(user, "card");
+    let object = user.sys().device_alloc(first.boot, 1, Home::Any, text)?;
+    Ok(ObjRef { share: first.boot, object })
+}
+
+/// A segment of [`PAGES`] at [`BASE`], in slot 100.
+fn packets(user: &mut User<'_>, first: Start) -> ObjRef {
+    let object = segment(user, first.boot, PAGES).unwrap();
+    map(user, first.tree, 100, object, BASE, PAGES).unwrap();
+    object
+}
+
+fn post(
+    user: &mut User<'_>,
+    device: ObjRef,
+    packets: ObjRef,
+    page: u64,
+    (operation, length): (u64, u64),
+) -> Result<(), Error> {
+    user.write(BASE + page * 4096 + HEADER, 1 | length << 32).unwrap();
+    user.write(BASE + page * 4096 + HEADER + 8, 0).unwrap();
+    user.sys().device_buf(device, operation, packets, page * 4096 + HEADER)
+}
+
+fn poll(user: &mut User<'_>, device: ObjRef) -> Result<(), Error> {
+    user.sys().device_buf(device, buffer_op::POLL, ObjRef { share: Id(0), object: Id(0) }, 0)
+}
+
+/// What the header of a page says: ready and length, done and error.
+fn header(user: &mut User<'_>, page: u64) -> [u64; 2] {
+    [0, 8].map(|at| user.read(BASE + page * 4096 + HEADER + at).unwrap())
+}
+
+fn stat(user: &mut User<'_>, device: ObjRef) -> NetworkStat {
+    let at = put(user, &NetworkStat::default());
+    user.sys().device_stat(device, at).unwrap();
+    take(user)
+}
+
+#[test]
+fn frames_come_and_go_in_buffers_of_a_segment() {
+    let (booted, card, _) = plugged(1);
+    let (device, packets) = booted.on(0, |user| {
+        let first = start(user);
+        let (device, packets) = (open(user, first).unwrap(), packets(user, first));
+        post(user, device, packets, 0, (buffer_op::IN | buffer_op::MORE, 0)).unwrap();
+        post(user, device, packets, 1, (buffer_op::IN, 0)).unwrap();
+        user.write(BASE + 2 * 4096 + HEADER + 16, 0xffff_ffff_ffff).unwrap();
+        post(user, device, packets, 2, (buffer_op::OUT, 60)).unwrap();
+        assert_eq!(user.sys().segment_set_nbytes(packets, 0), Err(Error::Busy));
+        (device, packets)
+    });
+    card.settle();
+    let sent = card.take_sent();
+    assert_eq!((sent.len(), &sent[0][..6]), (1, [0xff; 6].as_slice()));
+    let frame: Vec<u8> = (0..100).map(|n| if n < 6 { 0xff } else { n }).collect();
+    let _ = card.deliver(&frame);
+    card.settle();
+    booted.on(0, move |user| {
+        assert_eq!(header(user, 0)[0] as u32, 1, "nobody has asked yet");
+        poll(user, device).unwrap();
+        assert_eq!(header(user, 0), [100 << 32, 1]);
+        assert_eq!(header(user, 2)[1], 1, "it was sent");
+        assert_eq!(header(user, 1)[0] as u32, 1, "the other waits");
+        let word = user.read(BASE + HEADER + 16 + 8).unwrap();
+        assert_eq!(word.to_le_bytes(), [8, 9, 10, 11, 12, 13, 14, 15]);
+        let stat = stat(user, device);
+        assert_eq!((stat.received, stat.sent, stat.posted, stat.errors), (1, 1, [1, 0], 0));
+        let first = start(user);
+        user.sys().share_delobj(device).unwrap();
+        assert_eq!(header(user, 1), [0, 1 | (Error::DeviceFailed as u64) << 32], "it came back");
+        user.sys().segment_set_nbytes(packets, 0).unwrap();
+        let again = open(user, first).unwrap();
+        user.sys().share_delobj(again).unwrap();
+    });
+    audit(&booted);
+}
+
+/// The segment ends while the card has its pages: the card is stopped before they are anybody else's.
+#[test]
+fn a_card_writes_no_page_of_a_segment_that_ended() {
+    let (booted, card, writes) = plugged(2);
+    let device = booted.on(0, |user| {
+        let first = start(user);
+        let (device, packets) = (open(user, first).unwrap(), packets(user, first));
+        (0..PAGES).for_each(|page| post(user, device, packets, page, (buffer_op::IN, 0)).unwrap());
+        user.sys().share_delobj(packets).unwrap();
+        device
+    });
+    for _ in 0..8 {
+        let _ = card.deliver(&[0xff; 200]);
+    }
+    card.settle();
+    assert_eq!(writes.load(Ordering::SeqCst), 0, "a page was written that is not the card's");
+    booted.on(0, move |user| {
+        let first = start(user);
+        poll(user, device).unwrap();
+        assert_eq!(stat(user, device).posted, [0, 0]);
+        let packets = packets(user, first);
+        post(user, device, packets, 0, (buffer_op::IN, 0)).unwrap();
+    });
+    let _ = card.deliver(&[0xff; 200]);
+    card.settle();
+    assert!(writes.load(Ordering::SeqCst) > 0, "it goes on with other pages");
+    audit(&booted);
+}
+
+/// A card that does not answer any more: the pages that it has are not used again, and everything else goes on.
+#[test]
+fn what_a_dead_card_has_is_nobodys() {
+    let (booted, card, _) = plugged(1);
+    let (device, packets) = booted.on(0, |user| {
+        let first = start(user);
+        let (device, packets) = (open(user, first).unwrap(), packets(user, first));
+        post(user, device, packets, 0, (buffer_op::IN, 0)).unwrap();
+        (device, packets)
+    });
+    card.inject(Fault::Gone);
+    booted.on(0, move |user| {
+        let first = start(user);
+        user.sys().share_delobj(packets).unwrap();
+        assert_eq!(poll(user, device), Err(Error::DeviceFailed));
+        user.sys().share_delobj(device).unwrap();
+        assert_eq!(open(user, first), Err(Error::DeviceFailed));
+        let _ = user.sys().device_list(0, UserPtr(0), 0).unwrap();
+    });
+}

@@ -1,0 +1,160 @@
+//! All devices of the machine, and the device object.
+
+use crate::console::Console;
+use crate::network::{Network, POSTED};
+use core::fmt;
+use corey_abi::{Kind, device_kind};
+use corey_kernel_hal::{Area, BootAlloc, Field, Machine, NetworkCard, Platform, fields};
+use corey_kernel_object::{Ctx, Entered, Header, Link, Object, Posts};
+use corey_kernel_percore::CoreSet;
+use corey_lib_sync::atomic::{AtomicBool, Ordering};
+use corey_lib_sync::{Relax, Shared};
+
+/// The console's number. Network cards follow.
+const CONSOLE: u64 = 0;
+
+/// Whether a device is taken, on a line of its own: who prints or ends the run reads what lies beside it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Taken(AtomicBool);
+
+/// What a device object is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which {
+    /// Serial port and screen.
+    Console,
+    /// A network card.
+    Network(&'static Network),
+}
+
+/// All devices of the machine.
+pub struct Devices {
+    machine: &'static dyn Machine,
+    /// Lock order 6 (`console`): the serial port and the screen. Nothing is taken under it.
+    console: Shared<Console>,
+    cards: &'static [Network],
+    /// By number.
+    taken: &'static [Taken],
+}
+
+impl fmt::Debug for Devices {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}, {:?}", self.console, self.cards)
+    }
+}
+
+impl Devices {
+    /// The devices of `machine`, and its network cards; `tsc_hz` is the time-stamp counter's frequency.
+    #[must_use]
+    pub fn new(
+        machine: &'static dyn Machine,
+        cards: &'static mut [&'static mut dyn NetworkCard],
+        tsc_hz: u64,
+        alloc: &mut impl BootAlloc,
+    ) -> Self {
+        let count = cards.len();
+        let taken = alloc.slice(1 + count, |_| Taken::default());
+        let rooms = alloc.slice(count * POSTED, |_| None);
+        let mut both = cards.iter_mut().zip(rooms.chunks_exact_mut(POSTED));
+        let cards = alloc.slice(count, |_| {
+            let (driver, posted) = both.next().expect("as many as there are");
+            Network::new(&mut **driver, posted, tsc_hz / 1_000_000)
+        });
+        Self { machine, console: Shared::new(0, "console", Console::default()), cards, taken }
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &'static dyn Machine {
+        self.machine
+    }
+
+    /// Writes one line.
+    pub fn line<R: Relax>(&self, waiter: &mut R, text: &[u8]) {
+        self.console.lock(waiter).line(self.machine, text);
+    }
+
+    /// Device number `number`.
+    pub(crate) fn get(&self, number: u64) -> Option<Which> {
+        let Some(card) = number.checked_sub(CONSOLE + 1) else { return Some(Which::Console) };
+        self.cards.get(usize::try_from(card).ok()?).map(Which::Network)
+    }
+
+    /// The kind of device `number`.
+    pub(crate) fn kind(&self, number: u64) -> Option<u64> {
+        self.get(number).map(|which| match which {
+            Which::Console => device_kind::CONSOLE,
+            Which::Network(_) => device_kind::NETWORK,
+        })
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> u64 {
+        self.taken.len() as u64
+    }
+
+    fn taken(&self, number: u64) -> Option<&AtomicBool> {
+        self.taken.get(usize::try_from(number).ok()?).map(|taken| &taken.0)
+    }
+
+    /// Takes a device; false when it is taken.
+    pub(crate) fn take(&self, number: u64) -> bool {
+        self.taken(number).is_some_and(|taken| !taken.swap(true, Ordering::AcqRel))
+    }
+
+    pub(crate) fn release(&self, number: u64) {
+        if let Some(taken) = self.taken(number) {
+            taken.store(false, Ordering::Release);
+        }
+    }
+
+    /// Areas for the line meter's names.
+    pub fn map(&self, each: &mut dyn FnMut(Area)) {
+        each(Area::of("card", self.cards, &[]));
+    }
+}
+
+impl<P: Platform> Posts<P> for Devices {
+    fn forget(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: Link) -> bool {
+        self.cards.iter().all(|card| card.forget(ctx, inside, segment))
+    }
+}
+
+/// A device as an object.
+#[derive(Debug)]
+pub struct Device {
+    devices: &'static Devices,
+    number: u64,
+    which: Which,
+}
+
+impl Device {
+    /// Device `number`, taken.
+    pub(crate) fn new(devices: &'static Devices, number: u64, which: Which) -> Self {
+        Self { devices, number, which }
+    }
+
+    pub(crate) fn which(&self) -> Which {
+        self.which
+    }
+}
+
+impl<P: Platform> Object<P> for Device {
+    const KIND: Kind = Kind::Device;
+    const FIELDS: &'static [Field] = fields!(Self: devices, number, which);
+
+    fn reclaim(&mut self, _: &mut Ctx<P>) {
+        self.devices.release(self.number);
+    }
+}
+
+/// Ends a device without references: a card is stopped; it is free when no core can use it any more.
+pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
+    if let Some(device) = header.handle::<Device>()
+        && let Which::Network(card) = device.which()
+    {
+        card.stop(ctx, inside);
+    }
+    let own = CoreSet::only(ctx.core());
+    ctx.retire(header, own);
+}
