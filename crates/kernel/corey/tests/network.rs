@@ -6,27 +6,9 @@ use common::*;
 use corey_abi::{
     DeviceCalls, Error, Home, Id, NetworkStat, ObjRef, SegmentCalls, ShareCalls, UserPtr, buffer_op,
 };
-use corey_kernel_corey::System;
-use corey_test_e1000_model::{Card, Fault};
-use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, User};
-use corey_test_plugged::plug;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A machine with a card, the card's cable, and how often it wrote RAM.
-fn plugged(cores: usize) -> (Booted, Card, Arc<AtomicU64>) {
-    let mut outside = None;
-    let bytes = (16 << 20) + cores as u64 * (1 << 20);
-    let archive = Archive::with_init().bytes();
-    let booted =
-        FakeMachine::new(cores, bytes, &[]).boot_with::<System<FakePlatform>>(Some(archive), "", |machine| {
-            let (driver, card, writes) = plug(machine);
-            outside = Some((card, writes));
-            vec![driver]
-        });
-    let (card, writes) = outside.expect("it was plugged in");
-    (booted, card, writes)
-}
+use corey_test_e1000_model::Fault;
+use corey_test_hal_host::User;
+use std::sync::atomic::Ordering;
 
 const BASE: u64 = 0x6000_0000_0000;
 const PAGES: u64 = 4;
@@ -74,7 +56,7 @@ fn stat(user: &mut User<'_>, device: ObjRef) -> NetworkStat {
 
 #[test]
 fn frames_come_and_go_in_buffers_of_a_segment() {
-    let (booted, card, _) = plugged(1);
+    let (booted, card, _) = boot_plugged(1);
     let (device, packets) = booted.on(0, |user| {
         let first = start(user);
         let (device, packets) = (open(user, first).unwrap(), packets(user, first));
@@ -114,7 +96,7 @@ fn frames_come_and_go_in_buffers_of_a_segment() {
 /// The segment ends while the card has its pages: the card is stopped before they are anybody else's.
 #[test]
 fn a_card_writes_no_page_of_a_segment_that_ended() {
-    let (booted, card, writes) = plugged(2);
+    let (booted, card, writes) = boot_plugged(2);
     let device = booted.on(0, |user| {
         let first = start(user);
         let (device, packets) = (open(user, first).unwrap(), packets(user, first));
@@ -143,7 +125,7 @@ fn a_card_writes_no_page_of_a_segment_that_ended() {
 /// A card that does not answer any more: the pages that it has are not used again, and everything else goes on.
 #[test]
 fn what_a_dead_card_has_is_nobodys() {
-    let (booted, card, _) = plugged(1);
+    let (booted, card, _) = boot_plugged(1);
     let (device, packets) = booted.on(0, |user| {
         let first = start(user);
         let (device, packets) = (open(user, first).unwrap(), packets(user, first));

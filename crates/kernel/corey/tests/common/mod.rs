@@ -9,7 +9,11 @@ use corey_abi::{
     tree_kind,
 };
 use corey_kernel_corey::System;
+use corey_test_e1000_model::Card;
 use corey_test_hal_host::{Archive, Booted, FakeMachine, FakePlatform, Left, User};
+use corey_test_plugged::plug;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 /// A machine of `cores` cores with 16 MiB and more, booted into the first program.
 pub fn boot(cores: usize) -> Booted {
@@ -25,6 +29,21 @@ pub fn boot_with(cores: usize, bytes: u64) -> Booted {
 pub fn boot_as(cores: usize, bytes: u64, words: &str) -> Booted {
     FakeMachine::new(cores, bytes, &[])
         .boot::<System<FakePlatform>>(Some(Archive::with_init().bytes()), words)
+}
+
+/// As [`boot`], with a network card: the card's cable, and how often it wrote RAM.
+pub fn boot_plugged(cores: usize) -> (Booted, Card, Arc<AtomicU64>) {
+    let mut outside = None;
+    let bytes = (16 << 20) + cores as u64 * (1 << 20);
+    let archive = Archive::with_init().bytes();
+    let booted =
+        FakeMachine::new(cores, bytes, &[]).boot_with::<System<FakePlatform>>(Some(archive), "", |machine| {
+            let (driver, card, writes) = plug(machine);
+            outside = Some((card, writes));
+            vec![driver]
+        });
+    let (card, writes) = outside.expect("it was plugged in");
+    (booted, card, writes)
 }
 
 /// What the first program starts with.

@@ -12,6 +12,21 @@ fn alloc(user: &mut User<'_>, share: Id, home: Home) -> Result<ObjRef, Error> {
     Ok(ObjRef { share, object })
 }
 
+/// Takes the network card.
+fn card(user: &mut User<'_>, first: Start) -> Result<ObjRef, Error> {
+    let at = name(user, "card");
+    let object = user.sys().device_alloc(first.boot, 1, Home::Any, at)?;
+    Ok(ObjRef { share: first.boot, object })
+}
+
+/// A network card, and a page for frames to come.
+fn card_and_page(user: &mut User<'_>, first: Start) -> (ObjRef, ObjRef) {
+    let (device, object) = (card(user, first).unwrap(), segment(user, first.boot, 1).unwrap());
+    map(user, first.tree, 8, object, VA, 1).unwrap();
+    user.write(VA, 1).unwrap();
+    (device, object)
+}
+
 fn console(user: &mut User<'_>, first: Start) -> ObjRef {
     alloc(user, first.boot, Home::Any).unwrap()
 }
@@ -72,6 +87,12 @@ refusals! {
                 alloc(user, first.boot, Home::Any)
             });
         }
+        DeviceFailed {
+            a_card_that_is_gone: plugged(|user, first, card_| {
+                card_.inject(Fault::Gone);
+                card(user, first)
+            });
+        }
         QuotaExceeded {
             one_object: alone(|user, first| {
                 let to = share(user, first.boot, 0, 0).unwrap();
@@ -93,6 +114,12 @@ refusals! {
         }
     }
     device_stat {
+        BadAddress {
+            information_nowhere: plugged(|user, first, _| {
+                let device = card(user, first).unwrap();
+                user.sys().device_stat(device, NOWHERE)
+            });
+        }
         NotFound {
             a_device_not_named: alone(|user, first| user.sys().device_stat(unnamed(first), NOWHERE));
         }
@@ -121,6 +148,22 @@ refusals! {
         }
     }
     device_buf {
+        Full {
+            more_than_a_card_can_have: plugged(|user, first, _| {
+                let (device, object) = card_and_page(user, first);
+                let mut results = (0..1000).map(|_| user.sys().device_buf(device, buffer_op::IN, object, 0));
+                let full = results.find(Result::is_err).unwrap();
+                user.sys().share_delobj(device).unwrap();
+                full
+            });
+        }
+        DeviceFailed {
+            a_card_that_is_gone_when_it_is_reset: plugged(|user, first, card_| {
+                let device = card(user, first).unwrap();
+                card_.inject(Fault::Gone);
+                user.sys().device_buf(device, buffer_op::RESET, ObjRef { share: NONE, object: NONE }, 0)
+            });
+        }
         NotFound {
             a_device_not_named: alone(|user, first| user.sys().device_buf(unnamed(first), 0, unnamed(first), 0));
             a_segment_not_named: alone(|user, first| {

@@ -10,6 +10,7 @@ mod common;
 
 use common::*;
 use corey_abi::{Error, Home, Id, Kinds, ObjRef, SYSCALLS, ShareCalls, UserPtr, from_registers};
+use corey_test_e1000_model::{Card, Fault};
 use corey_test_hal_host::{Booted, Death, User};
 use std::fmt::Debug;
 use std::sync::mpsc::channel;
@@ -48,6 +49,16 @@ fn lost<T: Debug + PartialEq + Send + 'static>(
         }
         booted.on(0, move |user| case(user, start(user), made))
     });
+}
+
+/// As [`alone`], on a machine with a network card, device 1.
+fn plugged<T: Debug + PartialEq + Send + 'static>(
+    number: u64,
+    error: Error,
+    case: fn(&mut User<'_>, Start, &Card) -> Result<T, Error>,
+) {
+    let (booted, card, _) = boot_plugged(1);
+    shows(number, error, &booted, |booted| booted.on(0, move |user| case(user, start(user), &card)));
 }
 
 fn shows<T: Debug + PartialEq>(
