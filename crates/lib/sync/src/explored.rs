@@ -196,6 +196,7 @@ macro_rules! arithmetic {
     };
 }
 
+arithmetic!(AtomicU8, u8: fetch_or |a, b| a | b);
 arithmetic!(AtomicU32, u32: fetch_add u32::wrapping_add, fetch_sub u32::wrapping_sub, fetch_or |a, b| a | b, fetch_and |a, b| a & b, fetch_max u32::max);
 arithmetic!(AtomicU64, u64: fetch_add u64::wrapping_add, fetch_sub u64::wrapping_sub, fetch_or |a, b| a | b, fetch_and |a, b| a & b, fetch_max u64::max);
 
