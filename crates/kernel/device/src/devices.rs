@@ -110,6 +110,7 @@ impl Devices {
 
     /// Areas for the line meter's names.
     pub fn map(&self, each: &mut dyn FnMut(Area)) {
+        each(Area::of("device.taken", self.taken, &[]));
         each(Area::of("card", self.cards, &[]));
     }
 }

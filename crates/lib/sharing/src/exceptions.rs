@@ -82,7 +82,7 @@ pub const EXCEPTIONS: &[Exception] = &[
 ];
 
 const ANY: &[&str] = &[];
-const DEVICES: &[&str] = &["system.devices"];
+const DEVICES: &[&str] = &["system.devices", "device.taken"];
 const LOG: &[&str] = &["static log::"];
 /// What says who has a core and what it is to run.
 const TAKEN: &[&str] = &["pcore.owner", "percore.mailbox"];
