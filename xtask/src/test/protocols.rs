@@ -51,6 +51,7 @@ const CLAIMED: &str = "mailbox::models::a_run_place_is_claimed_or_dead";
 const FRAMES: &str = "models::a_frame_is_had_by_one_at_a_time";
 const PARTED: &str = "models::a_page_shared_by_copies_is_parted_once";
 const OWNED: &str = "models::a_page_that_is_kept_and_shared_anew_is_counted";
+const LET_GO: &str = "models::what_is_pinned_is_let_go_while_a_cut_is_tried";
 const CUT_OFF: &str = "models::what_is_touched_while_it_is_cut_off_ends_with_its_segment";
 const FOUND: &str = "models::what_is_found_stays_until_its_finder_leaves";
 const REFERENCE: &str = "models::a_reference_is_added_unless_there_is_none";
@@ -233,6 +234,13 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         "(w & STATE == REVOKING).then_some(REVOKING)",
         "(w & STATE == REVOKING).then_some(ABSENT)",
         Model(Loom, SEGMENT, CUT_OFF),
+    ),
+    (
+        "model: a page that is let go only below the end",
+        "crates/kernel/segment/src/segment.rs",
+        "if let Some(slot) = self.any_slot(platform, page) {\n            slot.unpin();",
+        "if let Some(slot) = self.slot(platform, page) {\n            slot.unpin();",
+        Model(Loom, SEGMENT, LET_GO),
     ),
     (
         "model: slots that stay closed when a segment grows",

@@ -3,10 +3,10 @@
 use crate::pcore::Pcore;
 use corey_abi::{Id, ObjRef, PAGE_BYTES, RUN_SHARES, RunStatus};
 use corey_kernel_hal::{CoreId, Platform, UserContext};
-use corey_kernel_mem::{DataFrame, PageState};
+use corey_kernel_mem::DataFrame;
 use corey_kernel_object::{Ctx, Entered, Link};
 use corey_kernel_percore::{RUN_WORDS, RunPlace};
-use corey_kernel_segment::{PageSize, Segment};
+use corey_kernel_segment::Segment;
 
 /// Where a run reports its end: a pinned page of a segment.
 #[derive(Clone, Copy, Debug)]
@@ -24,10 +24,7 @@ impl StatusPlace {
         // Noted before the page is looked up: whoever takes it away waits for this core.
         segment.header().seen().insert(ctx.core());
         let platform = ctx.local.platform.clone();
-        let Some(slot) = segment.slot(&platform, self.offset / PAGE_BYTES) else { return };
-        if let PageState::Present(page) = slot.load() {
-            let large = segment.page_size() == PageSize::Large;
-            let page = if large { page.part(self.offset / PAGE_BYTES) } else { page };
+        if let Some(page) = segment.pinned(&platform, self.offset / PAGE_BYTES) {
             self.write(&platform, page, status);
         }
     }

@@ -1,4 +1,4 @@
-//! Models of pages that are made while their segment becomes smaller.
+//! Models of pages that are made, or let go, while their segment becomes smaller.
 
 use crate::cut::cut;
 use crate::segment::{PageSize, Segment, Want};
@@ -94,5 +94,38 @@ fn what_is_touched_while_it_is_cut_off_ends_with_its_segment() {
         let free = model.world.memory.in_stocks(&mut ctx.local) + ctx.mem.cached();
         let kept = cached.into_iter().sum::<u64>() + model.cached;
         assert_eq!(slots + free + kept, model.world.memory.frames(), "a page is lost");
+    });
+}
+
+/// A pinned page is let go while it is to be cut off: whether the cut was refused or not, nothing stays pinned.
+#[test]
+fn what_is_pinned_is_let_go_while_a_cut_is_tried() {
+    explore::check_within(Bounds { loom: &[(2, None, None)], shuttle: 2 }, |threads| {
+        let model = model(threads);
+        let mut ctx = model.ctx(0);
+        let inside = ctx.enter();
+        let segment = model.segment.resolve::<Segment>(&inside).expect("it lives");
+        Segment::pin(segment, &mut ctx, &inside, 1).expect("memory enough");
+        ctx.leave(inside);
+        let all = model.clone();
+        let mut results = explore::all(threads, move |core| {
+            let mut ctx = all.ctx(core);
+            let inside = ctx.enter();
+            let segment = all.segment.resolve::<Segment>(&inside).expect("it lives");
+            let result = if core == 0 {
+                cut(&mut ctx, &inside, segment, (2, 1))
+            } else {
+                segment.unpin(&ctx.local.platform, 1);
+                Ok(())
+            };
+            ctx.leave(inside);
+            result
+        });
+        if results.swap_remove(0).is_err() {
+            let inside = ctx.enter();
+            let segment = model.segment.resolve::<Segment>(&inside).expect("it lives");
+            assert_eq!(cut(&mut ctx, &inside, segment, (2, 1)), Ok(()), "it is pinned for ever");
+            ctx.leave(inside);
+        }
     });
 }

@@ -331,8 +331,13 @@ impl Segment {
         want: Want,
     ) -> Result<DataFrame, Error> {
         handle.header().seen().insert(ctx.core());
-        let found = Self::page(handle, ctx, inside, page, want)?.frame;
-        Ok(if handle.size == PageSize::Large { found.part(page) } else { found })
+        Ok(handle.part(Self::page(handle, ctx, inside, page, want)?.frame, page))
+    }
+
+    /// Of `frame`, which has 4 KiB page `page`, that page.
+    #[inline(always)]
+    fn part(&self, frame: DataFrame, page: u64) -> DataFrame {
+        if self.size == PageSize::Large { frame.part(page) } else { frame }
     }
 
     /// Keeps 4 KiB page `page` where it is, as a page of the segment's own, until its slot is unpinned.
@@ -363,12 +368,20 @@ impl Segment {
             }
             ctx.relax_or_lose()?;
         };
-        Ok(if handle.size == PageSize::Large { frame.part(page) } else { frame })
+        Ok(handle.part(frame, page))
     }
 
-    /// Ends one [`Segment::pin`].
+    /// 4 KiB page `page`, which somebody has pinned: there also while a cut is tried, which the pin refuses.
+    pub fn pinned<P: Platform>(&self, platform: &P, page: u64) -> Option<DataFrame> {
+        match self.any_slot(platform, page)?.load() {
+            PageState::Present(frame) => Some(self.part(frame, page)),
+            _ => None,
+        }
+    }
+
+    /// Ends one [`Segment::pin`]; also while a cut is tried.
     pub fn unpin<P: Platform>(&self, platform: &P, page: u64) {
-        if let Some(slot) = self.slot(platform, page) {
+        if let Some(slot) = self.any_slot(platform, page) {
             slot.unpin();
         }
     }
