@@ -121,26 +121,6 @@ impl<'a, E: Env, B: Backing> Client<'a, E, B> {
         }
     }
 
-    /// Reads block `block`, whole; zeroes where there is none, and behind the file's end.
-    ///
-    /// # Errors
-    ///
-    /// As [`Client::read`].
-    #[inline]
-    pub fn read_block(&mut self, held: &Held<'a>, block: u64, into: &mut [u8; BLOCK]) -> Result<(), Error> {
-        self.has(held)?;
-        let (file, line) = (held.file, held.line);
-        let piece = Piece { block, within: 0, count: BLOCK };
-        self.pin(file, line);
-        let mut result = self.read_piece(file, piece, into);
-        self.used(line);
-        self.unpin(line);
-        if matches!(result, Err(Stop::Starved)) {
-            result = self.alone(file, held.id.slot(), |client| client.read_piece(file, piece, into));
-        }
-        result.map_err(alone_error)
-    }
-
     /// What `search` finds in block `block`, without a copy; `None` where there is none.
     ///
     /// # Errors

@@ -46,7 +46,6 @@ pub(crate) struct Record<'b> {
     pub(crate) kind: u8,
     pub(crate) file: FileId,
     next: usize,
-    at: usize,
 }
 
 impl Search for Name<'_> {
@@ -54,7 +53,7 @@ impl Search for Name<'_> {
 
     #[inline(always)]
     fn search<E: Env>(&self, block: &mut Look<'_, E>) -> Self::Found {
-        Bucket::find_in(self, |at| block.word(at))
+        Bucket::find_in(self, |at| block.word(at)).map(|(_, file, kind)| (file, kind))
     }
 }
 
@@ -92,30 +91,16 @@ impl Bucket {
             kind,
             file: FileId(u64::from_le_bytes([f0, f1, f2, f3, f4, f5, f6, f7])),
             next: usize::from(u16::from_le_bytes([n0, n1])),
-            at,
         })
     }
 
-    /// Looks a name up.
-    #[inline]
-    pub(crate) fn find(&self, name: &Name<'_>) -> Option<Record<'_>> {
-        let mut at = usize::from(u16::from_le_bytes(self.get(Self::head(name.hash))));
-        for _ in 0..MOST {
-            if at == 0 {
-                break;
-            }
-            let record = self.record(at)?;
-            if record.hash == name.hash && record.name == name.bytes {
-                return Some(record);
-            }
-            at = record.next;
-        }
-        None
-    }
-
-    /// As [`Bucket::find`], in a block that was not copied: the file and its kind. Whatever `word` says, this ends.
+    /// Looks a name up in a block that `word` reads, which may be one that was not copied and changes meanwhile: this ends,
+    /// whatever it says. Where its record is, the file, and its kind.
     #[inline(always)]
-    pub(crate) fn find_in(name: &Name<'_>, mut word: impl FnMut(usize) -> u64) -> Option<(FileId, u8)> {
+    pub(crate) fn find_in(
+        name: &Name<'_>,
+        mut word: impl FnMut(usize) -> u64,
+    ) -> Option<(usize, FileId, u8)> {
         let head = Self::head(name.hash);
         let mut at = usize::from((word(head) >> (head % 8 * 8)) as u16);
         for _ in 0..MOST {
@@ -135,7 +120,7 @@ impl Bucket {
                 let same = words.iter().all(|bytes| next() == u64::from_le_bytes(*bytes));
                 // The bytes behind the name are another record's.
                 if same && (rest.is_empty() || (next() ^ few(rest)) << (64 - 8 * rest.len()) == 0) {
-                    return Some((file, kind));
+                    return Some((at, file, kind));
                 }
             }
             at = usize::from(facts as u16);
@@ -163,7 +148,7 @@ impl Bucket {
 
     /// Has the record of a name lead to another file.
     pub(crate) fn replace(&mut self, name: &Name<'_>, kind: u8, file: FileId) {
-        if let Some(at) = self.find(name).map(|record| record.at) {
+        if let Some((at, ..)) = Self::find_in(name, |at| u64::from_le_bytes(self.get(at & !7))) {
             self.set(at + 3, &[kind]);
             self.set(at + 8, &file.0.to_le_bytes());
         }
@@ -207,8 +192,9 @@ mod tests {
         crate::path::first(text.as_bytes()).unwrap().0
     }
 
-    fn find_in(bucket: &Bucket, name: &Name<'_>) -> Option<(FileId, u8)> {
-        Bucket::find_in(name, |at| u64::from_le_bytes(bucket.get(at & !7)))
+    fn find(bucket: &Bucket, name: &Name<'_>) -> Option<(FileId, u8)> {
+        let (_, file, kind) = Bucket::find_in(name, |at| u64::from_le_bytes(bucket.get(at & !7)))?;
+        Some((file, kind))
     }
 
     #[test]
@@ -216,18 +202,17 @@ mod tests {
         let names: Vec<String> = (0..120).map(|n| format!("file {n}")).collect();
         let mut bucket = Bucket::new();
         for (n, text) in names.iter().enumerate() {
-            assert!(bucket.find(&name(text)).is_none());
+            assert!(find(&bucket, &name(text)).is_none());
             assert!(bucket.add(&name(text), 1, FileId(n as u64)));
         }
         for (n, text) in names.iter().enumerate() {
-            assert_eq!(bucket.find(&name(text)).unwrap().file, FileId(n as u64));
-            assert_eq!(find_in(&bucket, &name(text)), Some((FileId(n as u64), 1)));
-            assert_eq!(find_in(&bucket, &name(&format!("{text}x"))), None);
+            assert_eq!(find(&bucket, &name(text)), Some((FileId(n as u64), 1)));
+            assert_eq!(find(&bucket, &name(&format!("{text}x"))), None);
         }
         assert_eq!(bucket.records().count(), 120);
         bucket.replace(&name("file 7"), 2, FileId(700));
         bucket.retain(|record| record.file.0 % 2 == 0);
-        assert_eq!((bucket.records().count(), bucket.find(&name("file 7")).unwrap().kind), (61, 2));
+        assert_eq!((bucket.records().count(), find(&bucket, &name("file 7")).unwrap().1), (61, 2));
     }
 
     #[test]
@@ -258,7 +243,7 @@ mod tests {
                 seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
                 *byte = (seed >> 40) as u8;
             }
-            let _ = (bucket.records().count(), bucket.find(&name("x")), find_in(&bucket, &name("x")));
+            let _ = (bucket.records().count(), find(&bucket, &name("x")));
             let _ = bucket.add(&name("x"), 1, FileId(1));
         }
     }

@@ -44,9 +44,11 @@ pub(crate) struct Directory<'d, 'a, E, B> {
 }
 
 impl<E: Env, B: Backing> Directory<'_, '_, E, B> {
-    #[inline(always)]
     fn read(&mut self, at: u64) -> Result<(), Error> {
-        Ok(self.client.read_block(self.held, at, &mut self.bucket.0)?)
+        let count = self.client.read(self.held, at * BLOCK as u64, &mut self.bucket.0)?;
+        // A bucket that was never written.
+        self.bucket.0.iter_mut().skip(count).for_each(|byte| *byte = 0);
+        Ok(())
     }
 
     fn write_own(&mut self, at: u64) -> Result<(), Error> {
