@@ -222,21 +222,26 @@ impl Machine {
         qemu
     }
 
-    /// Runs the machine to its end, at most `limit`; `watch` sees each line as it comes.
-    pub(crate) fn run(&self, limit: Duration, mut watch: impl FnMut(&str)) -> Result<Outcome> {
+    /// Starts the machine: it, and the lines of its first serial port.
+    pub(crate) fn start(&self) -> Result<(Owned, Receiver<String>)> {
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let start = Instant::now();
         let spawned = command.spawn();
         let mut child = Owned(spawned.map_err(|e| format!("cannot start QEMU: {e}"))?);
         let stdout = child.0.stdout.take().expect("it is piped");
+        Ok((child, lines_of(stdout)))
+    }
+
+    /// Runs the machine to its end, at most `limit`; `watch` sees each line as it comes.
+    pub(crate) fn run(&self, limit: Duration, mut watch: impl FnMut(&str)) -> Result<Outcome> {
+        let start = Instant::now();
+        let (mut child, incoming) = self.start()?;
         let mut stderr = child.0.stderr.take().expect("it is piped");
         let messages = std::thread::spawn(move || {
             let mut text = String::new();
             let _ = stderr.read_to_string(&mut text);
             text
         });
-        let incoming = lines_of(stdout);
         let mut lines = Vec::new();
         let mut first_byte = None;
         // A guest that cannot end the machine prints `EXIT n` and halts.

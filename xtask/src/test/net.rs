@@ -1,13 +1,10 @@
 //! A machine that serves, and Linux's sockets on this one as its clients: `images/netserver` behind QEMU's user network.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::process::Stdio;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use crate::Result;
-use crate::process::Owned;
 use crate::qemu::{Boot, Forward, Machine};
 
 use super::{Built, Case, Verdict, show};
@@ -49,15 +46,9 @@ pub(super) fn cases(built: &Built) -> Result<Vec<Case>> {
         .map(|(from, to)| Forward { protocol: "tcp", from, to })
         .to_vec();
     machine.forwards.push(Forward { protocol: "udp", from: datagrams, to: 7 });
-    let mut command = machine.command();
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let start = Instant::now();
-    let mut child = Owned(command.spawn()?);
-    let said = BufReader::new(child.0.stdout.take().expect("it is piped"));
-    let (sender, lines) = channel();
-    std::thread::spawn(move || {
-        said.lines().map_while(|line| line.ok()).try_for_each(|line| sender.send(line))
-    });
+    // Killed when it goes out of scope.
+    let (_child, lines) = machine.start()?;
     let mut heard = Vec::new();
     while !heard
         .iter()

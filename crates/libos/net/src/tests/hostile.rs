@@ -139,25 +139,6 @@ impl Attacker {
         frame
     }
 
-    fn ipv4(&mut self, protocol: IpProtocol, source: Ipv4Addr, payload: &[u8]) -> Vec<u8> {
-        let mut frame = vec![0; 34 + payload.len()];
-        let mut ethernet = EthernetFrame::new_unchecked(&mut frame[..]);
-        ethernet.set_dst_addr(EthernetAddress(station(1)));
-        ethernet.set_src_addr(EthernetAddress(station(2)));
-        ethernet.set_ethertype(EthernetProtocol::Ipv4);
-        let mut packet = Ipv4Packet::new_unchecked(ethernet.payload_mut());
-        packet.set_version(4);
-        packet.set_header_len(20);
-        packet.set_total_len(20 + payload.len() as u16);
-        packet.set_hop_limit(9);
-        packet.set_next_header(protocol);
-        packet.set_src_addr(source);
-        packet.set_dst_addr(ip(1));
-        packet.payload_mut().copy_from_slice(payload);
-        packet.fill_checksum();
-        frame
-    }
-
     /// A segment that answers one the stack has sent, nearly; or one of no connection.
     fn segment(&mut self) -> Vec<u8> {
         let mut tuple = (ip(2 + self.pick(4) as u8), 1000 + self.pick(6) as u16, PORTS[self.pick(3)]);
@@ -192,7 +173,7 @@ impl Attacker {
         segment.set_window_len([0, 1, 500, 65_535][self.random.below(4) as usize]);
         segment.into_inner()[13] = flags;
         TcpPacket::new_unchecked(&mut bytes[..]).fill_checksum(&tuple.0.into(), &ip(1).into());
-        self.ipv4(IpProtocol::Tcp, tuple.0, &bytes)
+        packet(tuple.0, IpProtocol::Tcp, &bytes)
     }
 
     /// A datagram, to the DHCP client's port, too, or an ICMP message about something the stack has sent.
@@ -206,7 +187,7 @@ impl Attacker {
                 message.extend_from_slice(&frame[14..42]);
             }
             smoltcp::wire::Icmpv4Packet::new_unchecked(&mut message[..]).fill_checksum();
-            return self.ipv4(IpProtocol::Icmp, source, &message);
+            return packet(source, IpProtocol::Icmp, &message);
         }
         let mut bytes = vec![0; 8 + self.pick(400)];
         bytes[8..].fill_with(|| if self.random.below(3) == 0 { self.random.draw() as u8 } else { 0 });
@@ -237,7 +218,7 @@ impl Attacker {
         datagram.set_dst_port(port);
         datagram.set_len(datagram.as_ref().len() as u16);
         datagram.fill_checksum(&source.into(), &ip(1).into());
-        self.ipv4(IpProtocol::Udp, source, &bytes)
+        packet(source, IpProtocol::Udp, &bytes)
     }
 
     fn frame(&mut self) -> Vec<u8> {

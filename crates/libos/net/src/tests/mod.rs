@@ -10,6 +10,7 @@ use core::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::vec::Vec;
 
 use corey_test_host_net::{Faults, Port, Wire};
+use smoltcp::wire::{EthernetFrame, EthernetProtocol, IpProtocol, Ipv4Packet};
 
 use crate::{Config, Connection, Error, EthernetAddress, Full, InUse, Instant, Link, Listener, Stack};
 
@@ -152,4 +153,24 @@ pub(crate) fn used<L: Link>(stack: &Stack<L>) -> (usize, usize, usize) {
 pub(crate) fn pattern(position: u64) -> u8 {
     let mixed = position.wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 56) as u8
+}
+
+/// A frame of station 2 to station 1 with an IPv4 packet from `from`.
+fn packet(from: Ipv4Addr, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
+    let mut frame = vec![0; 34 + payload.len()];
+    let mut ethernet = EthernetFrame::new_unchecked(&mut frame[..]);
+    ethernet.set_dst_addr(EthernetAddress(station(1)));
+    ethernet.set_src_addr(EthernetAddress(station(2)));
+    ethernet.set_ethertype(EthernetProtocol::Ipv4);
+    let mut packet = Ipv4Packet::new_unchecked(ethernet.payload_mut());
+    packet.set_version(4);
+    packet.set_header_len(20);
+    packet.set_total_len(20 + payload.len() as u16);
+    packet.set_hop_limit(9);
+    packet.set_next_header(protocol);
+    packet.set_src_addr(from);
+    packet.set_dst_addr(ip(1));
+    packet.payload_mut().copy_from_slice(payload);
+    packet.fill_checksum();
+    frame
 }

@@ -2,10 +2,7 @@
 
 use corey_lib_sync::{Quarantine, Relax, Shared};
 use corey_test_host_net::{Faults, Random};
-use smoltcp::wire::{
-    EthernetFrame, EthernetProtocol, Icmpv4Message, Icmpv4Packet, IpProtocol, Ipv4Packet, TcpPacket,
-    TcpSeqNumber,
-};
+use smoltcp::wire::{Icmpv4Message, Icmpv4Packet, IpProtocol, TcpPacket, TcpSeqNumber};
 
 use super::*;
 use crate::{Event, Ready};
@@ -47,25 +44,6 @@ impl Bench {
         }
         std::iter::from_fn(|| self.port.receive()).collect()
     }
-}
-
-fn packet(from: Ipv4Addr, protocol: IpProtocol, payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0; 34 + payload.len()];
-    let mut ethernet = EthernetFrame::new_unchecked(&mut frame[..]);
-    ethernet.set_dst_addr(EthernetAddress(station(1)));
-    ethernet.set_src_addr(EthernetAddress(station(2)));
-    ethernet.set_ethertype(EthernetProtocol::Ipv4);
-    let mut packet = Ipv4Packet::new_unchecked(ethernet.payload_mut());
-    packet.set_version(4);
-    packet.set_header_len(20);
-    packet.set_total_len(20 + payload.len() as u16);
-    packet.set_hop_limit(9);
-    packet.set_next_header(protocol);
-    packet.set_src_addr(from);
-    packet.set_dst_addr(ip(1));
-    packet.payload_mut().copy_from_slice(payload);
-    packet.fill_checksum();
-    frame
 }
 
 fn icmp(kind: Icmpv4Message, code: u8, rest: [u8; 4], data: &[u8]) -> Vec<u8> {
