@@ -305,7 +305,7 @@ pub struct NetworkStat {
     pub model: u64,
     /// Buffers that wait for frames, and frames that wait to be sent.
     pub posted: [u64; 2],
-    /// Buffers of each that may be posted at once.
+    /// Buffers of each that may be posted now, beside those.
     pub room: [u64; 2],
     /// Frames received.
     pub received: u64,

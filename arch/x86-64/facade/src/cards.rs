@@ -1,10 +1,9 @@
 //! Network cards: their registers, their rings, and the drivers that have them.
 
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_arch_x86_64_asm::rdtsc;
 use corey_arch_x86_64_boot::BootMemory;
 use corey_arch_x86_64_paging::direct;
-use corey_drivers_e1000::{E1000, Named, supported};
+use corey_drivers_e1000::{E1000, Model, Named, supported};
 use corey_drivers_pci::Function;
 use corey_kernel_hal::{BootAlloc, Dma, Mmio, NetworkCard};
 
@@ -79,53 +78,52 @@ impl Dma for Ring {
     }
 }
 
-/// Of the cards `functions` those that there is a driver for, stopped; the others are named. `ticks` of the time-stamp counter
-/// are a microsecond.
+/// The machine's network cards that there is a driver for, stopped; the others are named. `wait` returns after so many
+/// microseconds.
 pub(crate) fn find(
-    functions: &[Function],
-    ticks: u64,
+    maps_below: u64,
+    wait: &mut dyn FnMut(u32),
     memory: &mut BootMemory,
 ) -> &'static mut [&'static mut dyn NetworkCard] {
     let mut good: heapless::Vec<&'static mut dyn NetworkCard, MOST> = heapless::Vec::new();
-    for function in functions {
-        let (vendor, device) = function.id;
+    pci::report(maps_below, &mut |function| {
         // Whatever firmware had it do, with memory that is not firmware's any more.
         pci::set_bus_master(function.address, false);
+        let (vendor, device) = function.id;
         let name = format_args!("network card {} ({vendor:04x}:{device:04x})", function.address);
-        let Some(model) = supported(vendor, device) else {
-            log::warn!("{name}: no driver for it: left out");
-            continue;
-        };
-        let Some(window) = function.windows.iter().find(|window| window.bar == 0 && window.mapped) else {
-            log::warn!("{name}: its registers are not mapped: left out");
-            continue;
-        };
-        if good.is_full() {
-            log::warn!("{name}: more than {MOST} cards: left out");
-            continue;
-        }
-        let registers = Window { physical: window.range.start, bytes: window.range.end - window.range.start };
-        let rings = [Ring::new(memory), Ring::new(memory)];
-        let card = make(function.id, registers, rings, memory);
-        let mut wait = |microseconds: u32| {
-            let until = rdtsc() + u64::from(microseconds) * ticks;
-            while rdtsc() < until {
-                core::hint::spin_loop();
+        let taken = if good.is_full() { Err("too many") } else { take(function, wait, memory) };
+        match taken {
+            Ok((model, card)) => {
+                log::info!("{name}: {model}");
+                // There is room.
+                let _ = good.push(card);
             }
-        };
-        if !card.stop(&mut wait) {
-            log::warn!("{name}: does not answer: left out");
-            continue;
+            Err(why) => log::warn!("{name}: {why}: left out"),
         }
-        // From here on it is stopped, and begins nothing by itself.
-        pci::set_bus_master(function.address, true);
-        log::info!("{name}: {model}");
-        // There is room.
-        let _ = good.push(card);
-    }
+    });
     let count = good.len();
     let mut good = good.into_iter();
     memory.slice(count, |_| good.next().expect("as many as there are"))
+}
+
+/// Takes a card, stopped; or why not.
+fn take(
+    function: &Function,
+    wait: &mut dyn FnMut(u32),
+    memory: &mut BootMemory,
+) -> Result<(Model, &'static mut dyn NetworkCard), &'static str> {
+    let model = supported(function.id.0, function.id.1).ok_or("no driver for it")?;
+    let window = function.windows.iter().find(|window| window.bar == 0 && window.mapped);
+    let range = window.ok_or("its registers are not mapped")?.range;
+    let registers = Window { physical: range.start, bytes: range.end - range.start };
+    let rings = [Ring::new(memory), Ring::new(memory)];
+    let card = make(function.id, registers, rings, memory);
+    if !card.stop(wait) {
+        return Err("it does not answer");
+    }
+    // From here on it begins nothing by itself.
+    pci::set_bus_master(function.address, true);
+    Ok((model, card))
 }
 
 /// A driver where it stays: it is large for a stack.

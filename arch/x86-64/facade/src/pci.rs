@@ -27,13 +27,9 @@ impl ConfigRegionAccess for Configuration {
     }
 }
 
-/// Most network cards that are looked at.
-const MOST: usize = 64;
-
-/// Looks at every function; says which windows the kernel does not map. The network cards.
-pub(crate) fn find(maps_below: u64) -> heapless::Vec<Function, MOST> {
+/// Looks at every function; says which windows the kernel does not map. `each` sees the network cards.
+pub(crate) fn report(maps_below: u64, each: &mut dyn FnMut(&Function)) {
     let mut count = 0;
-    let mut found = heapless::Vec::new();
     scan(&Configuration, &|range| range.end <= maps_below, &mut |function| {
         count += 1;
         for window in &function.windows {
@@ -49,12 +45,11 @@ pub(crate) fn find(maps_below: u64) -> heapless::Vec<Function, MOST> {
                 );
             }
         }
-        if function.network && found.push(function.clone()).is_err() {
-            log::warn!("PCI {}: more than {MOST} network cards: left out", function.address);
+        if function.network {
+            each(function);
         }
     });
     log::info!("{count} PCI functions");
-    found
 }
 
 /// Lets a device read and write memory by itself, or not.

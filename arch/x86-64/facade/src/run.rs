@@ -10,7 +10,7 @@ use crate::platform::{
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::sync::atomic::{AtomicBool, AtomicPtr, Ordering};
-use corey_arch_x86_64_apic::{Clock, LocalApic, calibrate};
+use corey_arch_x86_64_apic::{Clock, LocalApic, calibrate, delay};
 use corey_arch_x86_64_asm::{cpuid, out8, wait_for_interrupt, write_cr3};
 use corey_arch_x86_64_boot::processor::Processor;
 use corey_arch_x86_64_boot::start::{Starting, arrived, low_page, start};
@@ -170,12 +170,12 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
         }
     };
     set_cores(started + 1);
-    let functions = crate::pci::find(GIB4);
+    let mut wait = |microseconds: u32| delay(apic, frequencies, microseconds.into());
+    let cards = crate::cards::find(GIB4, &mut wait, &mut memory);
     stage(3);
     let processors = processors.get(..=started).expect("the boot processor and those that started");
     let topology = topology::build(processors, machine.affinity.as_ref(), machine.distances, &mut memory);
     let texts = memory.slice(1, |_| (facts.command_line.clone(), name()));
-    let cards = crate::cards::find(&functions, frequencies.tsc / 1_000_000, &mut memory);
     let place = memory.slice(1, |_| MaybeUninit::<K>::uninit());
     let info = BootInfo {
         command_line: texts[0].0.as_str(),

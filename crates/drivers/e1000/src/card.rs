@@ -8,18 +8,17 @@ use crate::status::Link;
 /// A controller, and what it is called.
 pub struct Named<M, D> {
     /// PCI vendor and device.
-    pub model: (u16, u16),
-    /// The driver.
-    pub driver: E1000<M, D>,
+    model: (u16, u16),
+    driver: E1000<M, D>,
     doorbells: u64,
-    /// What its counters said when it was last started.
-    missed: u64,
+    /// What its counters said when it was last started: frames missed, errors.
+    before: (u64, u64),
 }
 
 impl<M: Mmio, D: Dma> Named<M, D> {
     /// A controller of `model`, stopped.
     pub const fn new(model: (u16, u16), driver: E1000<M, D>) -> Self {
-        Self { model, driver, doorbells: 0, missed: 0 }
+        Self { model, driver, doorbells: 0, before: (0, 0) }
     }
 
     fn counted(&mut self) -> (u64, u64) {
@@ -56,7 +55,7 @@ impl<M: Mmio + Send, D: Dma + Send> NetworkCard for Named<M, D> {
     fn start(&mut self, wait: &mut dyn FnMut(u32)) -> bool {
         self.doorbells = 0;
         let started = self.driver.start(wait).is_ok();
-        self.missed = self.counted().0;
+        self.before = self.counted();
         started
     }
 
@@ -82,20 +81,22 @@ impl<M: Mmio + Send, D: Dma + Send> NetworkCard for Named<M, D> {
     #[inline]
     fn poll(&mut self, most: usize, each: &mut dyn FnMut(Done)) {
         self.driver.poll(most, |done| {
-            let (cookie, direction, length, failed) = match done {
-                Completion::Received { cookie, frame: Ok(length) } => {
-                    (cookie, Direction::Receive, length, false)
-                }
-                Completion::Received { cookie, frame: Err(_) } => (cookie, Direction::Receive, 0, true),
-                Completion::Sent { cookie } => (cookie, Direction::Transmit, 0, false),
+            let (cookie, length, failed) = match done {
+                Completion::Received { cookie, frame: Ok(length) } => (cookie, length, false),
+                Completion::Received { cookie, frame: Err(_) } => (cookie, 0, true),
+                Completion::Sent { cookie } => (cookie, 0, false),
             };
             // It came from `post`.
-            each(Done { cookie: cookie as u16, direction, length, failed });
+            each(Done { cookie: cookie as u16, length, failed });
         });
     }
 
     fn counts(&mut self) -> CardCounts {
         let (missed, errors) = self.counted();
-        CardCounts { missed: missed.saturating_sub(self.missed), errors, doorbells: self.doorbells }
+        CardCounts {
+            missed: missed.saturating_sub(self.before.0),
+            errors: errors.saturating_sub(self.before.1),
+            doorbells: self.doorbells,
+        }
     }
 }

@@ -125,15 +125,10 @@ impl Card {
 }
 
 /// A network card of the machine.
+#[derive(Debug)]
 pub(crate) struct Network {
     /// Lock order 6 (`card`): what a network card has. Nothing is taken under it.
     card: Shared<Card>,
-}
-
-impl core::fmt::Debug for Network {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        self.card.fmt(f)
-    }
 }
 
 impl Network {

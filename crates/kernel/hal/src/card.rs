@@ -14,8 +14,6 @@ pub enum Direction {
 pub struct Done {
     /// What it was posted with.
     pub cookie: u16,
-    /// Which way it went.
-    pub direction: Direction,
     /// Bytes of the frame.
     pub length: u16,
     /// Whether the card could not do it.
@@ -45,7 +43,7 @@ pub trait NetworkCard: Send {
     /// Megabits per second; 0 while there is no link. Reads a register.
     fn speed(&self) -> u16;
 
-    /// Buffers of a direction that can be posted at once.
+    /// Buffers of a direction that can be posted now.
     fn room(&self, direction: Direction) -> u16;
 
     /// Makes a stopped card ready: it receives as soon as buffers are posted. `wait` returns after so many microseconds, 1000

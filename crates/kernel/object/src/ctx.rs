@@ -56,7 +56,7 @@ pub enum Take {
 }
 
 /// Who has buffers of segments posted to devices.
-pub trait Posts<P: Platform>: Sync {
+pub trait Posts<P: Platform>: Sync + core::fmt::Debug {
     /// Takes the buffers of `segment`, which has no references any more, from the devices. False when one may still write
     /// its pages.
     #[must_use]
@@ -64,6 +64,7 @@ pub trait Posts<P: Platform>: Sync {
 }
 
 /// What the levels above add to every core's context.
+#[derive(Debug)]
 pub struct Hooks<P: Platform> {
     /// Serves a message.
     pub serve: Serve<P>,
@@ -76,12 +77,6 @@ pub struct Hooks<P: Platform> {
     pub last: fn(&mut Ctx<P>, &Entered<'_>, &Header),
     /// The devices, if there are any.
     pub posts: Option<&'static dyn Posts<P>>,
-}
-
-impl<P: Platform> core::fmt::Debug for Hooks<P> {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.write_str("Hooks")
-    }
 }
 
 impl<P: Platform> Clone for Hooks<P> {
