@@ -149,6 +149,7 @@ impl Run<'_> {
         let mut machine = Machine::new(self.cores, "512M", Boot::Direct(kernel, Some(archive), words));
         self.cpu.clone_into(&mut machine.cpu);
         machine.execution = self.execution;
+        (machine.cards, machine.hub) = (vec!["e1000"; 2], true);
         machine.patience = Some(PATIENCE);
         let socket = paths::work("test")?.join("fuzz-monitor");
         machine.monitor = Some(socket.clone());

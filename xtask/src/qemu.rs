@@ -76,6 +76,8 @@ pub(crate) struct Machine {
     pub(crate) tables: Vec<(&'static str, PathBuf)>,
     /// Network cards, as QEMU calls them, each with a user network of its own that leads nowhere.
     pub(crate) cards: Vec<&'static str>,
+    /// The cards are joined by a hub instead: what one sends, the others receive, and nobody else.
+    pub(crate) hub: bool,
     /// Ports of this machine's loopback that lead to the first card's.
     pub(crate) forwards: Vec<Forward>,
     /// What it boots.
@@ -143,6 +145,7 @@ impl Machine {
             acpi: true,
             tables: Vec::new(),
             cards: Vec::new(),
+            hub: false,
             forwards: Vec::new(),
             boot,
             execution: Execution::Multi,
@@ -188,6 +191,11 @@ impl Machine {
         qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         for (number, card) in self.cards.iter().enumerate() {
+            if self.hub {
+                qemu.args(["-netdev", &format!("hubport,id=net{number},hubid=0")]);
+                qemu.args(["-device", &format!("{card},netdev=net{number}")]);
+                continue;
+            }
             // QEMU drops what a restricted guest sends by UDP, answers too.
             let open = number == 0 && self.forwards.iter().any(|forward| forward.protocol == "udp");
             let mut words = format!("user,id=net{number},restrict={}", if open { "off" } else { "on" });

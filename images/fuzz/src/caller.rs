@@ -2,6 +2,7 @@
 
 use crate::pool::{Sort, any, forget, remember};
 use crate::records::{SLOTS, Scratch, Start, WINDOW, window};
+use crate::sequence::FRAME_PAGES;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{Error, Home, Id, Kinds, ObjRef, PAGE_BYTES, SYSCALLS, SyscallInfo, Word};
 use corey_libos_rt::sys::{pause, raw};
@@ -27,8 +28,8 @@ const WEIGHTS: &[(&str, u64)] = &[
     ("audit", 0),
     ("machine_control", 1),
     ("machine_info", 1),
-    ("device_buf", 1),
-    ("device_alloc", 1),
+    ("device_buf", 10),
+    ("device_alloc", 2),
     ("device_list", 1),
     ("device_stat", 1),
     ("device_conf", 1),
@@ -66,7 +67,7 @@ pub(crate) struct Caller {
     /// The share of its own root and pcore: deleted from rarely.
     pub(crate) own: Id,
     /// The console.
-    pub(crate) device: ObjRef,
+    pub(crate) console: ObjRef,
     /// Longest sleep in nanoseconds.
     pub(crate) patience: u64,
     /// What the last tree that was chosen is.
@@ -88,7 +89,7 @@ impl Caller {
         spared: Spared,
         patience: u64,
     ) -> Self {
-        let (kept, own, device) = (Id::NULL, Id::NULL, ObjRef::default());
+        let (kept, own, console) = (Id::NULL, Id::NULL, ObjRef::default());
         Self {
             random: Random::new(seed),
             core,
@@ -97,7 +98,7 @@ impl Caller {
             spared,
             kept,
             own,
-            device,
+            console,
             patience,
             sort: Sort::Root,
             used: None,
@@ -123,6 +124,7 @@ impl Caller {
     fn sort(&mut self, call: &str, name: &str) -> Sort {
         match name {
             "segment" => Sort::Segment,
+            "device" => Sort::Device,
             "pcore" => Sort::Pcore,
             "tree" => {
                 // `at_set` of one's own root takes the ground away.
@@ -157,7 +159,13 @@ impl Caller {
             (_, "objects") => random.below(24),
             (_, "offset") => random.below(64) * 16,
             (_, "count" | "start") => random.below(20),
-            (_, "operation") => random.below(4),
+            (_, "operation") => random.below(4) | u64::from(random.once_in(3)) << 8,
+            // More of cards than of the console; one that is not there.
+            ("device_alloc", "device") => random.one(&[0, 1, 1, 2, 2, 3]).unwrap_or(0),
+            // Where the frames of `sequence::frames` begin, or near.
+            ("device_buf", "offset") => {
+                random.below(2 * FRAME_PAGES) * (PAGE_BYTES / 2) + random.one(&[0, 0, 0, 16]).unwrap_or(0)
+            }
             (_, "nanoseconds") => random.below(patience),
             (_, "value") => random.below(3),
             _ => random.below(6),
@@ -171,7 +179,7 @@ impl Caller {
             "ObjRef" => {
                 let sort = self.sort(call.name, name);
                 let ObjRef { share, object } = match name {
-                    "device" if known => self.device,
+                    "device" if known && self.random.once_in(4) => self.console,
                     _ => any(&mut self.random, sort),
                 };
                 self.used = Some((sort, ObjRef { share, object }));
@@ -218,6 +226,7 @@ impl Caller {
         let random = &mut self.random;
         let of = |share: u64| ObjRef { share: Id(share), object: made };
         match call.name {
+            "device_alloc" => (0..12).for_each(|_| remember(random, Sort::Device, of(first))),
             "segment_alloc" => remember(random, Sort::Segment, of(first)),
             "segment_copy" => remember(random, Sort::Segment, of(third)),
             "at_alloc" => {
@@ -229,7 +238,9 @@ impl Caller {
             "pcore_alloc" => (0..12).for_each(|_| remember(random, Sort::Pcore, of(first))),
             "share_addobj" => {
                 let named = ObjRef { share: Id(first), object: Id(third) };
-                let sort = random.one(&[Sort::Segment, Sort::Interior, Sort::Root]).unwrap_or(Sort::Segment);
+                let sort = random
+                    .one(&[Sort::Segment, Sort::Interior, Sort::Root, Sort::Device])
+                    .unwrap_or(Sort::Segment);
                 remember(random, sort, named);
             }
             _ => {}

@@ -91,7 +91,7 @@ fn main(mut process: Process) -> Status {
     let reached = SYSCALLS.iter().filter(|call| arena.allowed(call.number) > 0).count();
     for (index, call) in SYSCALLS.iter().enumerate() {
         let answers = caller::ANSWERS.get(index);
-        let answers = core::array::from_fn::<u64, 17, _>(|code| {
+        let answers = core::array::from_fn::<u64, 18, _>(|code| {
             answers
                 .and_then(|row| row.get(code))
                 .map_or(0, |count| count.load(core::sync::atomic::Ordering::Relaxed))

@@ -6,8 +6,8 @@ use corey_libos_test::Random;
 
 /// Entries of a kind.
 const ENTRIES: usize = 48;
-/// Kinds: shares, segments, root trees, interior trees, pcores.
-pub(crate) const KINDS: usize = 5;
+/// Kinds: shares, segments, root trees, interior trees, pcores, devices.
+pub(crate) const KINDS: usize = 6;
 
 /// The kinds as the pool tells them apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,24 +17,26 @@ pub(crate) enum Sort {
     Root,
     Interior,
     Pcore,
+    Device,
 }
 
 impl Sort {
     pub(crate) const ALL: [Self; KINDS] =
-        [Self::Share, Self::Segment, Self::Root, Self::Interior, Self::Pcore];
+        [Self::Share, Self::Segment, Self::Root, Self::Interior, Self::Pcore, Self::Device];
 }
 
 static POOL: [[[AtomicU64; 2]; ENTRIES]; KINDS] =
     [const { [const { [const { AtomicU64::new(0) }; 2] }; ENTRIES] }; KINDS];
 
 fn entries(sort: Sort) -> &'static [[AtomicU64; 2]; ENTRIES] {
-    let [shares, segments, roots, interiors, pcores] = &POOL;
+    let [shares, segments, roots, interiors, pcores, devices] = &POOL;
     match sort {
         Sort::Share => shares,
         Sort::Segment => segments,
         Sort::Root => roots,
         Sort::Interior => interiors,
         Sort::Pcore => pcores,
+        Sort::Device => devices,
     }
 }
 

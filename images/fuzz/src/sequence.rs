@@ -5,10 +5,9 @@ use crate::pool::{Sort, fill, remember};
 use crate::records::{PAGES, Scratch, Start};
 use core::arch::{asm, naked_asm};
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::AddressTreeCalls;
 use corey_abi::{
-    AuditReport, Error, Home, Id, Kinds, MachineCalls, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls,
-    SYSCALLS, ShareCalls, ShareEntry, grain, tree_kind,
+    AddressTreeCalls, AuditReport, BufferHeader, Error, Home, Id, Kinds, MachineCalls, MapFlags, Name,
+    ObjRef, PAGE_BYTES, PcoreCalls, Plain, SYSCALLS, SegmentCalls, ShareCalls, ShareEntry, grain, tree_kind,
 };
 use corey_libos_rt::Process;
 use corey_libos_rt::sys::{address, address_mut, pause, rdtsc, segment, sys};
@@ -18,6 +17,8 @@ use corey_libos_upcall::Handler;
 
 /// Turns of waiting for a core that makes no call before it is halted: it sleeps.
 const GRACE: u64 = 2_000;
+/// Pages with buffers for cards.
+pub(crate) const FRAME_PAGES: u64 = 12;
 /// Starts of a thread that ended before its calls were made, in one sequence.
 const STARTS: u32 = 40;
 
@@ -29,7 +30,9 @@ pub(crate) struct Arena {
     /// Cores that call in this sequence, the first one included.
     threads: usize,
     spared: Spared,
-    device: Id,
+    console: Id,
+    /// Buffers with frames: what a segment for cards is a copy of.
+    frames: ObjRef,
     /// Shares held at the start.
     held: usize,
     pub(crate) before: u64,
@@ -55,13 +58,29 @@ extern "C" fn thread(core: u64) -> ! {
     let mut caller = Caller::new(seed, core, Scratch(scratch), start, spared, 300_000);
     caller.kept = start.tree.share;
     caller.own = Id(own);
-    caller.device = ObjRef { share: Id(console), object: Id(device) };
+    caller.console = ObjRef { share: Id(console), object: Id(device) };
     while MADE[core].load(Ordering::Relaxed) < calls && STOP.load(Ordering::Relaxed) == 0 {
         caller.step();
     }
     // Not a halt: it may have nothing to name its pcore by any more.
     // SAFETY: it faults, and again in the handler, masked: that ends the run.
     unsafe { asm!("ud2", options(noreturn)) }
+}
+
+/// A segment of buffers with frames to send, two in a page; in the first of a page there is room for one to come.
+fn frames(process: &mut Process) -> Result<ObjRef, Error> {
+    let frames = segment(process.program, FRAME_PAGES * PAGE_BYTES, "frames")?;
+    let (start, slot) = process.space.map(frames, FRAME_PAGES, MapFlags::WRITE)?;
+    for (n, at) in (start..start + FRAME_PAGES * PAGE_BYTES).step_by(PAGE_BYTES as usize / 2).enumerate() {
+        let header = BufferHeader { ready: 1, length: 14 + n as u32 * 65, done: 0, error: 0 };
+        // SAFETY: mapped writable and aligned, and nobody has a reference into it.
+        unsafe { (at as *mut BufferHeader).write_volatile(header) };
+        // To all stations: any card takes it.
+        // SAFETY: as above.
+        unsafe { ((at + BufferHeader::BYTES as u64) as *mut u64).write_volatile(u64::MAX) };
+    }
+    process.space.unmap(slot)?;
+    Ok(frames)
 }
 
 /// What a run does that a call starts: it ends, by a fault, since it may have nothing to name its own pcore by.
@@ -84,14 +103,14 @@ impl Arena {
         Handler::install(&mut process.space, process.program, touch::handler(), 0)?;
         let mut console = ShareEntry::default();
         sys().share_list(process.console, 0, address_mut(&mut console), 1)?;
-        let device = console.id;
         Ok(Self {
             fixture,
             scratch,
             cores,
             threads: cores,
             spared,
-            device,
+            console: console.id,
+            frames: frames(process)?,
             held: held()?,
             before: 0,
             report: None,
@@ -176,6 +195,7 @@ impl Arena {
         let mut random = Random::new(!seed);
         fill(Sort::Share, ObjRef { share: prey, object: prey });
         fill(Sort::Pcore, ObjRef { share: prey, object: Id::NULL });
+        fill(Sort::Device, ObjRef { share: prey, object: Id::NULL });
         for n in 0..8 {
             let object = segment(prey, n * n * 3 * PAGE_BYTES, "prey")?;
             if n == 0 {
@@ -183,6 +203,7 @@ impl Arena {
             }
             (0..4).for_each(|_| remember(&mut random, Sort::Segment, object));
         }
+        self.post(&mut random, prey, 2)?;
         let name = Name::new("prey");
         for (n, grain) in [grain::MIB2, grain::GIB1, grain::GIB512, grain::GIB1].into_iter().enumerate() {
             let object = sys().at_alloc(prey, tree_kind::INTERIOR, grain, Home::Any, address(&name))?;
@@ -198,6 +219,16 @@ impl Arena {
         fill(Sort::Root, space.tree);
         let entry = guest as extern "C" fn(u64) -> ! as usize as u64;
         Ok(Start { tree: space.tree, entry, stack: top })
+    }
+
+    /// Buffers for the cards, among the segments.
+    fn post(&self, random: &mut Random, prey: Id, copies: u64) -> Result<(), Error> {
+        for _ in 0..copies {
+            let (mode, name) = (random.below(3), Name::new("frames"));
+            let object = sys().segment_copy(self.frames, prey, mode, Home::Any, address(&name))?;
+            (0..8).for_each(|_| remember(random, Sort::Segment, ObjRef { share: prey, object }));
+        }
+        Ok(())
     }
 
     #[allow(clippy::too_many_arguments, reason = "one step of `run`")]
@@ -224,7 +255,7 @@ impl Arena {
             start.entry,
             start.stack,
             process.console.0,
-            self.device.0,
+            self.console.0,
             0,
         ];
         ORDERS[core].iter().zip(orders).for_each(|(to, from)| to.store(from, Ordering::Release));
@@ -268,6 +299,8 @@ impl Arena {
                 (0..6).for_each(|_| remember(&mut random, sort, ObjRef { share: prey, object }));
             }
         }
+        // Nor do frames: what was sent or received is not posted again.
+        let _ = self.post(&mut random, prey, 1);
         // The core that is left over, for `pcore_run`.
         if self.threads < self.cores
             && let Ok(object) = sys().pcore_alloc(prey, self.threads as u64, address(&name))
