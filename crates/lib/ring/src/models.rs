@@ -2,17 +2,24 @@
 
 use crate::format::Head;
 use crate::shape::AREA;
-use crate::{Broken, Consumer, Env, Mapped, Shape, Submitter, Words};
+use crate::{Broken, Consumer, Env, Mapped, Refused, Shape, Submitter, Ticket, Words};
+use core::ops::Range;
+use corey_abi::Error;
 use corey_lib_sync::Relax;
 use corey_lib_sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use corey_lib_sync::explore::{self, Bounds, Yield};
 
 /// All orders of two, some of three: threads wait for each other.
-const BOUNDS: Bounds = Bounds { loom: &[(2, None, Some(60_000)), (3, Some(2), Some(10_000))], shuttle: 8 };
+const BOUNDS: Bounds = Bounds { loom: &[(2, None, None), (3, Some(3), Some(6_000))], shuttle: 8 };
 
-/// The smallest ring goes round after two lines.
-fn shape() -> Shape {
+/// The smallest ring: it goes round after two lines, and one call is in flight.
+fn small() -> Shape {
     Shape::new(2).unwrap()
+}
+
+/// So large that three calls are in flight.
+fn large() -> Shape {
+    Shape::new(4).unwrap()
 }
 
 /// A ring for each program.
@@ -54,26 +61,31 @@ impl Env for Bell {
 
 type Program = Submitter<Mapped<'static>, Bell>;
 
+/// The argument of call `number`: a head of the second round, when it is looked at as one.
+fn word(number: u64) -> u64 {
+    Head::new(0, 1, 77 + number).0
+}
+
 /// Submits call `number` of a program: whole lines and requests of other sizes in turn, so that every place of a line is
-/// where something else was in the round before. Arguments are odd, as heads of the first round.
-fn submit(program: &mut Program, number: u64) {
-    let args = [number | 1 << 60 | 1; 6];
+/// where something else was in the round before.
+fn submit(program: &mut Program, number: u64) -> Result<(), Refused> {
+    let args = [word(number); 6];
     let done = match number % 4 {
         0 => program.submit::<6>(number, args),
-        1 => program.submit::<1>(number, [9; 6]),
-        2 => program.submit::<3>(number, args),
+        1 => program.submit::<1>(number, args),
+        2 => program.submit::<3>(number, [u64::MAX; 6]),
         _ => program.submit::<5>(number, args),
     };
-    done.unwrap();
+    done.map(|ticket| assert_eq!(ticket, Ticket(number)))
 }
 
 /// Whether a call came as it was submitted.
 fn is_whole(number: u64, args: [u64; 6]) -> bool {
-    let word = number | 1 << 60 | 1;
+    let word = word(number);
     args == match number % 4 {
         0 => [word; 6],
-        1 => [9, 0, 0, 0, 0, 0],
-        2 => [word, word, word, 0, 0, 0],
+        1 => [word, 0, 0, 0, 0, 0],
+        2 => [u64::MAX, u64::MAX, u64::MAX, 0, 0, 0],
         _ => [word, word, word, word, word, 0],
     }
 }
@@ -110,10 +122,13 @@ fn look(program: &mut Program, number: u64) -> bool {
     true
 }
 
-/// Makes calls, each when the one before was answered.
-fn call_each(program: &mut Program, numbers: core::ops::Range<u64>) {
-    for number in numbers {
-        submit(program, number);
+/// Makes calls, as many at once as the ring permits.
+fn call_all(program: &mut Program, numbers: Range<u64>) {
+    let mut next = numbers.start;
+    for number in numbers.clone() {
+        while next < numbers.end && submit(program, next).is_ok() {
+            next += 1;
+        }
         program.flush();
         while !look(program, number) {
             explore::yield_now();
@@ -122,12 +137,12 @@ fn call_each(program: &mut Program, numbers: core::ops::Range<u64>) {
 }
 
 /// Both sides of a ring for each program, after some calls: what is tried is how a ring goes round.
-fn begun(programs: usize, calls: u64, bell: Bell) -> (Vec<Program>, Vec<Side>) {
-    let pairs = rings(programs, shape()).into_iter().map(|words| {
-        let mut side = Side { words, kernel: Consumer::new(shape()), served: 0 };
-        let mut program = Submitter::new(words, shape(), bell);
+fn begun(programs: usize, shape: Shape, calls: u64, bell: Bell) -> (Vec<Program>, Vec<Side>) {
+    let pairs = rings(programs, shape).into_iter().map(|words| {
+        let mut side = Side { words, kernel: Consumer::new(shape), served: 0 };
+        let mut program = Submitter::new(words, shape, bell);
         for number in 0..calls {
-            submit(&mut program, number);
+            submit(&mut program, number).unwrap();
             program.flush();
             side.turn();
             assert!(look(&mut program, number));
@@ -157,8 +172,8 @@ fn serve_until(mut sides: Vec<Side>, count: u64) {
 fn calls_and_results_arrive_whole_once_and_in_order() {
     explore::check_within(BOUNDS, |threads| {
         let bell = Bell::new();
-        let (programs, sides) = begun(threads - 1, 0, bell);
-        beside(programs, |program| call_each(program, 0..2), || serve_until(sides, 2));
+        let (programs, sides) = begun(threads - 1, small(), 0, bell);
+        beside(programs, |program| call_all(program, 0..2), || serve_until(sides, 2));
         assert_eq!(bell.0.load(Ordering::Relaxed), 0, "nobody slept");
     });
 }
@@ -167,8 +182,8 @@ fn calls_and_results_arrive_whole_once_and_in_order() {
 #[test]
 fn a_ring_goes_round() {
     explore::check_within(BOUNDS, |threads| {
-        let (programs, sides) = begun(threads - 1, 2, Bell::new());
-        beside(programs, |program| call_each(program, 2..4), || serve_until(sides, 4));
+        let (programs, sides) = begun(threads - 1, small(), 3, Bell::new());
+        beside(programs, |program| call_all(program, 3..5), || serve_until(sides, 5));
     });
 }
 
@@ -176,19 +191,19 @@ fn a_ring_goes_round() {
 #[test]
 fn no_wake_up_is_lost() {
     explore::check(|threads| {
-        let rings = rings(threads - 1, shape());
+        let rings = rings(threads - 1, small());
         let bell = Bell::new();
         let at = rings.clone();
         let slept = explore::all(threads, move |number| {
             if number == 0 {
                 let arm = |words| {
-                    let mut kernel = Consumer::new(shape());
+                    let mut kernel = Consumer::new(small());
                     (kernel.arm(words), kernel)
                 };
                 return rings.iter().map(arm).collect();
             }
-            let mut program = Submitter::new(rings[number - 1], shape(), bell);
-            submit(&mut program, 1);
+            let mut program = Submitter::new(rings[number - 1], small(), bell);
+            submit(&mut program, 0).unwrap();
             program.flush();
             Vec::new()
         });
@@ -202,12 +217,24 @@ fn no_wake_up_is_lost() {
     });
 }
 
+/// As many calls in flight as there can be, around the end of the ring; they were submitted at once.
+#[test]
+fn calls_in_flight_together_are_answered_in_order() {
+    explore::check_within(BOUNDS, |threads| {
+        let (programs, sides) = begun(threads - 1, large(), 3, Bell::new());
+        beside(programs, |program| call_all(program, 3..6), || serve_until(sides, 6));
+    });
+}
+
+/// Who waits for two wake-ups, one after the other, has too many orders.
+const SLEEPS: Bounds = Bounds { loom: &[(2, Some(3), Some(20_000)), (3, Some(2), Some(5_000))], shuttle: 8 };
+
 /// A kernel core that sleeps whenever it finds nothing serves everybody.
 #[test]
 fn who_sleeps_again_is_woken_again() {
-    explore::check_within(BOUNDS, |threads| {
+    explore::check_within(SLEEPS, |threads| {
         let bell = Bell::new();
-        let (programs, mut sides) = begun(threads - 1, 0, bell);
+        let (programs, mut sides) = begun(threads - 1, small(), 0, bell);
         let kernel = || {
             let mut heard = 0;
             loop {
@@ -224,7 +251,7 @@ fn who_sleeps_again_is_woken_again() {
                 }
             }
         };
-        beside(programs, |program| call_each(program, 0..2), kernel);
+        beside(programs, |program| call_all(program, 0..2), kernel);
     });
 }
 
@@ -232,8 +259,8 @@ fn who_sleeps_again_is_woken_again() {
 #[test]
 fn what_is_rewritten_while_it_is_read_is_one_of_both() {
     explore::check(|threads| {
-        // So large that nobody goes round it.
-        let shape = Shape::new(4).unwrap();
+        // Nobody goes round it.
+        let shape = large();
         let rings = rings(threads - 1, shape);
         let heads = [Head::new(1, 1, 3), Head::new(1, 2, 4), Head::skip(1), Head::none(1)];
         explore::all(threads, move |number| {
@@ -249,7 +276,7 @@ fn what_is_rewritten_while_it_is_read_is_one_of_both() {
                 let mut kernel = Consumer::new(shape);
                 let turn = kernel.turn(words, |number, args| {
                     let possible = match number {
-                        3 => args[2..] == [0; 4],
+                        3 => args == [0; 6],
                         // Its second argument is where the skip is.
                         4 => [[0; 6], [0, Head::skip(1).0, 0, 0, 0, 0]].contains(&args),
                         5 => args == [0; 6],
@@ -264,5 +291,34 @@ fn what_is_rewritten_while_it_is_read_is_one_of_both() {
                 }
             }
         });
+    });
+}
+
+/// A ring that ends: what was answered before has its result, the rest fails.
+#[test]
+fn what_was_answered_before_the_end_is_taken_before_it() {
+    explore::check_within(BOUNDS, |threads| {
+        let rings = rings(threads - 1, small());
+        let bell = Bell::new();
+        let results = explore::all(threads, move |number| {
+            if number == 0 {
+                let end = |words| {
+                    let mut kernel = Consumer::new(small());
+                    let served = kernel.turn(words, |_, _| Ok([7, 8]));
+                    kernel.end(words, Error::CoreLost);
+                    if served == Ok(1) { Ok([7, 8]) } else { Err(Error::CoreLost) }
+                };
+                return rings.iter().map(end).collect();
+            }
+            let mut program = Submitter::new(rings[number - 1], small(), bell);
+            submit(&mut program, 0).unwrap();
+            loop {
+                if let Some((_, result)) = program.poll() {
+                    return vec![result];
+                }
+                explore::yield_now();
+            }
+        });
+        assert_eq!(results[0], results[1..].concat());
     });
 }
