@@ -33,6 +33,7 @@ const SCHEDULES: u64 = 100_000;
 /// whole kernels a minute.
 const MODELS: &[(&str, u64)] = &[
     ("corey-lib-sync", 20_000),
+    ("corey-lib-ring", 3_000),
     ("corey-kernel-percore", 5_000),
     ("corey-kernel-mem", 10_000),
     ("corey-kernel-segment", 5_000),

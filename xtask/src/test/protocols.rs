@@ -30,6 +30,10 @@ const TREE: &str = "crates/libos/cache/src/tree.rs";
 const LIFE: &str = "crates/libos/cache/src/life.rs";
 const EVICT: &str = "crates/libos/cache/src/evict.rs";
 const CLIENT: &str = "crates/libos/cache/src/client.rs";
+const WORDS: &str = "crates/lib/ring/src/words.rs";
+const SHAPE: &str = "crates/lib/ring/src/shape.rs";
+const SUBMIT: &str = "crates/lib/ring/src/submit.rs";
+const CONSUME: &str = "crates/lib/ring/src/consume.rs";
 
 const SYNC: &str = "corey-lib-sync";
 const PERCORE: &str = "corey-kernel-percore";
@@ -40,6 +44,7 @@ const ATREE: &str = "corey-kernel-atree";
 const COREY: &str = "corey-kernel-corey";
 const HEAP: &str = "corey-libos-heap";
 const CACHE: &str = "corey-libos-cache";
+const RING: &str = "corey-lib-ring";
 
 const READERS: &str = "rwlock::models::plain_readers_see_whole_values";
 const GUARDS: &str = "shared::models::one_guard_at_a_time";
@@ -70,6 +75,13 @@ const KEPT: &str = "models::what_is_written_while_a_file_is_cut_stays";
 const GROWN: &str = "models::a_tree_that_two_grow_has_both_blocks";
 const FETCHED: &str = "models::what_is_fetched_is_what_was_written_last";
 const EVICTED: &str = "models::what_was_evicted_comes_back_as_it_was_written";
+const CALLED: &str = "models::calls_and_results_arrive_whole_once_and_in_order";
+const ROUND: &str = "models::a_ring_goes_round";
+const IN_FLIGHT: &str = "models::calls_in_flight_together_are_answered_in_order";
+const RUNG: &str = "models::no_wake_up_is_lost";
+const RUNG_AGAIN: &str = "models::who_sleeps_again_is_woken_again";
+const REWRITTEN: &str = "models::what_is_rewritten_while_it_is_read_is_one_of_both";
+const ENDING: &str = "models::what_was_answered_before_the_end_is_taken_before_it";
 /// Whole kernels.
 const TAKEN: &str = "a_page_is_taken_from_cores_that_come_and_go";
 const CUT: &str = "a_shootdown_ends_whoever_is_halted_meanwhile";
@@ -539,6 +551,90 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         "slot.compare_exchange(word.0, 0, Ordering::AcqRel, Ordering::Relaxed).is_ok()",
         "slot.swap(0, Ordering::AcqRel) != 0",
         Model(Shuttle, CACHE, EVICTED),
+    ),
+    (
+        "model: ring, words stored relaxed",
+        WORDS,
+        "at.store(word, Ordering::Release);",
+        "at.store(word, Ordering::Relaxed);",
+        Model(Loom, RING, CALLED),
+    ),
+    (
+        "model: ring, words loaded relaxed",
+        WORDS,
+        "word.load(Ordering::Acquire)",
+        "word.load(Ordering::Relaxed)",
+        Model(Loom, RING, CALLED),
+    ),
+    (
+        "model: ring, a request's first word first",
+        SUBMIT,
+        ".take(filled).skip(published).rev()",
+        ".take(filled).skip(published)",
+        Model(Shuttle, RING, IN_FLIGHT),
+    ),
+    (
+        "model: ring, an argument of the round before behind a request",
+        SUBMIT,
+        "if filled < UNITS {",
+        "if filled < UNITS && filled == 0 {",
+        Model(Loom, RING, ROUND),
+    ),
+    (
+        "model: ring, one call more than lines permit",
+        SUBMIT,
+        "depth: u64::from(shape.depth()),",
+        "depth: u64::from(shape.slots()),",
+        Model(Loom, RING, ROUND),
+    ),
+    (
+        "model: ring, a phase that does not turn",
+        SHAPE,
+        "self.phase ^= u64::from(self.at == 0);",
+        "self.phase ^= u64::from(self.at == 0 && shape.mask > 9);",
+        Model(Shuttle, RING, ROUND),
+    ),
+    (
+        "model: ring, the doorbell without a fence",
+        SUBMIT,
+        "        fence(Ordering::SeqCst);\n",
+        "",
+        Model(Loom, RING, RUNG),
+    ),
+    (
+        "model: ring, armed without a fence",
+        CONSUME,
+        "        fence(Ordering::SeqCst);\n",
+        "",
+        Model(Loom, RING, RUNG),
+    ),
+    (
+        "model: ring, no look between armed and asleep",
+        CONSUME,
+        "self.broken.is_some() || !self.head(words).has(self.line.phase)",
+        "self.broken.is_some() || self.armed > 0",
+        Model(Shuttle, RING, RUNG),
+    ),
+    (
+        "model: ring, one doorbell for all sleeps",
+        SUBMIT,
+        "&& armed != self.rung {",
+        "&& self.rung == 0 {",
+        Model(Loom, RING, RUNG_AGAIN),
+    ),
+    (
+        "model: ring, a word that is read twice",
+        CONSUME,
+        "let units = head.units();",
+        "let units = self.head(words).units();",
+        Model(Shuttle, RING, REWRITTEN),
+    ),
+    (
+        "model: ring, the end before the last answers",
+        SUBMIT,
+        "            self.depth = 0;\n        }\n        None",
+        "            self.depth = 0;\n        }\n        self.ended.map(|error| self.answer(Err(error)))",
+        Model(Loom, RING, ENDING),
     ),
     (
         "model: whole kernels, nobody is asked to forget",

@@ -114,9 +114,20 @@ pub struct Request {
     iters: Option<u64>,
     /// Whether cores take turns.
     pub turn: bool,
+    /// Whether what has a hosted form can be run, too.
+    host: bool,
 }
 
 impl Request {
+    /// Nothing named yet, for the host's own processors.
+    pub fn of_host() -> Self {
+        Self { host: true, ..Self::default() }
+    }
+
+    fn can_run(&self, bench: &Benchmark) -> bool {
+        bench.exists() || self.host && bench.has_hosted_form()
+    }
+
     /// Takes one `key=value` word; `Ok(false)` when the key is not one of [`KEYS`].
     ///
     /// # Errors
@@ -148,7 +159,7 @@ impl Request {
             None => (item, None),
         };
         let bench = Benchmark::by_name(name).ok_or(BadWord::Benchmark(name))?;
-        if !bench.exists() {
+        if !self.can_run(bench) {
             return Err(BadWord::NotYet(bench));
         }
         let marks = &mut self.selected[bench.number as usize - 1];
@@ -177,7 +188,7 @@ impl Request {
         let all = !self.names_benchmarks();
         BENCHMARKS.iter().zip(&self.selected).flat_map(move |(bench, marks)| {
             let wanted = move |n: &u32| {
-                if all { bench.exists() } else { marks[*n as usize] }
+                if all { self.can_run(bench) } else { marks[*n as usize] }
             };
             (0..bench.variants.len() as u32).filter(wanted).map(move |n| (bench, n))
         })

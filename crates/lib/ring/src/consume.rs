@@ -175,10 +175,15 @@ impl Consumer {
     /// looks at no other one before, so the line comes to it once, with all of them.
     #[inline]
     pub fn flush<W: Words>(&mut self, words: &W) {
-        for back in 1..=self.unpublished {
-            let slot = self.shape.before(self.next.at, back);
-            let word = self.staged.get(slot % LINE).copied().unwrap_or_default();
-            words.store(self.shape.completion(slot), word);
+        if self.unpublished == LINE {
+            let first = self.shape.before(self.next.at, LINE);
+            words.store_line(self.shape.completion(first), &self.staged);
+        } else {
+            for back in 1..=self.unpublished {
+                let slot = self.shape.before(self.next.at, back);
+                let word = self.staged.get(slot % LINE).copied().unwrap_or_default();
+                words.store(self.shape.completion(slot), word);
+            }
         }
         self.unpublished = 0;
     }

@@ -102,6 +102,12 @@ impl Completion {
         }
     }
 
+    /// Whether it is a value.
+    #[inline(always)]
+    pub(crate) const fn is_value(self) -> bool {
+        self.0 & 127 << 1 == 0
+    }
+
     /// The result, or `None` when that is in the wide area. An error this library does not know reads as
     /// [`Error::Unsupported`].
     #[inline(always)]

@@ -24,6 +24,10 @@ pub(crate) const ENDED: usize = 1;
 pub struct Shape {
     /// Slots less one: all bits that a position in the ring has.
     mask: usize,
+    /// The first word of the completions.
+    completions: usize,
+    /// The first word of the wide results.
+    wide: usize,
 }
 
 impl Shape {
@@ -36,7 +40,9 @@ impl Shape {
         if slots < 2 || slots > Self::LARGEST || !slots.is_power_of_two() {
             return None;
         }
-        Some(Self { mask: slots as usize - 1 })
+        let slots = slots as usize;
+        let completions = AREA + LINE * slots;
+        Some(Self { mask: slots - 1, completions, wide: completions + slots.next_multiple_of(AREA) })
     }
 
     /// Slots.
@@ -58,15 +64,7 @@ impl Shape {
     /// Words of the ring.
     #[must_use]
     pub const fn words(self) -> usize {
-        self.wide_area() + 2 * (self.mask + 1)
-    }
-
-    const fn completion_area(self) -> usize {
-        AREA + LINE * (self.mask + 1)
-    }
-
-    const fn wide_area(self) -> usize {
-        self.completion_area() + (self.mask + 1).next_multiple_of(AREA)
+        self.wide + 2 * (self.mask + 1)
     }
 
     /// The slot `count` before this one.
@@ -75,22 +73,22 @@ impl Shape {
         slot.wrapping_sub(count) & self.mask
     }
 
-    /// Where word `word` of request line `line` is.
+    /// Where word `word` of request line `line` is. Lines and slots are those of a [`Cursor`].
     #[inline(always)]
     pub(crate) const fn request(self, line: usize, word: usize) -> usize {
-        AREA + LINE * (line & self.mask) + (word & (LINE - 1))
+        AREA + LINE * line + word
     }
 
     /// Where the completion in a slot is.
     #[inline(always)]
     pub(crate) const fn completion(self, slot: usize) -> usize {
-        self.completion_area() + (slot & self.mask)
+        self.completions + slot
     }
 
     /// Where result word 0 or 1 of a slot is.
     #[inline(always)]
     pub(crate) const fn wide(self, slot: usize, word: usize) -> usize {
-        self.wide_area() + 2 * (slot & self.mask) + (word & 1)
+        self.wide + 2 * slot + word
     }
 }
 
@@ -98,6 +96,7 @@ impl Shape {
 /// zeroes is empty.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cursor {
+    /// Less than the slots of the shape it advances with.
     pub(crate) at: usize,
     pub(crate) phase: u64,
 }

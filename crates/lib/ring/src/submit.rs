@@ -51,7 +51,7 @@ pub struct Submitter<W, E> {
     line: Cursor,
     published: usize,
     filled: usize,
-    staged: [[u64; 2]; UNITS],
+    staged: [u64; LINE],
     /// Where the next completion comes.
     next: Cursor,
     submitted: u64,
@@ -75,7 +75,7 @@ impl<W: Words, E: Env> Submitter<W, E> {
             line: Cursor::START,
             published: 0,
             filled: 0,
-            staged: [[0; 2]; UNITS],
+            staged: [0; LINE],
             next: Cursor::START,
             submitted: 0,
             answered: 0,
@@ -114,7 +114,7 @@ impl<W: Words, E: Env> Submitter<W, E> {
         args.iter_mut().skip(N).for_each(|arg| *arg = 0);
         let [a, b, ..] = args;
         if N <= 2 && (a | b) >> NARROW == 0 {
-            self.stage(&[narrow(self.line.phase, number, [a, b])]);
+            self.stage(narrow(self.line.phase, number, [a, b]));
         } else {
             self.stage_whole::<N>(number, args);
         }
@@ -131,24 +131,26 @@ impl<W: Words, E: Env> Submitter<W, E> {
     fn stage_whole<const N: usize>(&mut self, number: u64, [a, b, c, d, e, f]: [Word; 6]) {
         let units = const { if N < 2 { 2 } else { N / 2 + 1 } };
         if self.filled + units > UNITS {
-            self.stage(&[[Head::skip(self.line.phase).0, 0]]);
+            self.stage([Head::skip(self.line.phase).0, 0]);
             self.end_line();
         }
         let head = Head::new(self.line.phase, units, number).0;
         match units {
-            2 => self.stage(&[[head, a], [b, c]]),
-            3 => self.stage(&[[head, a], [b, c], [d, e]]),
-            _ => self.stage(&[[head, a], [b, c], [d, e], [f, 0]]),
+            2 => self.stage([head, a, b, c]),
+            3 => self.stage([head, a, b, c, d, e]),
+            _ => self.stage([head, a, b, c, d, e, f, 0]),
         }
     }
 
-    /// Stages units, for which the line has room.
+    /// Stages a request's words, for which the line has room.
     #[inline(always)]
-    fn stage<const M: usize>(&mut self, units: &[[u64; 2]; M]) {
-        for (at, unit) in self.staged.iter_mut().skip(self.filled).zip(units) {
-            *at = *unit;
+    fn stage<const M: usize>(&mut self, words: [u64; M]) {
+        for (number, word) in words.into_iter().enumerate() {
+            if let Some(at) = self.staged.get_mut((2 * self.filled + number) % LINE) {
+                *at = word;
+            }
         }
-        self.filled += M;
+        self.filled += M / 2;
     }
 
     /// Publishes what is staged of the line, and goes to the next one.
@@ -166,14 +168,20 @@ impl<W: Words, E: Env> Submitter<W, E> {
         if filled == published {
             return;
         }
-        let at = |word| self.shape.request(line.at, word);
-        // In the last round an argument may have been where the kernel looks next.
-        if filled < UNITS {
-            self.words.store(at(2 * filled), Head::none(line.phase).0);
-        }
-        for (unit, [first, second]) in self.staged.iter().enumerate().take(filled).skip(published).rev() {
-            self.words.store(at(2 * unit + 1), *second);
-            self.words.store(at(2 * unit), *first);
+        let start = self.shape.request(line.at, 0);
+        if filled - published == UNITS {
+            self.words.store_line(start, &self.staged);
+        } else {
+            // In the last round an argument may have been where the kernel looks next.
+            if filled < UNITS {
+                self.words.store(start + 2 * filled, Head::none(line.phase).0);
+            }
+            let (units, _) = self.staged.as_chunks::<2>();
+            for unit in (published..filled).rev() {
+                let [first, second] = units.get(unit % UNITS).copied().unwrap_or_default();
+                self.words.store(start + 2 * unit + 1, second);
+                self.words.store(start + 2 * unit, first);
+            }
         }
         self.published = filled;
         self.due = true;
@@ -212,8 +220,18 @@ impl<W: Words, E: Env> Submitter<W, E> {
         if word & 1 != self.next.phase || self.in_flight() == 0 {
             return self.nothing_yet();
         }
-        let result = Completion(word).result();
-        let result = result.unwrap_or_else(|| Ok([0, 1].map(|n| self.words.load(self.shape.wide(self.next.at, n)))));
+        let completion = Completion(word);
+        if !completion.is_value() {
+            return self.no_value(completion);
+        }
+        Some(self.answer(Ok([word >> 8, 0])))
+    }
+
+    /// The oldest call's result is an error, or lies in the wide area.
+    #[cold]
+    fn no_value(&mut self, completion: Completion) -> Option<(Ticket, Result<[Word; 2], Error>)> {
+        let wide = || Ok([0, 1].map(|number| self.words.load(self.shape.wide(self.next.at, number))));
+        let result = completion.result().unwrap_or_else(wide);
         Some(self.answer(result))
     }
 

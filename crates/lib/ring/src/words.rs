@@ -1,6 +1,6 @@
 //! The words of a ring, as either side reaches them.
 
-use crate::shape::Shape;
+use crate::shape::{LINE, Shape};
 use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// Words that two cores share, by index. A ring asks for indices below [`Shape::words`] only.
@@ -12,6 +12,13 @@ pub trait Words {
 
     /// Stores a word, with release: what was stored before is seen by who loads this value.
     fn store(&self, index: usize, word: u64);
+
+    /// Stores a line's words, as [`Words::store`] does, from the last to the first.
+    fn store_line(&self, index: usize, line: &[u64; LINE]) {
+        for (number, word) in line.iter().enumerate().rev() {
+            self.store(index + number, *word);
+        }
+    }
 }
 
 /// A ring in ordinary memory: a program's side of it, and both sides on the host.
@@ -41,6 +48,14 @@ impl Words for Mapped<'_> {
     fn store(&self, index: usize, word: u64) {
         if let Some(at) = self.0.get(index) {
             at.store(word, Ordering::Release);
+        }
+    }
+
+    #[inline(always)]
+    fn store_line(&self, index: usize, line: &[u64; LINE]) {
+        // One look for all of them.
+        if let Some(at) = self.0.get(index..).and_then(|words| words.first_chunk::<LINE>()) {
+            at.iter().zip(line).rev().for_each(|(at, word)| at.store(*word, Ordering::Release));
         }
     }
 }
