@@ -78,7 +78,12 @@ fn run(words: impl Iterator<Item = String>) -> Result<(), String> {
             }
             _ => continue,
         };
-        let counts: Vec<u32> = counts.as_slice().iter().copied().filter(|n| bench.name != "ring" || *n <= ring::PROCESSORS).collect();
+        let counts: Vec<u32> = counts
+            .as_slice()
+            .iter()
+            .copied()
+            .filter(|n| bench.name != "ring" || *n <= ring::PROCESSORS)
+            .collect();
         for case in cases {
             pairs::run(&host, bench.name, &case, &counts, rounds)?;
         }

@@ -569,8 +569,15 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: ring, a request's first word first",
         SUBMIT,
-        ".take(filled).skip(published).rev()",
-        ".take(filled).skip(published)",
+        "for unit in (published..filled).rev() {",
+        "for unit in published..filled {",
+        Model(Shuttle, RING, ROUND),
+    ),
+    (
+        "model: ring, a line's first word first",
+        WORDS,
+        "at.iter().zip(line).rev()",
+        "at.iter().zip(line)",
         Model(Shuttle, RING, IN_FLIGHT),
     ),
     (

@@ -1,8 +1,8 @@
 //! The call ring: system calls through memory that a program and a kernel core share.
 //!
 //! **Paper.** §3.5: a kernel core polls a *system-call device*, a ring of calls in a shared segment; programs on other cores
-//! call without entering their kernels. What lies in the ring is ours. Its aim is the number of lines that move: four for
-//! a call by itself, which is the least, and 0.75 of a line for each of 32 that are submitted together.
+//! call without entering their kernels. What lies in the ring is ours. Its aim are few coherence events: four for a call by
+//! itself, which is the least, and 0.75 for each of 32 that are submitted together.
 //!
 //! **Invariants.**
 //! 1. There are no indices in the ring. A *phase* bit says that a word was written in this round, and turns with each. Both
@@ -15,10 +15,11 @@
 //!    there is room from how many it took. A call that would block is not permitted over a ring.
 //! 5. A completion has an error or a value of 56 bits. A result of two words, or of more bits, lies in the slot's wide area,
 //!    stored before its completion; a request need not name a place for it.
-//! 6. The kernel loads each word once, at an index that no word in the ring had a part in.
+//! 6. The kernel loads each word once. What it finds decides how many units on, or in the next line, it looks next, and nothing
+//!    else about where.
 //!
-//! **Sharing.** All of it: requests and the program's line are written by one core, completions by another. Each side keeps
-//! what it writes back until a line is full, or its turn ends, and then stores it from the end to the beginning:
+//! **Sharing.** All of it: one core writes requests, another one completions and a line that says whether it sleeps. Each side
+//! keeps back what it writes until a line is full, or its turn ends, and then stores it from the end to the beginning:
 //!
 //! ```text
 //! the program's core                              the kernel core
@@ -33,10 +34,10 @@
 //! takes eight results, none of which moves a line
 //! ```
 //!
-//! A line that goes over moves twice, once when it is written and once when it is read. 32 calls of a unit are eight lines of
-//! requests and four of completions: 24 / 32 = 0.75 for each. Calls of two units (one to three whole arguments) are 40 / 32 =
-//! 1.25. A call by itself is one line of each: 4. If a word were published as soon as there is one, a core that
-//! polls a line would take it away between any two stores.
+//! A line that goes over is two coherence events: it is written while the other core has it, and then read. 32 calls of one
+//! unit are eight lines of requests and four of completions: 24 / 32 = 0.75 for each. Calls of two units (up to three whole
+//! arguments) are 40 / 32 = 1.25. A call by itself is one line of each: 4. If words were published as they come, a core that
+//! polls a line would take it away between any two stores. A wide result adds a line's share.
 //!
 //! A kernel core that finds nothing may sleep ([`Consumer::arm`]):
 //!

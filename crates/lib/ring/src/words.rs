@@ -5,7 +5,7 @@ use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// Words that two cores share, by index. A ring asks for indices below [`Shape::words`] only.
 ///
-/// On x86 every load and every store of an aligned word is what is asked for here: a plain `mov`.
+/// Any value will do for a word that is not there any more. On x86 every load and every store of an aligned word is what is asked for here: a plain `mov`.
 pub trait Words {
     /// Loads a word, with acquire: what was stored before the store that left this value is seen by later loads.
     fn load(&self, index: usize) -> u64;

@@ -88,7 +88,9 @@ fn whatever_changes_while_it_is_read_each_word_is_read_once() {
                 }
             }
         }
-        assert!(kernel.turn(&words, |_, _| Ok([0, 0])).is_ok_and(|n| n <= BUDGET) || kernel.take(&words).is_err());
+        assert!(
+            kernel.turn(&words, |_, _| Ok([0, 0])).is_ok_and(|n| n <= BUDGET) || kernel.take(&words).is_err()
+        );
     }
     assert!(taken > 20_000, "{taken}");
 }
