@@ -304,12 +304,12 @@ mod tests {
     #[test]
     fn only_some_benchmarks_have_a_hosted_form() {
         let text = hosted::words(&options(&["fig1/lock", "null"], None, false)).unwrap_err();
-        assert_eq!(text, "null has no hosted form; valid with --hosted: pread heap fig1 pwrite rwlock");
+        assert_eq!(text, "null has no hosted form; valid with --hosted: pread heap fig1 pwrite rwlock ring");
         let given = Options { iters: Some(9), ..options(&["fig1/lock"], Some("1,2"), false) };
         assert_eq!(hosted::words(&given).unwrap(), ["bench=fig1/lock", "cores=1,2", "iters=9"]);
         assert_eq!(
             hosted::words(&options(&[], None, false)).unwrap(),
-            ["bench=pread,heap,fig1,pwrite,rwlock"]
+            ["bench=pread,heap,fig1,pwrite,rwlock,ring"]
         );
     }
 }

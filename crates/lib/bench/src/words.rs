@@ -244,6 +244,19 @@ mod tests {
     }
 
     #[test]
+    fn what_has_only_a_hosted_form_is_the_hosts() {
+        assert_eq!(
+            Request::default().take("bench", "ring").map_err(|bad| matches!(bad, BadWord::NotYet(_))),
+            Err(true)
+        );
+        let mut request = Request::of_host();
+        assert_eq!(request.take("bench", "ring/depth-32"), Ok(true));
+        assert_eq!(request.ids().collect::<Vec<_>>(), [id(15, 1)]);
+        assert!(Request::of_host().selection().any(|(bench, _)| bench.name == "ring"));
+        assert!(Request::default().selection().all(|(bench, _)| bench.name != "ring"));
+    }
+
+    #[test]
     fn without_words_everything_that_exists_runs_at_doubling_core_counts() {
         let request = request(&[]).unwrap();
         let ids: Vec<u32> = request.ids().collect();
