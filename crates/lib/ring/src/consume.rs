@@ -86,7 +86,7 @@ impl Consumer {
     ///
     /// # Cost
     ///
-    /// Two words looked at, at most, when there is none. Otherwise at most nine words, all in one line but the first.
+    /// Two words looked at, at most, when there is none. Otherwise at most eight words, all in one line but the first.
     #[inline]
     pub fn take<W: Words>(&mut self, words: &W) -> Result<Option<Request>, Broken> {
         if let Some(broken) = self.broken {
