@@ -158,7 +158,7 @@ pub mod grain {
 pub mod run_mode {
     /// Runs user code.
     pub const USER: u64 = 0;
-    /// Polls devices in the kernel.
+    /// Polls devices in the kernel. There is no address space: `tree` is null, and registers say nothing.
     pub const KERNEL_CORE: u64 = 1;
 }
 
@@ -166,7 +166,7 @@ pub mod run_mode {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct RunContext {
-    /// Root tree, named through a share of the *target's* set.
+    /// Root tree, named through a share of the *target's* set; null for a kernel core.
     pub tree: ObjRef,
     /// A [`run_mode`].
     pub mode: u64,
@@ -291,6 +291,37 @@ pub mod device_kind {
     pub const CONSOLE: u64 = 1;
     /// Network card.
     pub const NETWORK: u64 = 2;
+}
+
+/// Number for `device_alloc` that makes a *system-call device*: a new one each time, which no list shows. Numbers below are the
+/// machine's.
+pub const SYSCALL_DEVICE: u64 = 1 << 16;
+
+/// Shares of a ring at most.
+pub const RING_SHARES: usize = 8;
+/// Slots of a ring at most.
+pub const RING_SLOTS: u64 = 256;
+/// Over a ring an address is this plus an offset in the ring's argument segment. No program has it in its own memory.
+pub const RING_ARGUMENTS: u64 = 1 << 47;
+
+/// What `device_conf` reads for a system-call device, 128 bytes: a call ring.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct RingConfig {
+    /// The segment that the ring lies in, its words zero.
+    pub ring: ObjRef,
+    /// Where in it: a multiple of 4,096.
+    pub offset: u64,
+    /// Slots: a power of two from 2 to [`RING_SLOTS`]. One less can be in flight.
+    pub slots: u64,
+    /// The segment that pointers of calls lead into; null for none.
+    pub arguments: ObjRef,
+    /// Shares in `shares`.
+    pub nshares: u64,
+    /// The shares in whose name the calls are made; the caller holds them.
+    pub shares: [Id; RING_SHARES],
+    /// Zero.
+    pub reserved: u64,
 }
 
 /// What `device_stat` writes of a network card, 96 bytes. Counts are since the card was taken.
@@ -468,7 +499,7 @@ pub mod core_mode {
     pub const WAITING: u64 = 3;
 }
 
-/// What `core_stat` writes, 1,512 bytes.
+/// What `core_stat` writes, 1,536 bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct CoreStat {
@@ -488,6 +519,12 @@ pub struct CoreStat {
     pub tsc: u64,
     /// The running root tree.
     pub tree: Id,
+    /// Turns over its devices, as a kernel core.
+    pub turns: u64,
+    /// Those that found something to do.
+    pub useful: u64,
+    /// System calls by ring.
+    pub ring_calls: u64,
     /// Shares in `shares`.
     pub nshares: u64,
     /// The shares held.

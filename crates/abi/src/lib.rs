@@ -69,6 +69,12 @@ impl SyscallInfo {
         SYSCALLS.iter().find(|row| row.number == number)
     }
 
+    /// Whether it can be made over a ring: not if it sleeps, since the calls behind it would, too.
+    #[must_use]
+    pub const fn is_for_rings(number: u64) -> bool {
+        number != number::core_wait
+    }
+
     /// The errors it can answer: those its `# Errors` part names.
     pub fn errors(&self) -> impl Iterator<Item = Error> {
         let part = self.doc.iter().map(|line| line.trim()).skip_while(|line| *line != "# Errors").skip(1);
@@ -144,7 +150,8 @@ mod tests {
         assert_eq!(size_of::<MachineInfo>(), 1152);
         assert_eq!(size_of::<UpcallFrame>(), 64);
         assert_eq!(size_of::<Locality>(), 408);
-        assert_eq!(size_of::<CoreStat>(), 1512);
+        assert_eq!(size_of::<CoreStat>(), 1536);
+        assert_eq!(size_of::<RingConfig>(), 128);
     }
 
     #[test]

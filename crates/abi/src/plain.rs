@@ -2,8 +2,8 @@
 
 use crate::{
     AuditReport, BootHeader, BootModule, BufferHeader, CacheInfo, CoreStat, DeviceEntry, HeldShare, Id,
-    Locality, MachineInfo, Mapping, NetworkStat, ObjRef, Position, RunContext, RunHead, ShareEntry,
-    TreeTable, UpcallFrame,
+    Locality, MachineInfo, Mapping, NetworkStat, ObjRef, Position, RingConfig, RunContext, RunHead,
+    ShareEntry, TreeTable, UpcallFrame,
 };
 
 /// A layout of fixed size, little endian, without padding.
@@ -119,6 +119,9 @@ plain! {
         tree: ObjRef, mode: u64, nshares: u64, entry: u64, stack: u64, args: [u64; 6], status: ObjRef,
         status_offset: u64,
     }
+    RingConfig {
+        ring: ObjRef, offset: u64, slots: u64, arguments: ObjRef, nshares: u64, shares: [Id; 8], reserved: u64,
+    }
     BufferHeader { ready: u32, length: u32, done: u32, error: u32 }
     DeviceEntry { kind: u64, device: u64 }
     NetworkStat {
@@ -137,7 +140,7 @@ plain! {
     HeldShare { id: Id, name: [u8; 32], holders: [u64; 4] }
     CoreStat {
         core: u64, mode: u64, faults: u64, ipis: u64, shootdowns: u64, syscalls: u64, tsc: u64, tree: Id,
-        nshares: u64, shares: [HeldShare; 20],
+        turns: u64, useful: u64, ring_calls: u64, nshares: u64, shares: [HeldShare; 20],
     }
     MachineInfo {
         cores: u64, tsc_hz: u64, pages: u64, hypervisor: u64, cpu: [u8; 64], command_line_bytes: u64,

@@ -189,12 +189,13 @@ syscalls! {
         0x41 => fn pcore_current() -> ObjRef;
         /// Runs the `RunContext` at `context` on `pcore`. Each share of the set must be held by the
         /// caller or be named in a share the caller holds. On the caller's own pcore the current
-        /// context is replaced, and the call does not return.
+        /// context is replaced, and the call does not return. In kernel-core mode the core runs no program: it polls the devices
+        /// that `pcore_add_device` gave it, until it is halted.
         ///
         /// # Errors
         /// `Busy` when the pcore runs or the tree runs elsewhere; `CoreLost`; `NotPermitted` for a share out of reach,
-        /// and when the tree's share is not in the set; `Unsupported` for kernel-core mode; `BadArgument`
-        /// for another mode, more than 20 shares, or one twice; `WrongKind` also for an interior tree;
+        /// when the tree's share is not in the set, and over a ring for the kernel core that serves it; `BadArgument`
+        /// for another mode, a tree in kernel-core mode, more than 20 shares, or one twice; `WrongKind` also for an interior tree;
         /// `OutOfRange` for entry or stack outside the user half, and a status outside its segment;
         /// `Misaligned` for a status; `NoMemory` for the page of the status; `NotFound`, `BadAddress`.
         ///
@@ -202,20 +203,21 @@ syscalls! {
         /// Two lines of the target's and at most one interrupt; does not wait until the run begins. What is asked about
         /// `pcore` afterwards is answered after that.
         0x42 => fn pcore_run(pcore: ObjRef, context: UserPtr) -> ();
-        /// Gives a device to a kernel core (`Unsupported` yet).
+        /// Has `pcore` poll `device`, 8 at most, whenever it runs as a kernel core: a card for what it is done with, a system-call
+        /// device for calls. The device stays on the list as long as it lives; it is polled by one kernel core or several.
         ///
         /// # Errors
-        /// `Unsupported`.
+        /// `Exists` when it is on the list; `Full`; `NotFound`, `WrongKind`.
         ///
         /// # Cost
-        /// One message to the target.
+        /// Locks the list; one acknowledged message when the pcore runs.
         0x43 => fn pcore_add_device(pcore: ObjRef, device: ObjRef) -> ();
         /// Sets the time slice of what runs on `pcore` in nanoseconds, at least 10,000; 0 for none. At its
         /// end the root tree's handler gets an upcall with vector 32; without a handler the pcore halts
         /// (reason `FAULT`, value 32). A run begins without a time slice.
         ///
         /// # Errors
-        /// `NotPermitted` when the pcore does not run; `CoreLost`; `OutOfRange` below 10,000; `NotFound`, `WrongKind`.
+        /// `NotPermitted` when the pcore does not run, and for a kernel core; `CoreLost`; `OutOfRange` below 10,000; `NotFound`, `WrongKind`.
         ///
         /// # Cost
         /// The core's timer; one acknowledged message when it is another core's.
@@ -224,7 +226,7 @@ syscalls! {
         /// another it returns when that core has halted; a halted pcore can be run again.
         ///
         /// # Errors
-        /// `NotPermitted` when the pcore does not run; `CoreLost` when its core does not answer: its run is over then;
+        /// `NotPermitted` when the pcore does not run, and over a ring for the kernel core that serves it; `CoreLost` when its core does not answer: its run is over then;
         /// `BadArgument` for a value above 32 bits; `NotFound`, `WrongKind`.
         ///
         /// # Cost
@@ -243,7 +245,7 @@ syscalls! {
         /// No lock.
         0x50 => fn device_list(start: u64, list: UserPtr, count: u64) -> u64;
         /// Takes device number `device` exclusively, as an object named in `share`. A network card is started; when the
-        /// object ends it is stopped, and what is posted comes back.
+        /// object ends it is stopped, and what is posted comes back. `SYSCALL_DEVICE` (65,536) makes a new system-call device.
         ///
         /// # Errors
         /// `DeviceFailed` when a network card does not answer, or a core stopped in the middle of its use;
@@ -254,7 +256,7 @@ syscalls! {
         /// # Cost
         /// Writes the device's line: one event by design.
         0x51 => fn device_alloc(share: Id, device: u64, core: Home, name: UserPtr) -> Id;
-        /// Writes the 96-byte `NetworkStat` of a network card to `information` (`Unsupported` for the console).
+        /// Writes the 96-byte `NetworkStat` of a network card to `information` (`Unsupported` for other devices).
         ///
         /// # Errors
         /// `Unsupported`, `NotFound`, `WrongKind`, `BadAddress`.
@@ -262,16 +264,24 @@ syscalls! {
         /// # Cost
         /// Locks the card, and reads its registers.
         0x52 => fn device_stat(device: ObjRef, information: UserPtr) -> ();
-        /// Configures `device` from `configuration` (`Unsupported` yet).
+        /// Gives a system-call device the ring that the 128-byte `RingConfig` at `configuration` describes (`Unsupported` for
+        /// other devices). The kernel core that polls the device makes the calls it finds there, in the name of the ring's
+        /// shares: it holds them as long as it serves the ring. Addresses in calls are `RING_ARGUMENTS` (2^47) plus an offset in
+        /// the argument segment. The ring's pages stay where they are. The ring ends, its calls in flight with `DeviceFailed`,
+        /// when the kernel core does; with `BadArgument`, when what stands in it is no request. Then the device can be given
+        /// another one.
         ///
         /// # Errors
-        /// `Unsupported`, `NotFound`, `WrongKind`.
+        /// `Busy` when it has a ring; `BadArgument` for another number of slots, more than 8 shares, or one twice; `Misaligned` for
+        /// an offset that is no multiple of 4,096; `OutOfRange` for a ring beyond its segment; `Unsupported`, `NotFound`,
+        /// `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
-        /// No lock.
+        /// Locks the device; one acknowledged message to the kernel core that waits for the ring.
         0x53 => fn device_conf(device: ObjRef, configuration: UserPtr) -> ();
         /// Feeds the buffer at byte `offset` of `segment` to `device`: `operation` 0 out, 1 in; with 256 added the
         /// device is not told before a call without it. 2 resets the device, 3 asks it what it is done with; both take no buffer.
+        /// A system-call device takes 3 only: it wakes the kernel core that sleeps (its doorbell).
         /// A buffer is a `BufferHeader` and its data. The console takes one whole line of at most 4096
         /// bytes and is done when the call returns; it adds `"seq":N` as first key to a line that
         /// starts with `{`. A network card takes an Ethernet frame without its check sequence, in one page with its header: it has the
@@ -283,7 +293,7 @@ syscalls! {
         /// 1,514 of one to send, in one page), and for a line that is too long;
         /// `Misaligned` for an offset that is no multiple of 16; `Busy` when `ready` is not set;
         /// `Full` when the card has as many buffers as it can; `DeviceFailed` when it does not come up after a reset;
-        /// `Unsupported` for in on the console; `BadArgument` for another operation; `NotFound`, `WrongKind`, `NoMemory`.
+        /// `Unsupported` for in on the console, and for all but 3 on a system-call device; `BadArgument` for another operation; `NotFound`, `WrongKind`, `NoMemory`.
         ///
         /// # Cost
         /// Locks the device; the device's own lines.
@@ -312,7 +322,8 @@ syscalls! {
         0x100 => fn share_list(share: Id, start: u64, list: UserPtr, count: u64) -> u64;
         /// Sleeps until the 64-bit word at `offset` (8-byte aligned) of `segment` differs from `value` and
         /// somebody says so by `core_wake`, at most `nanoseconds`; returns at once when it differs already.
-        /// The word is looked at after registering, so no wake-up is lost. May return early.
+        /// The word is looked at after registering, so no wake-up is lost. May return early. Over a ring it is not supported: the
+        /// calls behind it would sleep, too.
         ///
         /// # Errors
         /// `TimedOut`; `Misaligned`, `OutOfRange`, `NotFound`, `WrongKind`; `NoMemory` for a page that

@@ -28,6 +28,7 @@ fn hooks() -> Hooks<FakePlatform> {
         fault,
         revoke,
         last: |_, _, _| unreachable!("nothing ends by itself here"),
+        arguments: |_, _, _, _, _| Err(corey_abi::Error::BadAddress),
         posts: None,
     }
 }

@@ -255,6 +255,7 @@ impl<P: Platform> Core<P> {
         reserve(&mut self.ctx, &tree, own).map_err(step)?;
         // Its share is held already.
         let run = Run {
+            kernel: false,
             pcore: pcore.link(),
             reference: ObjRef { share: make.share.id(), object: pcore.id() },
             tree: tree.link(),

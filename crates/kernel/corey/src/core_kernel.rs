@@ -1,6 +1,7 @@
 //! [`Core`]: one core's kernel, as the entry code sees it.
 
 use crate::gate::Gate;
+use crate::poller::Poller;
 use crate::system::System;
 use crate::upcall::Event;
 use crate::waiting::Waiting;
@@ -40,6 +41,8 @@ pub struct Core<P: Platform> {
     pub(crate) enter: Option<UserContext>,
     /// What the running program waits for.
     pub(crate) waiting: Option<Waiting>,
+    /// What it polls as a kernel core.
+    pub(crate) poller: Poller,
 }
 
 impl<P: Platform> Core<P> {
@@ -56,6 +59,7 @@ impl<P: Platform> Core<P> {
             reheld: false,
             enter: None,
             waiting: None,
+            poller: Poller::default(),
         }
     }
 

@@ -60,6 +60,8 @@ pub(crate) fn serve<P: Platform>(local: &mut Local<P>, _: CoreId, message: &Mess
 fn set_interval<P: Platform>(local: &mut Local<P>, message: &Message) -> u64 {
     let [ticks, _] = message.words;
     let mine = local.running.pcore == message.object && message.object != ObjectWords::NULL;
+    // A kernel core has no time slice.
+    let mine = mine && local.paging.root != ObjectWords::NULL;
     if mine {
         local.set_slice(ticks);
     }
@@ -130,6 +132,7 @@ impl<P: Platform> Core<P> {
                 self.inherit(&inside);
             }
             self.bury(&inside);
+            self.attend(&inside);
             if let Some(link) = self.dropped.pop() {
                 // Between two entries: no handle of this core was looked up through the share.
                 self.ctx.leave(inside);
@@ -161,6 +164,11 @@ impl<P: Platform> Core<P> {
                 }
                 continue;
             }
+            if self.current.is_some_and(|current| current.kernel) {
+                self.publish_shares();
+                inside = self.poll(inside);
+                continue;
+            }
             break;
         }
         self.publish_shares();
@@ -177,9 +185,11 @@ impl<P: Platform> Core<P> {
     fn publish_shares(&mut self) {
         let shares = &mut self.ctx.local.running.shares;
         shares.clear();
-        for link in self.held.iter() {
-            // As many as a core can hold.
-            let _ = shares.push(link.words());
+        for link in self.held.iter().chain(self.poller.shares()) {
+            if !shares.contains(&link.words()) {
+                // Of a kernel core with many, some are not shown.
+                let _ = shares.push(link.words());
+            }
         }
     }
 
@@ -197,7 +207,8 @@ impl<P: Platform> Core<P> {
         if !local.run_pending && local.deferred.is_empty() {
             return;
         }
-        if self.current.is_none() && !(self.held.is_empty() && self.dropped.is_empty()) {
+        let clean = self.held.is_empty() && self.dropped.is_empty() && self.poller.is_empty();
+        if self.current.is_none() && !clean {
             local.attention = true;
             return;
         }
@@ -258,7 +269,7 @@ impl<P: Platform> Core<P> {
         }
         self.current = Current::begin(&mut self.ctx, inside, &run);
         if self.current.is_some() {
-            self.enter = Some(run.context);
+            self.enter = (!run.kernel).then_some(run.context);
             // Before a message is served that asks for them.
             self.publish_shares();
             return;
@@ -352,6 +363,7 @@ impl<P: Platform> Core<P> {
                 atree::load(&mut self.ctx, inside, tree);
             }
         }
+        current.kernel = run.kernel;
         current.status = run.status;
         current.tree_share = run.tree_share;
         current.reference = run.reference;
@@ -366,7 +378,7 @@ impl<P: Platform> Core<P> {
             let _ = self.held.add(*link);
         }
         pcore::keep(&self.ctx, &run, &shares);
-        self.enter = Some(run.context);
+        self.enter = (!run.kernel).then_some(run.context);
     }
 
     fn drop_all(&mut self) {
@@ -409,6 +421,10 @@ impl<P: Platform> Core<P> {
 
     /// Stops being a holder of a dropped share.
     fn release(&mut self, inside: &Entered<'static>, link: Link) {
+        if self.held.holds(link.id()) || self.poller.holds(link) {
+            // A core holds a share once: something else here has it, too.
+            return;
+        }
         let Some(share) = link.resolve::<Share>(inside) else { return };
         if self.current.is_some() {
             atree::unmap_share(&mut self.ctx, inside, link.id());

@@ -27,6 +27,7 @@ mod machine;
 mod map;
 #[cfg(all(test, any(loom, shuttle)))]
 mod models;
+mod poller;
 mod system;
 mod upcall;
 mod waiting;

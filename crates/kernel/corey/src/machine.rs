@@ -21,7 +21,8 @@ use corey_lib_sync::atomic::{Ordering, fence};
 pub(crate) struct MachineApi<'a, P: Platform> {
     pub(crate) call: Call<'a, P>,
     pub(crate) system: &'static System<P>,
-    pub(crate) waiting: &'a mut Option<Waiting>,
+    /// What the caller waits for; over a ring nobody waits.
+    pub(crate) waiting: Option<&'a mut Option<Waiting>>,
 }
 
 impl<'a, P: Platform> MachineApi<'a, P> {
@@ -107,9 +108,10 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         let call = &mut self.call;
         let ticks = u128::from(nanoseconds) * u128::from(self.system.info.tsc_hz) / 1_000_000_000;
         let until = u64::try_from(ticks).ok().and_then(|t| t.checked_add(call.ctx.local.platform.tsc()));
+        let waiting = self.waiting.as_mut().ok_or(Error::Unsupported)?;
         let home = segment.header().home();
         waiting::begin(call.ctx, inside, segment, offset, value)?;
-        *self.waiting = Some(Waiting { home, until: until.unwrap_or(u64::MAX) });
+        **waiting = Some(Waiting { home, until: until.unwrap_or(u64::MAX) });
         call.ctx.local.running.waits = true;
         call.ctx.local.attention = true;
         Ok(())
@@ -192,7 +194,7 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
             }
         }
         let per_core = call.ctx.world.cores.get(core.index()).ok_or(Error::NotFound)?;
-        let Numbers { mode, faults, ipis, shootdowns, syscalls, tsc, tree } = per_core.picture.numbers();
+        let Numbers { mode, tsc, tree, counters } = per_core.picture.numbers();
         let mut shares = [HeldShare::default(); RUN_SHARES];
         let mut nshares = 0;
         let named = per_core.picture.shares().filter_map(|words| Link::from(words).resolve::<Share>(inside));
@@ -204,12 +206,15 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         let stat = CoreStat {
             core: u64::from(core.0),
             mode,
-            faults,
-            ipis,
-            shootdowns,
-            syscalls,
+            faults: counters.faults,
+            ipis: counters.ipis,
+            shootdowns: counters.shootdowns,
+            syscalls: counters.syscalls,
             tsc,
             tree: Id(tree),
+            turns: counters.turns,
+            useful: counters.useful,
+            ring_calls: counters.ring_calls,
             nshares,
             shares,
         };

@@ -3,13 +3,14 @@
 use crate::core_kernel::Core;
 use crate::exit;
 use core::marker::PhantomData;
-use corey_abi::Id;
+use corey_abi::{Error, Id};
 use corey_kernel_atree::{fault, revoke};
 use corey_kernel_device::Devices;
 use corey_kernel_hal::{
     Area, Boot, BootAlloc, BootInfo, CoreId, Field, Machine, NetworkCard, Platform, fields,
 };
-use corey_kernel_object::{Ctx, Hooks, World};
+use corey_kernel_object::{Ctx, Entered, Hooks, Link, Transfer, World};
+use corey_kernel_segment::Segment;
 use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// The kernel of a machine.
@@ -29,12 +30,28 @@ impl<P: Platform> System<P> {
     const FIELDS: &'static [Field] = fields!(Self: info, world, devices, boot_share);
 
     pub(crate) fn hooks() -> Hooks<P> {
-        Hooks { serve: exit::serve, fault, revoke, last: exit::last, posts: None }
+        Hooks { serve: exit::serve, fault, revoke, last: exit::last, arguments, posts: None }
     }
 
     pub(crate) fn boot_share(&self) -> Id {
         Id(self.boot_share.load(Ordering::Acquire))
     }
+}
+
+/// Moves bytes between the kernel and the argument segment of a ring. Whatever is wrong with it, the address is bad.
+fn arguments<P: Platform>(
+    ctx: &mut Ctx<P>,
+    inside: &Entered<'_>,
+    segment: Link,
+    offset: u64,
+    what: Transfer<'_>,
+) -> Result<(), Error> {
+    let segment = segment.resolve::<Segment>(inside).ok_or(Error::BadAddress)?;
+    match what {
+        Transfer::In(to) => Segment::read(segment, ctx, inside, offset, to),
+        Transfer::Out(from) => Segment::write(segment, ctx, inside, offset, from),
+    }
+    .map_err(|_| Error::BadAddress)
 }
 
 /// Milliseconds that a core may be silent when the command line does not say `lost=`.

@@ -4,10 +4,11 @@ use crate::console::LINE_BYTES;
 use crate::devices::{Device, Devices, Which};
 use corey_abi::{
     BufferHeader, DeviceCalls, DeviceEntry, Error, Home, Id, Kind, NetworkStat, ObjRef, PAGE_BYTES, Plain,
-    UserPtr, buffer_op,
+    RingConfig, UserPtr, buffer_op,
 };
 use corey_kernel_hal::{Direction, Platform};
 use corey_kernel_object::Handle;
+use corey_kernel_percore::{CoreSet, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::Call;
 
@@ -43,11 +44,12 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         };
         let started = match which {
             _ if !taken => Err(Error::Busy),
-            Which::Console => Ok(()),
+            Which::Console | Which::Ring => Ok(()),
             Which::Network(card) => card.start(&mut call.ctx.local).inspect_err(|_| self.1.release(device)),
         };
-        let made = started
-            .and_then(|()| call.ctx.create(call.inside, core, &name, 0, Device::new(self.1, device, which)));
+        let made = started.and_then(|()| call.ctx.home(core)).and_then(|home| {
+            call.ctx.create(call.inside, core, &name, 0, Device::new(self.1, device, which, home))
+        });
         match made {
             Ok(device) => call.name_new(&share, device.header(), 0),
             Err(error) => {
@@ -59,7 +61,7 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
 
     fn device_stat(&mut self, device: ObjRef, information: UserPtr) -> Result<(), Error> {
         match self.0.object::<Device>(device)?.which() {
-            Which::Console => Err(Error::Unsupported),
+            Which::Console | Which::Ring => Err(Error::Unsupported),
             Which::Network(card) => {
                 let mut bytes = [0; NetworkStat::BYTES];
                 card.stat(&mut self.0.ctx.local).to_bytes(&mut bytes);
@@ -68,9 +70,20 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         }
     }
 
-    fn device_conf(&mut self, device: ObjRef, _: UserPtr) -> Result<(), Error> {
-        self.0.object::<Device>(device)?;
-        Err(Error::Unsupported)
+    fn device_conf(&mut self, device: ObjRef, configuration: UserPtr) -> Result<(), Error> {
+        let call = &mut self.0;
+        let device = call.object::<Device>(device)?;
+        if !device.is_for_calls() {
+            return Err(Error::Unsupported);
+        }
+        let mut bytes = [0; RingConfig::BYTES];
+        call.ctx.copy_in(call.inside, configuration, &mut bytes)?;
+        let config = RingConfig::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        if let Some(core) = device.ring().configure(call, &config)? {
+            let message = Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [0; 2] };
+            call.ctx.local.broadcast(CoreSet::only(core), message);
+        }
+        Ok(())
     }
 
     fn device_buf(
@@ -80,7 +93,11 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         segment: ObjRef,
         offset: u64,
     ) -> Result<(), Error> {
-        let which = self.0.object::<Device>(device)?.which();
+        let device = self.0.object::<Device>(device)?;
+        let which = device.which();
+        if matches!(which, Which::Ring) {
+            return if operation == buffer_op::POLL { self.wake(device) } else { Err(Error::Unsupported) };
+        }
         let last = operation & buffer_op::MORE == 0;
         let direction = match operation & !buffer_op::MORE {
             buffer_op::OUT => Direction::Transmit,
@@ -98,7 +115,7 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         let data = offset.checked_add(HEADER).filter(|end| *end <= size).ok_or(Error::OutOfRange)?;
         match which {
             Which::Network(card) => card.post(self.0.ctx, self.0.inside, (segment, offset), direction, last),
-            Which::Console => self.line(segment, offset, data, size),
+            Which::Console | Which::Ring => self.line(segment, offset, data, size),
         }
     }
 }
@@ -107,16 +124,28 @@ impl<P: Platform> DeviceApi<'_, P> {
     fn reset(&mut self, which: Which) -> Result<(), Error> {
         match which {
             // A line is done when the call returns: nothing is ever posted.
-            Which::Console => Ok(()),
+            Which::Console | Which::Ring => Ok(()),
             Which::Network(card) => card.reset(self.0.ctx, self.0.inside),
         }
     }
 
     fn poll(&mut self, which: Which) -> Result<(), Error> {
         match which {
-            Which::Console => Ok(()),
-            Which::Network(card) => card.poll(self.0.ctx, self.0.inside),
+            Which::Console | Which::Ring => Ok(()),
+            Which::Network(card) => card.poll(self.0.ctx, self.0.inside).map(|_| ()),
         }
+    }
+
+    /// Wakes the kernel core that serves a ring: it looks at all its devices.
+    fn wake(&mut self, device: Handle<'_, Device>) -> Result<(), Error> {
+        let ctx = &mut *self.0.ctx;
+        if let Some(core) = device.ring().poller(ctx)
+            && core != ctx.core()
+        {
+            let message = Message { kind: MessageKind::Wake, object: ObjectWords::NULL, words: [0; 2] };
+            ctx.local.broadcast(CoreSet::only(core), message);
+        }
+        Ok(())
     }
 
     /// Writes the buffer at `offset` of `segment`, of `size` bytes, as a line.

@@ -2,9 +2,10 @@
 
 use crate::console::Console;
 use crate::network::{Network, POSTED};
+use crate::ring::{Ring, RingPlace};
 use core::fmt;
-use corey_abi::{Kind, device_kind};
-use corey_kernel_hal::{Area, BootAlloc, Field, Machine, NetworkCard, Platform, fields};
+use corey_abi::{Kind, SYSCALL_DEVICE, device_kind};
+use corey_kernel_hal::{Area, BootAlloc, CoreId, Field, Machine, NetworkCard, Platform, fields};
 use corey_kernel_object::{Ctx, Entered, Header, Link, Object, Posts};
 use corey_kernel_percore::CoreSet;
 use corey_lib_sync::atomic::{AtomicBool, Ordering};
@@ -25,6 +26,8 @@ pub(crate) enum Which {
     Console,
     /// A network card.
     Network(&'static Network),
+    /// A system-call device.
+    Ring,
 }
 
 /// All devices of the machine.
@@ -76,6 +79,9 @@ impl Devices {
 
     /// Device number `number`.
     pub(crate) fn get(&self, number: u64) -> Option<Which> {
+        if number == SYSCALL_DEVICE {
+            return Some(Which::Ring);
+        }
         let Some(card) = number.checked_sub(CONSOLE + 1) else { return Some(Which::Console) };
         self.cards.get(usize::try_from(card).ok()?).map(Which::Network)
     }
@@ -85,6 +91,8 @@ impl Devices {
         self.get(number).map(|which| match which {
             Which::Console => device_kind::CONSOLE,
             Which::Network(_) => device_kind::NETWORK,
+            // No number of the machine's is one.
+            Which::Ring => 0,
         })
     }
 
@@ -97,9 +105,10 @@ impl Devices {
         self.taken.get(usize::try_from(number).ok()?).map(|taken| &taken.0)
     }
 
-    /// Takes a device; false when it is taken.
+    /// Takes a device; false when it is taken. A new system-call device is nobody's.
     pub(crate) fn take(&self, number: u64) -> bool {
-        self.taken(number).is_some_and(|taken| !taken.swap(true, Ordering::AcqRel))
+        number == SYSCALL_DEVICE
+            || self.taken(number).is_some_and(|taken| !taken.swap(true, Ordering::AcqRel))
     }
 
     pub(crate) fn release(&self, number: u64) {
@@ -127,12 +136,42 @@ pub struct Device {
     devices: &'static Devices,
     number: u64,
     which: Which,
+    ring: RingPlace,
 }
 
 impl Device {
-    /// Device `number`, taken.
-    pub(crate) fn new(devices: &'static Devices, number: u64, which: Which) -> Self {
-        Self { devices, number, which }
+    /// Device `number`, taken; at home on `core`.
+    pub(crate) fn new(devices: &'static Devices, number: u64, which: Which, core: CoreId) -> Self {
+        Self { devices, number, which, ring: RingPlace::new(core) }
+    }
+
+    pub(crate) fn ring(&self) -> &RingPlace {
+        &self.ring
+    }
+
+    /// Whether a kernel core finds calls there, and not frames.
+    #[must_use]
+    pub fn is_for_calls(&self) -> bool {
+        matches!(self.which, Which::Ring)
+    }
+
+    /// Takes the ring that a program described, if nobody has it. Others come to this core from now on.
+    pub fn take_ring<P: Platform>(&self, ctx: &mut Ctx<P>) -> Option<Ring> {
+        self.ring.take(ctx)
+    }
+
+    /// The ring that was taken has ended.
+    pub fn end_ring<P: Platform>(&self, ctx: &mut Ctx<P>) {
+        self.ring.end(ctx);
+    }
+
+    /// Takes from it what it is done with, for a kernel core. Says whether that was anything.
+    #[inline]
+    pub fn poll<P: Platform>(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>) -> bool {
+        match self.which {
+            Which::Network(card) => card.poll(ctx, inside).is_ok_and(|done| done != 0),
+            Which::Console | Which::Ring => false,
+        }
     }
 
     pub(crate) fn which(&self) -> Which {
@@ -142,7 +181,7 @@ impl Device {
 
 impl<P: Platform> Object<P> for Device {
     const KIND: Kind = Kind::Device;
-    const FIELDS: &'static [Field] = fields!(Self: devices, number, which);
+    const FIELDS: &'static [Field] = fields!(Self: devices, number, which, ring);
 
     fn reclaim(&mut self, _: &mut Ctx<P>) {
         self.devices.release(self.number);
@@ -151,10 +190,12 @@ impl<P: Platform> Object<P> for Device {
 
 /// Ends a device without references: a card is stopped; it is free when no core can use it any more.
 pub fn end<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &Header) {
-    if let Some(device) = header.handle::<Device>()
-        && let Which::Network(card) = device.which()
-    {
-        card.stop(ctx, inside);
+    if let Some(device) = header.handle::<Device>() {
+        match device.which() {
+            Which::Console => {}
+            Which::Network(card) => card.stop(ctx, inside),
+            Which::Ring => device.ring.close(ctx, inside),
+        }
     }
     let own = CoreSet::only(ctx.core());
     ctx.retire(header, own);

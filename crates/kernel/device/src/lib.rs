@@ -22,7 +22,9 @@ mod calls;
 mod console;
 mod devices;
 mod network;
+mod ring;
 
 pub use calls::DeviceApi;
 pub use console::{Console, LINE_BYTES};
 pub use devices::{Device, Devices, end};
+pub use ring::{Ring, RingWords};

@@ -100,12 +100,15 @@ impl Card {
         true
     }
 
-    fn poll<P: Platform>(&mut self, platform: &P, inside: &Entered<'_>) {
+    /// How many came back.
+    fn poll<P: Platform>(&mut self, platform: &P, inside: &Entered<'_>) -> u32 {
+        let mut back = 0;
         let Self { driver, posted, free, received, sent, failed, .. } = self;
         driver.poll(BUDGET, &mut |done: Done| {
             // A card that says the same twice is not believed.
             let Some(found) = posted.get_mut(usize::from(done.cookie)).and_then(Option::take) else { return };
             let _ = free.push(done.cookie);
+            back += 1;
             let (count, length) = match found.direction {
                 Direction::Receive => (&mut *received, u64::from(done.length).min(FRAME_ROOM) as u16),
                 Direction::Transmit => (&mut *sent, done.length),
@@ -117,6 +120,7 @@ impl Card {
             }
             found.give_back(platform, inside, length, done.failed.then_some(Error::DeviceFailed));
         });
+        back
     }
 
     fn count(&self, direction: Direction) -> u64 {
@@ -177,16 +181,15 @@ impl Network {
         stopped
     }
 
-    /// Takes from the card what it is done with.
-    pub(crate) fn poll<P: Platform>(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>) -> Result<(), Error> {
+    /// Takes from the card what it is done with; says how many buffers that were.
+    pub(crate) fn poll<P: Platform>(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>) -> Result<u32, Error> {
         let platform = ctx.local.platform.clone();
         let mut card = self.card.lock(&mut ctx.local);
         if card.lost {
             return Err(Error::DeviceFailed);
         }
         card.driver.ring();
-        card.poll(&platform, inside);
-        Ok(())
+        Ok(card.poll(&platform, inside))
     }
 
     /// Gives the card the buffer at `offset` of `segment`. It is told at once if it is the `last` of several.

@@ -72,6 +72,31 @@ impl DataFrame {
         n
     }
 
+    /// Loads its `index`-th word, with acquire; 0 for one that it does not have. Programs may write it meanwhile.
+    #[inline(always)]
+    pub fn load_word<P: Platform>(self, platform: &P, index: usize) -> u64 {
+        self.word(platform, index).map_or(0, |word| word.load(core::sync::atomic::Ordering::Acquire))
+    }
+
+    /// Stores its `index`-th word, with release.
+    #[inline(always)]
+    pub fn store_word<P: Platform>(self, platform: &P, index: usize, to: u64) {
+        if let Some(word) = self.word(platform, index) {
+            word.store(to, core::sync::atomic::Ordering::Release);
+        }
+    }
+
+    /// The processor's own atomic type, also under the checkers: what programs do to their memory is in no model.
+    #[inline(always)]
+    fn word<P: Platform>(self, platform: &P, index: usize) -> Option<&core::sync::atomic::AtomicU64> {
+        if index >= 512 {
+            return None;
+        }
+        let at = platform.direct(self.0).as_ptr().cast::<u64>().wrapping_add(index);
+        // SAFETY: inside the frame, which is RAM and aligned; all of the kernel's accesses to it are volatile or atomic.
+        Some(unsafe { core::sync::atomic::AtomicU64::from_ptr(at) })
+    }
+
     /// Writes 16 bytes at `offset` as two words; the first becomes visible last. False when `offset` is not
     /// 16-byte aligned inside the page.
     pub fn write_status<P: Platform>(self, platform: &P, offset: u64, words: [u64; 2]) -> bool {

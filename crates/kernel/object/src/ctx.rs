@@ -5,7 +5,7 @@ use crate::limbo::Limbo;
 use crate::link::{Link, LinkCell};
 use crate::slab::{Slab, SlotList, slots};
 use crate::wait::WaitList;
-use corey_abi::{Error, Home, Id, NAME_BYTES, Name, UserPtr};
+use corey_abi::{Error, Home, Id, NAME_BYTES, Name, RING_ARGUMENTS, UserPtr};
 use corey_kernel_hal::{Area, BootAlloc, Cause, CoreId, Frame, Platform, Topology};
 use corey_kernel_mem::{FrameList, Gone, Mem, Memory, Owned, Part, Released, Source, Zeroed};
 use corey_kernel_percore::{CoreSet, Entered, Local, MessageKind, PerCore, Serve, Snapshot};
@@ -63,6 +63,15 @@ pub trait Posts<P: Platform>: Sync + core::fmt::Debug {
     fn forget(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: Link) -> bool;
 }
 
+/// Bytes to be moved.
+#[derive(Debug)]
+pub enum Transfer<'a> {
+    /// To the kernel.
+    In(&'a mut [u8]),
+    /// From the kernel.
+    Out(&'a [u8]),
+}
+
 /// What the levels above add to every core's context.
 #[derive(Debug)]
 pub struct Hooks<P: Platform> {
@@ -75,6 +84,8 @@ pub struct Hooks<P: Platform> {
     pub revoke: fn(&mut Ctx<P>, &Entered<'_>, &Header, u64, u64, Take) -> CoreSet,
     /// Ends an object whose last reference went: revokes what maps it and retires it.
     pub last: fn(&mut Ctx<P>, &Entered<'_>, &Header),
+    /// Moves bytes between the kernel and the argument segment of a ring, at this offset.
+    pub arguments: fn(&mut Ctx<P>, &Entered<'_>, Link, u64, Transfer<'_>) -> Result<(), Error>,
     /// The devices, if there are any.
     pub posts: Option<&'static dyn Posts<P>>,
 }
@@ -165,6 +176,8 @@ pub struct Ctx<P: Platform> {
     pub world: &'static World,
     /// What the levels above added.
     pub hooks: Hooks<P>,
+    /// The argument segment of the ring whose call this core makes; null otherwise.
+    pub arguments: Link,
     next_id: u64,
     /// Objects without references whose end has not begun.
     dying: SlotList,
@@ -195,6 +208,7 @@ impl<P: Platform> Ctx<P> {
             mem: Mem::new(&world.memory),
             world,
             hooks,
+            arguments: Link::NULL,
             next_id: 1,
             dying: SlotList::default(),
             ending: SlotList::default(),
@@ -395,9 +409,19 @@ impl<P: Platform> Ctx<P> {
         self.copy_in_faulting(inside, from, to)
     }
 
+    /// Moves bytes between the kernel and a ring's argument segment, where `at` lies in it: such an address is nobody's.
+    #[cold]
+    fn copy_argument(&mut self, inside: &Entered<'_>, at: UserPtr, what: Transfer<'_>) -> Result<(), Error> {
+        let offset = at.0.checked_sub(RING_ARGUMENTS).filter(|_| !self.arguments.is_null());
+        (self.hooks.arguments)(self, inside, self.arguments, offset.ok_or(Error::BadAddress)?, what)
+    }
+
     #[cold]
     #[inline(never)]
     fn copy_in_faulting(&mut self, inside: &Entered<'_>, from: UserPtr, to: &mut [u8]) -> Result<(), Error> {
+        if from.0 >= RING_ARGUMENTS {
+            return self.copy_argument(inside, from, Transfer::In(to));
+        }
         for _ in 0..COPY_RETRIES {
             match self.local.platform.copy_in(from.0, to) {
                 Ok(()) => return Ok(()),
@@ -418,6 +442,9 @@ impl<P: Platform> Ctx<P> {
             match self.local.platform.copy_out(from, to.0) {
                 Ok(()) => return Ok(()),
                 Err(fault) if (self.hooks.fault)(self, inside, fault.address, Cause::Write) => {}
+                Err(_) if to.0 >= RING_ARGUMENTS => {
+                    return self.copy_argument(inside, to, Transfer::Out(from));
+                }
                 Err(_) => break,
             }
         }

@@ -10,9 +10,18 @@ use corey_abi::{
 use corey_kernel_atree::{Tree, TreeKind, reserve, unreserve};
 use corey_kernel_hal::{CoreId, Platform, USER_END, UserContext};
 use corey_kernel_object::{Ctx, Handle, Link};
-use corey_kernel_percore::{Message, MessageKind};
+use corey_kernel_percore::{CoreSet, Message, MessageKind};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::{Call, Share};
+
+/// What a program can do to what runs it.
+#[derive(Debug)]
+pub struct Own<'c> {
+    /// Set when it ends.
+    pub ending: &'c mut Option<Ending>,
+    /// Set when its context is replaced.
+    pub replaced: &'c mut Option<Request>,
+}
 
 /// `pcore_…`.
 #[derive(Debug)]
@@ -21,10 +30,8 @@ pub struct PcoreApi<'c, 'a, P: Platform> {
     pub call: Call<'a, P>,
     /// What runs here.
     pub current: &'c Option<Current>,
-    /// Set when the caller ends.
-    pub ending: &'c mut Option<Ending>,
-    /// Set when the caller's context is replaced.
-    pub replaced: &'c mut Option<Request>,
+    /// What the caller can do to itself; nothing, over a ring.
+    pub own: Option<Own<'c>>,
     /// Ticks of the time-stamp counter per second.
     pub tsc_hz: u64,
 }
@@ -70,16 +77,31 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         target: Handle<'a, Pcore>,
         from: &RunHead,
         shares: &Shares,
-    ) -> Result<(Run, Handle<'a, Tree>), Error> {
+    ) -> Result<(Run, Option<Handle<'a, Tree>>), Error> {
+        let named = |id: Id| shares.iter().find(|share| share.id() == id);
+        // The target names its pcore through a share it holds, or not at all.
+        let share = if named(pcore.share).is_some() { pcore.share } else { Id::NULL };
+        let mut run = Run {
+            pcore: target.link(),
+            reference: ObjRef { share, object: pcore.object },
+            kernel: false,
+            tree: Link::NULL,
+            tree_share: Id::NULL,
+            context: UserContext { entry: from.entry, stack: from.stack, args: from.args },
+            status: None,
+        };
         match from.mode {
             run_mode::USER => {}
-            run_mode::KERNEL_CORE => return Err(Error::Unsupported),
+            run_mode::KERNEL_CORE if from.tree == ObjRef::default() => {
+                run.kernel = true;
+                run.context = UserContext::default();
+                return Ok((run, None));
+            }
             _ => return Err(Error::BadArgument),
         }
         if from.entry >= USER_END || from.stack > USER_END {
             return Err(Error::OutOfRange);
         }
-        let named = |id: Id| shares.iter().find(|share| share.id() == id);
         let tree = named(from.tree.share)
             .ok_or(Error::NotPermitted)?
             .resolve::<Share>(self.call.inside)
@@ -90,17 +112,8 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         if tree.kind() != TreeKind::Root {
             return Err(Error::WrongKind);
         }
-        // The target names its pcore through a share it holds, or not at all.
-        let share = if named(pcore.share).is_some() { pcore.share } else { Id::NULL };
-        let run = Run {
-            pcore: target.link(),
-            reference: ObjRef { share, object: pcore.object },
-            tree: tree.link(),
-            tree_share: from.tree.share,
-            context: UserContext { entry: from.entry, stack: from.stack, args: from.args },
-            status: None,
-        };
-        Ok((run, tree))
+        (run.tree, run.tree_share) = (tree.link(), from.tree.share);
+        Ok((run, Some(tree)))
     }
 
     /// Pins the page of a status place and writes "running" there.
@@ -179,7 +192,7 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
     fn run_lost(
         &mut self,
         run: &Run,
-        tree: Handle<'a, Tree>,
+        tree: Option<Handle<'a, Tree>>,
         shares: &Shares,
         core: CoreId,
     ) -> Result<(), Error> {
@@ -190,7 +203,9 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         if let Some(status) = run.status {
             status.unpin(self.call.ctx, self.call.inside);
         }
-        unreserve(&tree);
+        if let Some(tree) = tree {
+            unreserve(&tree);
+        }
         for link in shares {
             if let Some(share) = link.resolve::<Share>(self.call.inside) {
                 Share::unhold_lost(share, self.call.ctx, self.call.inside, core);
@@ -206,16 +221,18 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
     fn run_self(
         &mut self,
         mut run: Run,
-        tree: Handle<'a, Tree>,
+        tree: Option<Handle<'a, Tree>>,
         from: &RunHead,
         shares: Shares,
     ) -> Result<(), Error> {
-        let current = self.current.ok_or(Error::NotPermitted)?;
-        let moved = (run.tree != current.tree).then_some(tree);
+        let current = self.current.filter(|_| self.own.is_some()).ok_or(Error::NotPermitted)?;
+        let moved = tree.filter(|_| run.tree != current.tree);
         let held = &self.call.held;
         let new: Shares = shares.iter().filter(|link| !held.holds(link.id())).copied().collect();
         self.prepare(&mut run, from, moved, &new, self.call.ctx.core())?;
-        *self.replaced = Some(Request { run, shares });
+        if let Some(own) = &mut self.own {
+            *own.replaced = Some(Request { run, shares });
+        }
         self.call.ctx.local.attention = true;
         Ok(())
     }
@@ -270,7 +287,7 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         // From here on the pcore cannot end; if it did before, the place is its successor's.
         let owner = self.call.ctx.world.owners.get(core.index()).map(|slot| slot.owner.load());
         let ready = if owner == Some(run.pcore) {
-            self.prepare(&mut run, &from, Some(tree), &shares, core)
+            self.prepare(&mut run, &from, tree, &shares, core)
         } else {
             Err(Error::NotFound)
         };
@@ -286,8 +303,19 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         Ok(())
     }
 
-    fn pcore_add_device(&mut self, _: ObjRef, _: ObjRef) -> Result<(), Error> {
-        Err(Error::Unsupported)
+    fn pcore_add_device(&mut self, pcore: ObjRef, device: ObjRef) -> Result<(), Error> {
+        let (target, call) = (self.call.object::<Pcore>(pcore)?, &mut self.call);
+        let device = call.held.header(&call.ctx.local.platform, call.inside, device)?;
+        if device.kind() != Kind::Device {
+            return Err(Error::WrongKind);
+        }
+        target.add_device(&mut call.ctx.local, call.inside, device.link())?;
+        if target.is_active(&call.ctx.local) {
+            let message =
+                Message { kind: MessageKind::Recheck, object: target.link().words(), words: [0; 2] };
+            call.ctx.local.broadcast(CoreSet::only(target.core()), message);
+        }
+        Ok(())
     }
 
     fn pcore_set_interval(&mut self, pcore: ObjRef, nanoseconds: u64) -> Result<(), Error> {
@@ -299,6 +327,9 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         let ticks = u64::try_from(ticks).unwrap_or(u64::MAX);
         let local = &mut self.call.ctx.local;
         if self.current.is_some_and(|c| c.pcore == target.link()) {
+            if self.own.is_none() {
+                return Err(Error::NotPermitted);
+            }
             local.set_slice(ticks);
             return Ok(());
         }
@@ -319,7 +350,8 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         let target = self.call.object::<Pcore>(pcore)?;
         let value = u32::try_from(value).map_err(|_| Error::BadArgument)?;
         if self.current.is_some_and(|c| c.pcore == target.link()) {
-            *self.ending = Some(Ending { reason: reason::HALTED, value, address: 0 });
+            let own = self.own.as_mut().ok_or(Error::NotPermitted)?;
+            *own.ending = Some(Ending { reason: reason::HALTED, value, address: 0 });
             self.call.ctx.local.attention = true;
             return Ok(());
         }

@@ -16,6 +16,8 @@ pub struct Current {
     pub pcore: Link,
     /// How the program names it.
     pub reference: ObjRef,
+    /// Whether it polls devices, and runs no program: it has no root tree then.
+    pub kernel: bool,
     /// The root tree.
     pub tree: Link,
     /// The share the root was named through.
@@ -42,16 +44,20 @@ impl Current {
     /// then nothing runs, and the shares are to be dropped.
     pub fn begin<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, run: &Run) -> Option<Self> {
         let place = ctx.local.own().mailbox.run_place();
-        let Some(tree) = run.tree.resolve::<Tree>(inside) else {
-            place.unclaim();
-            return None;
-        };
-        load(ctx, inside, tree);
+        match run.tree.resolve::<Tree>(inside) {
+            Some(tree) => load(ctx, inside, tree),
+            None if run.kernel => {}
+            None => {
+                place.unclaim();
+                return None;
+            }
+        }
         ctx.local.running.pcore = run.pcore.words();
         place.begin();
         Some(Self {
             pcore: run.pcore,
             reference: run.reference,
+            kernel: run.kernel,
             tree: run.tree,
             tree_share: run.tree_share,
             status: run.status,
@@ -67,8 +73,8 @@ impl Current {
         authority: &Authority,
     ) -> bool {
         let pcore = self.pcore.resolve::<Pcore>(inside).is_some_and(|p| p.header().refs() > 0);
-        let tree = self.tree.resolve::<Tree>(inside).is_some_and(|t| t.header().refs() > 0);
-        let named = authority.holds(self.tree_share);
+        let tree = self.kernel || self.tree.resolve::<Tree>(inside).is_some_and(|t| t.header().refs() > 0);
+        let named = self.kernel || authority.holds(self.tree_share);
         let pcore_named = self.reference.share == Id::NULL || authority.holds(self.reference.share);
         let _ = ctx;
         !(pcore && tree && named && pcore_named)

@@ -1,19 +1,51 @@
 //! The pcore object.
 
-use corey_abi::Kind;
+use corey_abi::{Error, Kind};
 use corey_kernel_hal::{CoreId, Field, Platform, fields};
-use corey_kernel_object::{Ctx, Entered, Header, Object};
+use corey_kernel_object::{Ctx, Entered, Header, Link, Object};
 use corey_kernel_percore::{CoreSet, Local, Message, MessageKind, RunPlace};
+use corey_lib_sync::{Quarantine, Relax, Shared};
 
-/// A core, taken. It never changes: whether it runs is in its core's [`RunPlace`].
+/// Devices of a kernel core at most.
+pub const DEVICES: usize = 8;
+
+/// The devices that a pcore polls as a kernel core. They may be dead.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceList(heapless::Vec<Link, DEVICES>);
+
+impl Quarantine for DeviceList {
+    fn quarantine(&mut self) {
+        // Links, each whole or not there: what was being added may be missing.
+    }
+}
+
+impl DeviceList {
+    /// Adds a device, in the place of one that is dead if there is no other.
+    fn add(&mut self, device: Link, inside: &Entered<'_>) -> Result<(), Error> {
+        self.0.retain(|link| link.header(inside).is_some());
+        if self.0.contains(&device) {
+            return Err(Error::Exists);
+        }
+        self.0.push(device).map_err(|_| Error::Full)
+    }
+
+    /// The devices.
+    pub fn iter(&self) -> impl Iterator<Item = Link> + '_ {
+        self.0.iter().copied()
+    }
+}
+
+/// A core, taken. Whether it runs is in its core's [`RunPlace`].
 #[derive(Debug)]
 pub struct Pcore {
     core: CoreId,
+    /// Lock order 6 (`pcore.devices`): what it polls as a kernel core. Nothing is taken under it.
+    devices: Shared<DeviceList>,
 }
 
 impl<P: Platform> Object<P> for Pcore {
     const KIND: Kind = Kind::Pcore;
-    const FIELDS: &'static [Field] = fields!(Self: core);
+    const FIELDS: &'static [Field] = fields!(Self: core, devices);
 
     fn reclaim(&mut self, _: &mut Ctx<P>) {}
 }
@@ -22,11 +54,30 @@ impl Pcore {
     /// The pcore of `core`, which was free and is taken.
     #[must_use]
     pub fn new<P: Platform>(core: CoreId, local: &Local<P>) -> Self {
-        let pcore = Self { core };
+        let pcore = Self { core, devices: Shared::new(core.0, "pcore.devices", DeviceList::default()) };
         if let Some(place) = pcore.place(local) {
             place.renew();
         }
         pcore
+    }
+
+    /// The devices that it polls as a kernel core.
+    pub fn devices<R: Relax>(&self, waiter: &mut R) -> DeviceList {
+        self.devices.lock(waiter).clone()
+    }
+
+    /// Adds a device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Exists`], [`Error::Full`].
+    pub(crate) fn add_device<R: Relax>(
+        &self,
+        waiter: &mut R,
+        inside: &Entered<'_>,
+        device: Link,
+    ) -> Result<(), Error> {
+        self.devices.lock(waiter).add(device, inside)
     }
 
     /// Its core.

@@ -50,6 +50,8 @@ pub struct Run {
     pub pcore: Link,
     /// How the program names its pcore.
     pub reference: ObjRef,
+    /// Whether it is a kernel core: it has no root tree then.
+    pub kernel: bool,
     /// The root tree.
     pub tree: Link,
     /// The share the root was named through.
@@ -74,6 +76,8 @@ pub struct Request {
 
 /// Note of a run in its place: the status segment comes before the shares.
 const STATUS: u32 = 1 << 16;
+/// Note of a run in its place: a kernel core.
+const KERNEL: u32 = 1 << 17;
 /// Position of a share that is none.
 const NONE: u32 = 0xff;
 
@@ -104,7 +108,8 @@ pub(crate) fn put(place: &RunPlace, run: &Run, shares: &Shares) {
     let status = run.status.map(|status| status.segment.words());
     let note = position(run.tree_share)
         | position(run.reference.share) << 8
-        | if status.is_some() { STATUS } else { 0 };
+        | if status.is_some() { STATUS } else { 0 }
+        | if run.kernel { KERNEL } else { 0 };
     let links = [run.tree.words()].into_iter().chain(status).chain(shares.iter().map(|share| share.words()));
     let UserContext { entry, stack, args: [a, b, c, d, e, f] } = run.context;
     let offset = run.status.map_or(0, |status| status.offset);
@@ -143,6 +148,7 @@ pub fn take<P: Platform>(ctx: &Ctx<P>, inside: &Entered<'_>, mut each: impl FnMu
     Some(Run {
         pcore,
         reference: ObjRef { share: named, object: pcore.id() },
+        kernel: note & KERNEL != 0,
         tree,
         tree_share,
         context: UserContext {

@@ -75,7 +75,7 @@ pub struct Paging {
 }
 
 /// Events on this core since boot. Plain words: nobody else reads them.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
     /// Page faults from user code.
     pub faults: u64,
@@ -85,6 +85,12 @@ pub struct Counters {
     pub shootdowns: u64,
     /// System calls by trap.
     pub syscalls: u64,
+    /// Turns over devices, as a kernel core.
+    pub turns: u64,
+    /// Those that found something to do.
+    pub useful: u64,
+    /// System calls by ring.
+    pub ring_calls: u64,
 }
 
 /// What runs on this core, as mailbox service needs it.
@@ -183,13 +189,14 @@ impl<P: Platform> Local<P> {
     /// Writes this core's picture.
     pub fn draw(&self) {
         let mode = match (self.paging.root == ObjectWords::NULL, self.running.waits) {
+            // A kernel core has no address space.
+            (true, _) if self.running.pcore != ObjectWords::NULL => core_mode::KERNEL_CORE,
             (true, _) => core_mode::IDLE,
             (false, true) => core_mode::WAITING,
             (false, false) => core_mode::USER,
         };
-        let Counters { faults, ipis, shootdowns, syscalls } = self.counters;
-        let (tsc, tree) = (self.platform.tsc(), self.paging.root.id());
-        let numbers = Numbers { mode, faults, ipis, shootdowns, syscalls, tsc, tree };
+        let numbers =
+            Numbers { mode, tsc: self.platform.tsc(), tree: self.paging.root.id(), counters: self.counters };
         self.own().picture.store(numbers, &self.running.shares);
     }
 

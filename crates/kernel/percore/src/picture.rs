@@ -1,29 +1,24 @@
 //! [`Picture`]: what a core tells of itself when it is asked.
 
+use crate::local::Counters;
 use crate::words::ObjectWords;
 use corey_abi::RUN_SHARES;
 use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers of a picture.
-const NUMBERS: usize = 8;
+const NUMBERS: usize = 11;
 
 /// A core by itself, as numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Numbers {
     /// One of [`corey_abi::core_mode`].
     pub mode: u64,
-    /// Page faults from user code.
-    pub faults: u64,
-    /// Inter-processor interrupts sent.
-    pub ipis: u64,
-    /// Shootdown rounds waited for.
-    pub shootdowns: u64,
-    /// System calls by trap.
-    pub syscalls: u64,
     /// The time-stamp counter.
     pub tsc: u64,
     /// ID of the running root tree.
     pub tree: u64,
+    /// What happened on the core.
+    pub counters: Counters,
 }
 
 /// Written by its core when a message asks for it, read by whoever asked. Two who ask at once may find a
@@ -37,8 +32,21 @@ pub struct Picture {
 impl Picture {
     /// Writes it.
     pub fn store(&self, from: Numbers, shares: &[ObjectWords]) {
-        let Numbers { mode, faults, ipis, shootdowns, syscalls, tsc, tree } = from;
-        let numbers = [mode, faults, ipis, shootdowns, syscalls, tsc, tree, shares.len() as u64];
+        let Numbers { mode, tsc, tree, counters } = from;
+        let Counters { faults, ipis, shootdowns, syscalls, turns, useful, ring_calls } = counters;
+        let numbers = [
+            shares.len() as u64,
+            mode,
+            tsc,
+            tree,
+            faults,
+            ipis,
+            shootdowns,
+            syscalls,
+            turns,
+            useful,
+            ring_calls,
+        ];
         for (to, from) in self.numbers.iter().zip(numbers) {
             to.store(from, Ordering::Relaxed);
         }
@@ -51,9 +59,10 @@ impl Picture {
     /// Reads the numbers.
     #[must_use]
     pub fn numbers(&self) -> Numbers {
-        let [mode, faults, ipis, shootdowns, syscalls, tsc, tree, _] =
-            [0, 1, 2, 3, 4, 5, 6, 7].map(|at: usize| self.number(at));
-        Numbers { mode, faults, ipis, shootdowns, syscalls, tsc, tree }
+        let [_, mode, tsc, tree, faults, ipis, shootdowns, syscalls, turns, useful, ring_calls]: [u64;
+            NUMBERS] = core::array::from_fn(|at| self.number(at));
+        let counters = Counters { faults, ipis, shootdowns, syscalls, turns, useful, ring_calls };
+        Numbers { mode, tsc, tree, counters }
     }
 
     fn number(&self, at: usize) -> u64 {
@@ -62,7 +71,7 @@ impl Picture {
 
     /// The shares held. A reading that mixes two pictures names nothing: address and ID do not match.
     pub fn shares(&self) -> impl Iterator<Item = ObjectWords> + '_ {
-        let count = self.number(7) as usize;
+        let count = self.number(0) as usize;
         self.shares.iter().take(count).map(|[address, id]| {
             let id = id.load(Ordering::Acquire);
             // SAFETY: `store` wrote the words of an `ObjectWords`.

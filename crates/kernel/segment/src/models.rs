@@ -18,6 +18,7 @@ fn hooks() -> Hooks<FakePlatform> {
         // Nothing is mapped.
         revoke: |_, _, _, _, _, _| CoreSet::EMPTY,
         last: |_, _, _| unreachable!("nothing ends by itself here"),
+        arguments: |_, _, _, _, _| Err(corey_abi::Error::BadAddress),
         posts: None,
     }
 }

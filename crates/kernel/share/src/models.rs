@@ -30,6 +30,7 @@ fn hooks() -> Hooks<FakePlatform> {
         fault: |_, _, _, _| false,
         revoke: |_, _, _, _, _, _| CoreSet::EMPTY,
         last: |ctx, _, header| ctx.retire(header, CoreSet::EMPTY),
+        arguments: |_, _, _, _, _| Err(corey_abi::Error::BadAddress),
         posts: None,
     }
 }

@@ -23,11 +23,11 @@ pub(crate) const ENDED: usize = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Slots less one: all bits that a position in the ring has.
-    mask: usize,
+    mask: u32,
     /// The first word of the completions.
-    completions: usize,
+    completions: u32,
     /// The first word of the wide results.
-    wide: usize,
+    wide: u32,
 }
 
 impl Shape {
@@ -40,15 +40,14 @@ impl Shape {
         if slots < 2 || slots > Self::LARGEST || !slots.is_power_of_two() {
             return None;
         }
-        let slots = slots as usize;
-        let completions = AREA + LINE * slots;
-        Some(Self { mask: slots - 1, completions, wide: completions + slots.next_multiple_of(AREA) })
+        let completions = AREA as u32 + LINE as u32 * slots;
+        Some(Self { mask: slots - 1, completions, wide: completions + slots.next_multiple_of(AREA as u32) })
     }
 
     /// Slots.
     #[must_use]
     pub const fn slots(self) -> u32 {
-        self.mask as u32 + 1
+        self.mask + 1
     }
 
     /// Calls that can be in flight: one less than there are slots.
@@ -58,19 +57,19 @@ impl Shape {
     /// place where the next call did not fit. The program needs to know no more than how many calls are in flight.
     #[must_use]
     pub const fn depth(self) -> u32 {
-        self.mask as u32
+        self.mask
     }
 
     /// Words of the ring.
     #[must_use]
     pub const fn words(self) -> usize {
-        self.wide + 2 * (self.mask + 1)
+        self.wide as usize + 2 * (self.mask as usize + 1)
     }
 
     /// The slot `count` before this one.
     #[inline(always)]
     pub(crate) const fn before(self, slot: usize, count: usize) -> usize {
-        slot.wrapping_sub(count) & self.mask
+        slot.wrapping_sub(count) & self.mask as usize
     }
 
     /// Where word `word` of request line `line` is. Lines and slots are those of a [`Cursor`].
@@ -82,13 +81,13 @@ impl Shape {
     /// Where the completion in a slot is.
     #[inline(always)]
     pub(crate) const fn completion(self, slot: usize) -> usize {
-        self.completions + slot
+        self.completions as usize + slot
     }
 
     /// Where result word 0 or 1 of a slot is.
     #[inline(always)]
     pub(crate) const fn wide(self, slot: usize, word: usize) -> usize {
-        self.wide + 2 * slot + word
+        self.wide as usize + 2 * slot + word
     }
 }
 
@@ -106,7 +105,7 @@ impl Cursor {
 
     #[inline(always)]
     pub(crate) fn advance(&mut self, shape: Shape) {
-        self.at = (self.at + 1) & shape.mask;
+        self.at = (self.at + 1) & shape.mask as usize;
         self.phase ^= u64::from(self.at == 0);
     }
 }

@@ -2,7 +2,9 @@
 
 use crate::share::others_share;
 use crate::*;
-use corey_abi::{BufferHeader, DeviceCalls, Plain, buffer_op, number};
+use corey_abi::{
+    BufferHeader, DeviceCalls, Plain, RingConfig, SYSCALL_DEVICE, SegmentCalls, buffer_op, number,
+};
 
 const CONSOLE: u64 = 0;
 
@@ -10,6 +12,30 @@ fn alloc(user: &mut User<'_>, share: Id, home: Home) -> Result<ObjRef, Error> {
     let at = name(user, "console");
     let object = user.sys().device_alloc(share, CONSOLE, home, at)?;
     Ok(ObjRef { share, object })
+}
+
+/// A system-call device.
+pub(crate) fn syscall_device(user: &mut User<'_>, first: Start) -> ObjRef {
+    let at = name(user, "calls");
+    let object = user.sys().device_alloc(first.boot, SYSCALL_DEVICE, Home::Any, at).unwrap();
+    ObjRef { share: first.boot, object }
+}
+
+/// Gives a new system-call device a ring of four slots in two pages, with what `change` makes of it.
+fn configure(
+    user: &mut User<'_>,
+    first: Start,
+    change: impl FnOnce(&mut RingConfig),
+) -> Result<(ObjRef, RingConfig), Error> {
+    let (device, ring) = (syscall_device(user, first), segment(user, first.boot, 2).unwrap());
+    let mut config = RingConfig { ring, slots: 4, nshares: 1, ..RingConfig::default() };
+    config.shares[0] = first.boot;
+    change(&mut config);
+    let at = put(user, &config);
+    let result = user.sys().device_conf(device, at);
+    // Of a ring that was refused no page is kept.
+    assert_eq!(user.sys().segment_set_nbytes(ring, 0).is_ok(), result.is_err());
+    result.map(|()| (device, config))
 }
 
 /// Takes the network card.
@@ -136,15 +162,72 @@ refusals! {
     device_conf {
         NotFound {
             a_device_not_named: alone(|user, first| user.sys().device_conf(unnamed(first), NOWHERE));
+            a_share_not_held: alone(|user, first| configure(user, first, |config| config.shares[0] = NONE));
+            a_segment_not_named: alone(|user, first| configure(user, first, |config| config.ring.object = NONE));
+            arguments_not_named: alone(|user, first| configure(user, first, |config| config.arguments = ObjRef { share: config.shares[0], object: NONE }));
         }
         WrongKind {
             of_a_pcore: alone(|user, first| user.sys().device_conf(first.pcore, NOWHERE));
+            a_pcore_as_arguments: alone(|user, first| {
+                let pcore = first.pcore;
+                configure(user, first, |config| config.arguments = pcore)
+            });
         }
         Unsupported {
             the_console: alone(|user, first| {
                 let device = console(user, first);
                 user.sys().device_conf(device, NOWHERE)
             });
+            a_card: plugged(|user, first, _| {
+                let device = card(user, first).unwrap();
+                user.sys().device_conf(device, NOWHERE)
+            });
+        }
+        BadAddress {
+            a_configuration_nowhere: alone(|user, first| {
+                let device = syscall_device(user, first);
+                user.sys().device_conf(device, NOWHERE)
+            });
+        }
+        BadArgument {
+            no_slots: alone(|user, first| configure(user, first, |config| config.slots = 0));
+            slots_that_are_no_power_of_two: alone(|user, first| configure(user, first, |config| config.slots = 12));
+            more_slots_than_there_can_be: alone(|user, first| configure(user, first, |config| config.slots = 512));
+            slots_without_end: alone(|user, first| configure(user, first, |config| config.slots = 1 << 32 | 4));
+            more_shares_than_a_ring_has: alone(|user, first| configure(user, first, |config| config.nshares = 9));
+            shares_without_end: alone(|user, first| configure(user, first, |config| config.nshares = u64::MAX));
+            a_share_twice: alone(|user, first| configure(user, first, |config| {
+                config.nshares = 2;
+                config.shares[1] = config.shares[0];
+            }));
+        }
+        Misaligned {
+            a_ring_inside_a_page: alone(|user, first| configure(user, first, |config| config.offset = 128));
+        }
+        OutOfRange {
+            a_ring_behind_its_segment: alone(|user, first| configure(user, first, |config| config.offset = 8192));
+            a_ring_that_ends_behind_its_segment: alone(|user, first| configure(user, first, |config| config.slots = 256));
+            a_ring_at_the_end_of_all: alone(|user, first| configure(user, first, |config| config.offset = u64::MAX & !4095));
+        }
+        Busy {
+            a_device_that_has_a_ring: alone(|user, first| {
+                let (device, config) = configure(user, first, |_| ()).unwrap();
+                let at = put(user, &config);
+                user.sys().device_conf(device, at)
+            });
+        }
+        NoMemory {
+            for_a_page_of_the_ring: together(out_of_memory(
+                |user, first| {
+                    let ring = segment(user, first.boot, 2).unwrap();
+                    (syscall_device(user, first), RingConfig { ring, slots: 4, ..RingConfig::default() })
+                },
+                0,
+                |user, _, (device, config)| {
+                    let at = put(user, &config);
+                    user.sys().device_conf(device, at)
+                },
+            ));
         }
     }
     device_buf {
@@ -185,6 +268,10 @@ refusals! {
             });
         }
         Unsupported {
+            a_buffer_for_a_syscall_device: alone(|user, first| {
+                let (device, object) = (syscall_device(user, first), segment(user, first.boot, 1).unwrap());
+                user.sys().device_buf(device, buffer_op::OUT, object, 0)
+            });
             input: alone(|user, first| {
                 let (device, object) = both(user, first);
                 user.sys().device_buf(device, buffer_op::IN, object, 0)

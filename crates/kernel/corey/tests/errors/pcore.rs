@@ -1,5 +1,6 @@
 //! What calls on pcores answer.
 
+use crate::device::syscall_device;
 use crate::*;
 use corey_abi::{PcoreCalls, RUN_SHARES, RunContext, run_mode};
 
@@ -126,10 +127,8 @@ refusals! {
                 user.sys().pcore_run(made.pcore, NOWHERE)
             });
         }
-        Unsupported {
-            a_kernel_core: alone(|user, first| run_changed(user, first, |context| context.mode = run_mode::KERNEL_CORE));
-        }
         BadArgument {
+            a_kernel_core_with_a_tree: alone(|user, first| run_changed(user, first, |context| context.mode = run_mode::KERNEL_CORE));
             a_mode_that_does_not_exist: alone(|user, first| run_changed(user, first, |context| context.mode = 2));
             more_shares_than_a_core_holds: alone(|user, first| {
                 run_changed(user, first, |context| context.nshares = RUN_SHARES as u64 + 1)
@@ -201,8 +200,32 @@ refusals! {
         }
     }
     pcore_add_device {
-        Unsupported {
-            always: alone(|user, first| user.sys().pcore_add_device(first.pcore, first.pcore));
+        NotFound {
+            a_pcore_not_named: alone(|user, first| { let to = syscall_device(user, first); user.sys().pcore_add_device(unnamed(first), to) });
+            a_device_not_named: alone(|user, first| user.sys().pcore_add_device(first.pcore, unnamed(first)));
+        }
+        WrongKind {
+            to_a_tree: alone(|user, first| { let to = syscall_device(user, first); user.sys().pcore_add_device(first.tree, to) });
+            a_pcore_as_a_device: alone(|user, first| user.sys().pcore_add_device(first.pcore, first.pcore));
+        }
+        Exists {
+            the_same_twice: alone(|user, first| {
+                let device = syscall_device(user, first);
+                user.sys().pcore_add_device(first.pcore, device).unwrap();
+                user.sys().pcore_add_device(first.pcore, device)
+            });
+        }
+        Full {
+            a_ninth_until_one_is_gone: alone(|user, first| {
+                let devices: Vec<_> = (0..9).map(|_| syscall_device(user, first)).collect();
+                for device in &devices[..8] {
+                    user.sys().pcore_add_device(first.pcore, *device).unwrap();
+                }
+                let refused = user.sys().pcore_add_device(first.pcore, devices[8]);
+                user.sys().share_delobj(devices[3]).unwrap();
+                user.sys().pcore_add_device(first.pcore, devices[8]).unwrap();
+                refused
+            });
         }
     }
     pcore_set_interval {
