@@ -59,6 +59,8 @@ pub(crate) struct Report {
     pub(crate) sequences: u64,
     /// Calls of the table that worked at least once, and rows of the table.
     pub(crate) reached: (u64, u64),
+    /// Calls that were answered by ring.
+    pub(crate) by_ring: u64,
     /// Why it failed.
     pub(crate) failure: Option<String>,
     /// Edges, with `coverage`.
@@ -132,8 +134,8 @@ impl Report {
     pub(crate) fn line(&self) -> String {
         let (reached, of) = self.reached;
         format!(
-            "{} calls in {} sequences; {reached} of {of} calls worked at least once",
-            self.calls, self.sequences
+            "{} calls ({} by ring) in {} sequences; {reached} of {of} calls worked at least once",
+            self.calls, self.by_ring, self.sequences
         )
     }
 }
@@ -181,6 +183,7 @@ impl Run<'_> {
         for record in records().filter(|record| record["record"] == "fuzz-sum") {
             report.calls = number(&record, "calls");
             report.sequences = number(&record, "sequences");
+            report.by_ring = number(&record, "by_ring");
             report.reached = (number(&record, "reached"), number(&record, "of"));
         }
         let broken = records().find(|record| record["record"] == "fuzz" && record["failed"] != "");

@@ -1,10 +1,13 @@
 //! One core's calls.
 
 use crate::pool::{Sort, any, forget, remember};
-use crate::records::{SLOTS, Scratch, Start, WINDOW, window};
+use crate::records::{PAGES, SLOTS, Scratch, Start, WINDOW, window};
+use crate::rings::Ring;
 use crate::sequence::FRAME_PAGES;
 use core::sync::atomic::{AtomicU64, Ordering};
-use corey_abi::{Error, Home, Id, Kinds, ObjRef, PAGE_BYTES, SYSCALLS, SyscallInfo, Word};
+use corey_abi::{
+    Error, Home, Id, Kinds, ObjRef, PAGE_BYTES, RING_ARGUMENTS, SYSCALL_DEVICE, SYSCALLS, SyscallInfo, Word,
+};
 use corey_libos_rt::sys::{pause, raw};
 use corey_libos_test::{Random, touch};
 
@@ -32,7 +35,8 @@ const WEIGHTS: &[(&str, u64)] = &[
     ("device_alloc", 2),
     ("device_list", 1),
     ("device_stat", 1),
-    ("device_conf", 1),
+    ("device_conf", 3),
+    ("pcore_add_device", 2),
     ("locality_get", 1),
     ("counter_read", 1),
     ("core_wait", 1),
@@ -68,6 +72,9 @@ pub(crate) struct Caller {
     pub(crate) own: Id,
     /// The console.
     pub(crate) console: ObjRef,
+    /// Its ring, and how the rings' calls name its scratch.
+    ring: Ring,
+    named: u64,
     /// Longest sleep in nanoseconds.
     pub(crate) patience: u64,
     /// What the last tree that was chosen is.
@@ -99,6 +106,8 @@ impl Caller {
             kept,
             own,
             console,
+            ring: Ring::default(),
+            named: RING_ARGUMENTS + core as u64 * PAGES * PAGE_BYTES,
             patience,
             sort: Sort::Root,
             used: None,
@@ -161,7 +170,9 @@ impl Caller {
             (_, "count" | "start") => random.below(20),
             (_, "operation") => random.below(4) | u64::from(random.once_in(3)) << 8,
             // More of cards than of the console; one that is not there.
-            ("device_alloc", "device") => random.one(&[0, 1, 1, 2, 2, 3]).unwrap_or(0),
+            ("device_alloc", "device") => {
+                random.one(&[0, 1, 1, 2, 2, 3, SYSCALL_DEVICE, SYSCALL_DEVICE]).unwrap_or(0)
+            }
             // Where the frames of `sequence::frames` begin, or near.
             ("device_buf", "offset") => {
                 random.below(2 * FRAME_PAGES) * (PAGE_BYTES / 2) + random.one(&[0, 0, 0, 16]).unwrap_or(0)
@@ -258,6 +269,8 @@ impl Caller {
                 touch::write(at, word);
             }
         }
+        let by_ring = self.random.once_in(3) && self.ring.is_there(self.core);
+        self.scratch.1 = if by_ring { self.named } else { self.scratch.0 };
         let (index, call) = self.choose();
         self.used = None;
         let mut args = [0; 6];
@@ -279,7 +292,13 @@ impl Caller {
         if ends && ground && !self.random.once_in(100) {
             return;
         }
-        let result = raw(call.number, args);
+        let result = if by_ring {
+            let waits = !self.random.once_in(4);
+            let Some(result) = self.ring.call(call.number, args, waits) else { return };
+            result
+        } else {
+            raw(call.number, args)
+        };
         if result == Err(Error::NotFound)
             && let Some((sort, gone)) = self.used
             && !self.random.once_in(3)

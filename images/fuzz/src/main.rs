@@ -14,6 +14,7 @@
 mod caller;
 mod pool;
 mod records;
+mod rings;
 mod sequence;
 
 use corey_abi::{
@@ -103,8 +104,9 @@ fn main(mut process: Process) -> Status {
         );
     }
     println!(
-        "{{\"record\":\"fuzz-sum\",\"calls\":{made},\"sequences\":{sequences},\"failed\":{failed},\"reached\":{reached},\"of\":{}}}",
-        SYSCALLS.len()
+        "{{\"record\":\"fuzz-sum\",\"calls\":{made},\"sequences\":{sequences},\"failed\":{failed},\"reached\":{reached},\"of\":{},\"by_ring\":{}}}",
+        SYSCALLS.len(),
+        rings::ANSWERED.load(core::sync::atomic::Ordering::Relaxed)
     );
     if process.info.has_word("hold") {
         // Once, as it prints much: what no random call is to do.

@@ -1,7 +1,10 @@
 //! Records for calls to read: mostly meaningful.
 
 use crate::pool::{Sort, any};
-use corey_abi::{Id, Mapping, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RunContext, TreeTable, mapping_kind};
+use corey_abi::{
+    Id, Mapping, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RingConfig, RunContext, TreeTable, mapping_kind,
+    run_mode,
+};
 use corey_libos_test::Random;
 
 /// Where trees of this test map things: from here on, one GiB each.
@@ -11,9 +14,9 @@ const GIB: u64 = 1 << 30;
 /// Slots of a root that the program itself does not use.
 pub(crate) const SLOTS: (u64, u64) = (300, 24);
 
-/// One core's memory for records: eight pages, mapped on every core.
+/// One core's memory for records, eight pages, mapped on every core: where it is, and how the next call names it.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Scratch(pub(crate) u64);
+pub(crate) struct Scratch(pub(crate) u64, pub(crate) u64);
 
 /// Offsets in it.
 const NAME: u64 = 0;
@@ -53,7 +56,7 @@ impl Scratch {
             // SAFETY: inside this core's scratch, mapped writable for good; nobody has a reference into it.
             unsafe { (at as *mut u8).write_volatile(byte) };
         }
-        self.0 + at
+        self.1 + at
     }
 
     /// A mapping for a tree of `sort`.
@@ -101,7 +104,7 @@ impl Scratch {
                         &Self::mapping(random, sort),
                     );
                 }
-                let mut table = TreeTable { mappings: self.0 + MAPPINGS, count, ..TreeTable::default() };
+                let mut table = TreeTable { mappings: self.1 + MAPPINGS, count, ..TreeTable::default() };
                 if random.once_in(8) {
                     // A handler that cannot be: a good one would be another thread's end.
                     let bad = [8, 1 << 50, u64::MAX];
@@ -113,19 +116,45 @@ impl Scratch {
             }
             ("at_get", "table") => {
                 let count = random.below(80);
-                let table = TreeTable { mappings: self.0 + MAPPINGS, count, ..TreeTable::default() };
+                let table = TreeTable { mappings: self.1 + MAPPINGS, count, ..TreeTable::default() };
                 self.put::<_, { TreeTable::BYTES }>(TABLE, &table)
             }
             ("pcore_run", "context") => {
                 self.put::<_, { RunContext::BYTES }>(CONTEXT, &context(random, start))
             }
+            ("device_conf", _) => self.put::<_, { RingConfig::BYTES }>(CONTEXT, &ring(random, start)),
             (_, "name") => self.put::<_, 32>(NAME, &[b'f'; 32]),
-            _ => self.0 + OUT,
+            _ => self.1 + OUT,
         }
     }
 }
 
+/// A ring in some segment: mostly one that works, though nobody submits there.
+fn ring(random: &mut Random, start: Start) -> RingConfig {
+    let mut config = RingConfig {
+        ring: any(random, Sort::Segment),
+        offset: random.below(4) * PAGE_BYTES + 8 * u64::from(random.once_in(9)),
+        slots: random.one(&[2, 4, 16, 16, 64, 256, 24]).unwrap_or(0),
+        arguments: if random.once_in(3) { ObjRef::default() } else { any(random, Sort::Segment) },
+        nshares: random.below(3),
+        ..RingConfig::default()
+    };
+    if random.once_in(20) {
+        config.nshares = random.below(12);
+    }
+    for share in &mut config.shares {
+        *share = if random.once_in(3) { any(random, Sort::Share).object } else { start.tree.share };
+    }
+    config
+}
+
 fn context(random: &mut Random, start: Start) -> RunContext {
+    if random.once_in(6) {
+        let mut shares = [Id::NULL; RUN_SHARES];
+        shares[0] = start.tree.share;
+        let mode = run_mode::KERNEL_CORE;
+        return RunContext { mode, nshares: 1, shares, ..RunContext::default() };
+    }
     let known = !random.once_in(3);
     let tree = if known { start.tree } else { any(random, Sort::Root) };
     let mut shares = [Id::NULL; RUN_SHARES];

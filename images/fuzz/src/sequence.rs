@@ -3,7 +3,9 @@
 use crate::caller::{CORES, COUNTS, Caller, MADE, STOP, Spared};
 use crate::pool::{Sort, fill, remember};
 use crate::records::{PAGES, Scratch, Start};
+use crate::rings::Rings;
 use core::arch::{asm, naked_asm};
+use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
     AddressTreeCalls, AuditReport, BufferHeader, Error, Home, Id, Kinds, MachineCalls, MapFlags, Name,
@@ -29,10 +31,13 @@ pub(crate) struct Arena {
     cores: usize,
     /// Cores that call in this sequence, the first one included.
     threads: usize,
+    /// The pcore of the core that is left to calls.
+    left_over: Cell<ObjRef>,
     spared: Spared,
     console: Id,
     /// Buffers with frames: what a segment for cards is a copy of.
     frames: ObjRef,
+    rings: Rings,
     /// Shares held at the start.
     held: usize,
     pub(crate) before: u64,
@@ -55,7 +60,7 @@ extern "C" fn thread(core: u64) -> ! {
     let start = Start { tree: ObjRef { share: Id(share), object: Id(tree) }, entry, stack };
     // It may end itself: it is started again.
     let spared = Spared([console, 0, 0]);
-    let mut caller = Caller::new(seed, core, Scratch(scratch), start, spared, 300_000);
+    let mut caller = Caller::new(seed, core, Scratch(scratch, scratch), start, spared, 300_000);
     caller.kept = start.tree.share;
     caller.own = Id(own);
     caller.console = ObjRef { share: Id(console), object: Id(device) };
@@ -108,9 +113,11 @@ impl Arena {
             scratch,
             cores,
             threads: cores,
+            left_over: Cell::new(ObjRef::default()),
             spared,
             console: console.id,
             frames: frames(process)?,
+            rings: Rings::new(process, pages)?,
             held: held()?,
             before: 0,
             report: None,
@@ -163,6 +170,7 @@ impl Arena {
         let name = Name::new("prey");
         let prey = sys().share_alloc(process.boot, Kinds::all(), 30_000, 900, Home::Any, address(&name));
         let prey = prey.map_err(|_| "no share")?;
+        self.rings.forget();
         let start = self.populate(process, seed, prey).map_err(|_| "no objects")?;
         let mut threads: [Option<Remote>; CORES] = [None; CORES];
         let mut starts = [0; CORES];
@@ -172,7 +180,7 @@ impl Arena {
         for core in 1..self.threads {
             self.begin_thread(process, prey, start, (seed, quota), core, &mut starts, &mut threads);
         }
-        let scratch = Scratch(self.scratch);
+        let scratch = Scratch(self.scratch, self.scratch);
         let mut caller = Caller::new(seed, 0, scratch, start, self.spared, 50_000);
         caller.kept = prey;
         while MADE[0].load(Ordering::Relaxed) < quota {
@@ -302,10 +310,15 @@ impl Arena {
         // Nor do frames: what was sent or received is not posted again.
         let _ = self.post(&mut random, prey, 1);
         // The core that is left over, for `pcore_run`.
-        if self.threads < self.cores
-            && let Ok(object) = sys().pcore_alloc(prey, self.threads as u64, address(&name))
-        {
-            (0..12).for_each(|_| remember(&mut random, Sort::Pcore, ObjRef { share: prey, object }));
+        if self.threads < self.cores {
+            if let Ok(object) = sys().pcore_alloc(prey, self.threads as u64, address(&name)) {
+                self.left_over.set(ObjRef { share: prey, object });
+                (0..12).for_each(|_| remember(&mut random, Sort::Pcore, ObjRef { share: prey, object }));
+            }
+            // In every other one of these it is the kernel's.
+            if order.0 & 2 == 2 {
+                self.rings.look_after(prey, self.left_over.get(), self.threads);
+            }
         }
         for core in 1..self.threads {
             let over = threads[core].is_none_or(|remote| remote.thread.poll().is_some());
@@ -362,6 +375,7 @@ impl Arena {
 
     /// Drops every share that was not held at the start, and ends the prey.
     fn drop_all(&self, process: &Process, prey: Id) {
+        empty(prey);
         let _ = sys().share_delobj(ObjRef { share: process.boot, object: prey });
         loop {
             let mut entries = [ShareEntry::default(); 24];
@@ -420,6 +434,17 @@ fn end_thread(remote: &Remote) -> bool {
     }
     remote.core.release();
     over
+}
+
+/// Takes everything out of a share: a kernel core that holds it, and whose pcore it names, would go on for ever.
+fn empty(share: Id) {
+    let mut entries = [ShareEntry::default(); 24];
+    let room = entries.len() as u64;
+    while let Ok(count @ 1..) = sys().share_list(share, 0, address_mut(&mut entries), room) {
+        for entry in entries.iter().take(count.min(room) as usize) {
+            let _ = sys().share_delobj(ObjRef { share, object: entry.id });
+        }
+    }
 }
 
 /// Shares held.

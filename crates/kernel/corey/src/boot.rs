@@ -177,7 +177,7 @@ impl<P: Platform> Core<P> {
                 return Err(step(Error::Busy));
             }
             share.charge(&mut self.ctx, 0, 1).map_err(step)?;
-            let value = Pcore::new(own, &self.ctx.local);
+            let value = Pcore::new(own);
             let pcore = self.ctx.create(inside, Home::Any, &Name::new("init"), 0, value).map_err(step)?;
             slot.set(pcore.link());
             share.insert(&mut self.ctx, pcore.link(), 0).map_err(step)?;
@@ -255,7 +255,6 @@ impl<P: Platform> Core<P> {
         reserve(&mut self.ctx, &tree, own).map_err(step)?;
         // Its share is held already.
         let run = Run {
-            kernel: false,
             pcore: pcore.link(),
             reference: ObjRef { share: make.share.id(), object: pcore.id() },
             tree: tree.link(),

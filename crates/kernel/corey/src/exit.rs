@@ -132,7 +132,9 @@ impl<P: Platform> Core<P> {
                 self.inherit(&inside);
             }
             self.bury(&inside);
-            self.attend(&inside);
+            if self.is_kernel_core() {
+                self.attend(&inside);
+            }
             if let Some(link) = self.dropped.pop() {
                 // Between two entries: no handle of this core was looked up through the share.
                 self.ctx.leave(inside);
@@ -164,7 +166,7 @@ impl<P: Platform> Core<P> {
                 }
                 continue;
             }
-            if self.current.is_some_and(|current| current.kernel) {
+            if self.current.is_some_and(|current| current.is_kernel_core()) {
                 self.publish_shares();
                 inside = self.poll(inside);
                 continue;
@@ -185,11 +187,12 @@ impl<P: Platform> Core<P> {
     fn publish_shares(&mut self) {
         let shares = &mut self.ctx.local.running.shares;
         shares.clear();
-        for link in self.held.iter().chain(self.poller.shares()) {
-            if !shares.contains(&link.words()) {
-                // Of a kernel core with many, some are not shown.
-                let _ = shares.push(link.words());
-            }
+        for link in self.held.iter() {
+            // As many as a core can hold.
+            let _ = shares.push(link.words());
+        }
+        if !self.poller.is_empty() {
+            self.poller.publish(shares);
         }
     }
 
@@ -269,7 +272,7 @@ impl<P: Platform> Core<P> {
         }
         self.current = Current::begin(&mut self.ctx, inside, &run);
         if self.current.is_some() {
-            self.enter = (!run.kernel).then_some(run.context);
+            self.enter = (!run.tree.is_null()).then_some(run.context);
             // Before a message is served that asks for them.
             self.publish_shares();
             return;
@@ -363,7 +366,6 @@ impl<P: Platform> Core<P> {
                 atree::load(&mut self.ctx, inside, tree);
             }
         }
-        current.kernel = run.kernel;
         current.status = run.status;
         current.tree_share = run.tree_share;
         current.reference = run.reference;
@@ -378,7 +380,7 @@ impl<P: Platform> Core<P> {
             let _ = self.held.add(*link);
         }
         pcore::keep(&self.ctx, &run, &shares);
-        self.enter = (!run.kernel).then_some(run.context);
+        self.enter = (!run.tree.is_null()).then_some(run.context);
     }
 
     fn drop_all(&mut self) {
@@ -421,7 +423,7 @@ impl<P: Platform> Core<P> {
 
     /// Stops being a holder of a dropped share.
     fn release(&mut self, inside: &Entered<'static>, link: Link) {
-        if self.held.holds(link.id()) || self.poller.holds(link) {
+        if self.is_kernel_core() && (self.held.holds(link.id()) || self.poller.holds(link)) {
             // A core holds a share once: something else here has it, too.
             return;
         }

@@ -21,8 +21,7 @@ use corey_lib_sync::atomic::{Ordering, fence};
 pub(crate) struct MachineApi<'a, P: Platform> {
     pub(crate) call: Call<'a, P>,
     pub(crate) system: &'static System<P>,
-    /// What the caller waits for; over a ring nobody waits.
-    pub(crate) waiting: Option<&'a mut Option<Waiting>>,
+    pub(crate) waiting: &'a mut Option<Waiting>,
 }
 
 impl<'a, P: Platform> MachineApi<'a, P> {
@@ -108,10 +107,9 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
         let call = &mut self.call;
         let ticks = u128::from(nanoseconds) * u128::from(self.system.info.tsc_hz) / 1_000_000_000;
         let until = u64::try_from(ticks).ok().and_then(|t| t.checked_add(call.ctx.local.platform.tsc()));
-        let waiting = self.waiting.as_mut().ok_or(Error::Unsupported)?;
         let home = segment.header().home();
         waiting::begin(call.ctx, inside, segment, offset, value)?;
-        **waiting = Some(Waiting { home, until: until.unwrap_or(u64::MAX) });
+        *self.waiting = Some(Waiting { home, until: until.unwrap_or(u64::MAX) });
         call.ctx.local.running.waits = true;
         call.ctx.local.attention = true;
         Ok(())

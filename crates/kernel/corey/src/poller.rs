@@ -17,12 +17,13 @@
 //! not interrupt yet, so where there is one the sleep lasts [`NAP`] at most.
 
 use crate::core_kernel::Core;
-use crate::gate::RingGate;
-use corey_abi::{Error, SyscallInfo, dispatch, from_registers};
+use crate::gate::Gate;
+use corey_abi::{Error, RUN_SHARES, SyscallInfo, dispatch, from_registers};
 use corey_kernel_device::{Device, Ring};
 use corey_kernel_hal::Platform;
 use corey_kernel_object::{Entered, Link};
 use corey_kernel_pcore::{Current, DEVICES, Pcore};
+use corey_kernel_percore::ObjectWords;
 use corey_kernel_share::{Authority, Share};
 use corey_lib_ring::{BUDGET, Consumer, Request};
 
@@ -56,6 +57,7 @@ pub(crate) struct Poller {
 
 impl Poller {
     /// Whether it has no ring.
+    #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
         self.rings.is_empty()
     }
@@ -65,14 +67,27 @@ impl Poller {
         self.rings.iter().any(|served| served.held.holds(share.id()))
     }
 
-    /// The shares of its rings; one that several have comes several times.
-    pub(crate) fn shares(&self) -> impl Iterator<Item = Link> + '_ {
-        self.rings.iter().flat_map(|served| served.held.iter())
+    /// Adds the shares of its rings to those that the core shows, each once, as many as there is room for.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn publish(&self, shown: &mut heapless::Vec<ObjectWords, RUN_SHARES>) {
+        for link in self.rings.iter().flat_map(|served| served.held.iter()) {
+            if !shown.contains(&link.words()) {
+                let _ = shown.push(link.words());
+            }
+        }
     }
 }
 
 impl<P: Platform> Core<P> {
+    /// Whether a kernel core runs here, or rings of one are left.
+    #[inline(always)]
+    pub(crate) fn is_kernel_core(&self) -> bool {
+        self.current.is_some_and(|current| current.is_kernel_core()) || !self.poller.is_empty()
+    }
+
     /// Polls until something waits for the kernel exit. Takes the kernel entry it is in, and returns the one it is in then.
+    #[inline(never)]
     pub(crate) fn poll(&mut self, mut inside: Entered<'static>) -> Entered<'static> {
         self.poller.busy = self.ctx.local.platform.tsc();
         loop {
@@ -128,49 +143,67 @@ impl<P: Platform> Core<P> {
 
     /// Makes a ring's calls: at most [`BUDGET`], fewer when one needs the kernel exit. Says how many.
     fn serve(&mut self, inside: &Entered<'static>, at: usize) -> u32 {
-        let Self { ctx, poller, dropped, current, system, .. } = self;
-        let Some(Served { device, ring, consumer, held, over, .. }) = poller.rings.get_mut(at) else {
-            return 0;
-        };
-        let platform = ctx.local.platform.clone();
-        let mut end = |ctx: &mut corey_kernel_object::Ctx<P>, why| {
-            *over = Some(why);
-            ctx.local.attention = true;
-        };
+        let Some(Served { device, ring, .. }) = self.poller.rings.get(at) else { return 0 };
         let alive = device.resolve::<Device>(inside).is_some_and(|device| device.header().refs() != 0);
-        let Some(words) = ring.words(&platform, inside).filter(|_| alive) else {
-            end(ctx, Error::DeviceFailed);
+        let Some(words) = ring.words(&self.ctx.local.platform, inside).filter(|_| alive) else {
+            self.end(at, Error::DeviceFailed);
             return 0;
         };
+        let arguments = ring.arguments;
         let mut made = 0;
-        while made < BUDGET && !ctx.local.attention {
+        while made < BUDGET && !self.ctx.local.attention {
+            let Some(Served { consumer, .. }) = self.poller.rings.get_mut(at) else { break };
             let Request { number, args, taken } = match consumer.take(&words) {
                 Ok(Some(request)) => request,
                 Ok(None) => break,
                 Err(broken) => {
                     log::info!(
                         "core {}: a ring ends, what stands in it is no request: {broken:?}",
-                        ctx.core().0
+                        self.ctx.core().0
                     );
-                    end(ctx, Error::BadArgument);
+                    self.end(at, Error::BadArgument);
                     break;
                 }
             };
-            ctx.arguments = ring.arguments;
+            if made == 0 {
+                self.take_the_part_of(at, arguments);
+            }
             let result = if SyscallInfo::is_for_rings(number) {
-                let gate = RingGate { ctx, held, dropped, current, system, inside };
-                from_registers(dispatch(gate, number, args))
+                from_registers(dispatch(Gate { core: self, inside }, number, args))
             } else {
                 Err(Error::Unsupported)
             };
-            ctx.arguments = Link::NULL;
-            consumer.complete(&words, taken, result);
+            if let Some(Served { consumer, .. }) = self.poller.rings.get_mut(at) {
+                consumer.complete(&words, taken, result);
+            }
             made += 1;
-            ctx.local.serve_mailbox();
+            self.ctx.local.serve_mailbox();
         }
-        consumer.flush(&words);
-        ctx.local.counters.ring_calls += u64::from(made);
+        if made != 0 {
+            self.take_the_part_of(at, Link::NULL);
+            self.ctx.local.counters.ring_calls += u64::from(made);
+            if let Some(Served { consumer, .. }) = self.poller.rings.get_mut(at) {
+                consumer.flush(&words);
+            }
+        }
         made
+    }
+
+    /// From here on calls are made in the name of the ring's shares, or of the core's own again.
+    fn take_the_part_of(&mut self, at: usize, arguments: Link) {
+        if let Some(served) = self.poller.rings.get_mut(at) {
+            core::mem::swap(&mut self.held, &mut served.held);
+        }
+        self.ctx.arguments = arguments;
+    }
+
+    /// Notes that a ring is to end.
+    #[cold]
+    fn end(&mut self, at: usize, why: Error) {
+        if let Some(served) = self.poller.rings.get_mut(at) {
+            served.over = Some(why);
+        }
+        self.ctx.local.attention = true;
     }
 
     /// Whether nothing was to do for long, and nothing came since every ring was told.
@@ -202,11 +235,10 @@ impl<P: Platform> Core<P> {
 
     /// At the kernel exit: ends rings that are over, all of them when no kernel core runs here, and takes up what is on the
     /// list of devices. One ring an exit ends: what it held is dropped before the next one's is.
+    #[cold]
+    #[inline(never)]
     pub(crate) fn attend(&mut self, inside: &Entered<'static>) {
-        let current = self.current.filter(|current| current.kernel);
-        if current.is_none() && self.poller.rings.is_empty() {
-            return;
-        }
+        let current = self.current.filter(Current::is_kernel_core);
         if !self.dropped.is_empty() {
             self.ctx.local.attention = true;
             return;

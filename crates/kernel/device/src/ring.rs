@@ -5,6 +5,7 @@
 //! kernel core                                                       takes it: SERVED ─ turns … ─ ends it, pages let go ─ NONE
 //! ```
 
+use core::marker::PhantomData;
 use corey_abi::{Error, PAGE_BYTES, RING_SHARES, RING_SLOTS, RingConfig};
 use corey_kernel_hal::{CoreId, Platform};
 use corey_kernel_mem::DataFrame;
@@ -38,21 +39,21 @@ pub struct Ring {
     pub shares: heapless::Vec<Link, RING_SHARES>,
 }
 
-/// The words of a ring.
+/// The words of a ring, until this core leaves the kernel.
 #[derive(Debug)]
-pub struct RingWords<'a, P>(&'a P, &'a [DataFrame]);
+pub struct RingWords<'k, P>(P, heapless::Vec<DataFrame, PAGES>, PhantomData<&'k ()>);
 
 impl<P: Platform> Words for RingWords<'_, P> {
     #[inline(always)]
     fn load(&self, index: usize) -> u64 {
         let page = self.1.get(index / PAGE_WORDS);
-        page.map_or(0, |page| page.load_word(self.0, index % PAGE_WORDS))
+        page.map_or(0, |page| page.load_word(&self.0, index % PAGE_WORDS))
     }
 
     #[inline(always)]
     fn store(&self, index: usize, word: u64) {
         if let Some(page) = self.1.get(index / PAGE_WORDS) {
-            page.store_word(self.0, index % PAGE_WORDS, word);
+            page.store_word(&self.0, index % PAGE_WORDS, word);
         }
     }
 }
@@ -126,13 +127,9 @@ impl Ring {
 
     /// Its words, until this core leaves the kernel; `None` when the segment has ended.
     #[inline(always)]
-    pub fn words<'a, P: Platform>(
-        &'a self,
-        platform: &'a P,
-        inside: &'a Entered<'_>,
-    ) -> Option<RingWords<'a, P>> {
+    pub fn words<'k, P: Platform>(&self, platform: &P, inside: &'k Entered<'_>) -> Option<RingWords<'k, P>> {
         let segment = self.segment.resolve::<Segment>(inside)?;
-        (segment.header().refs() != 0).then_some(RingWords(platform, &self.pages))
+        (segment.header().refs() != 0).then(|| RingWords(platform.clone(), self.pages.clone(), PhantomData))
     }
 }
 

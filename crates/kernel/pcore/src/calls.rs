@@ -14,15 +14,6 @@ use corey_kernel_percore::{CoreSet, Message, MessageKind};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::{Call, Share};
 
-/// What a program can do to what runs it.
-#[derive(Debug)]
-pub struct Own<'c> {
-    /// Set when it ends.
-    pub ending: &'c mut Option<Ending>,
-    /// Set when its context is replaced.
-    pub replaced: &'c mut Option<Request>,
-}
-
 /// `pcore_…`.
 #[derive(Debug)]
 pub struct PcoreApi<'c, 'a, P: Platform> {
@@ -30,8 +21,10 @@ pub struct PcoreApi<'c, 'a, P: Platform> {
     pub call: Call<'a, P>,
     /// What runs here.
     pub current: &'c Option<Current>,
-    /// What the caller can do to itself; nothing, over a ring.
-    pub own: Option<Own<'c>>,
+    /// Set when the caller ends.
+    pub ending: &'c mut Option<Ending>,
+    /// Set when the caller's context is replaced.
+    pub replaced: &'c mut Option<Request>,
     /// Ticks of the time-stamp counter per second.
     pub tsc_hz: u64,
 }
@@ -79,41 +72,38 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         shares: &Shares,
     ) -> Result<(Run, Option<Handle<'a, Tree>>), Error> {
         let named = |id: Id| shares.iter().find(|share| share.id() == id);
+        let tree = match from.mode {
+            run_mode::USER => Some(self.root(from, named(from.tree.share))?),
+            run_mode::KERNEL_CORE if from.tree == ObjRef::default() => None,
+            _ => return Err(Error::BadArgument),
+        };
         // The target names its pcore through a share it holds, or not at all.
         let share = if named(pcore.share).is_some() { pcore.share } else { Id::NULL };
-        let mut run = Run {
+        let run = Run {
             pcore: target.link(),
             reference: ObjRef { share, object: pcore.object },
-            kernel: false,
-            tree: Link::NULL,
-            tree_share: Id::NULL,
+            tree: tree.map_or(Link::NULL, |tree| tree.link()),
+            tree_share: from.tree.share,
             context: UserContext { entry: from.entry, stack: from.stack, args: from.args },
             status: None,
         };
-        match from.mode {
-            run_mode::USER => {}
-            run_mode::KERNEL_CORE if from.tree == ObjRef::default() => {
-                run.kernel = true;
-                run.context = UserContext::default();
-                return Ok((run, None));
-            }
-            _ => return Err(Error::BadArgument),
-        }
+        Ok((run, tree))
+    }
+
+    /// The root that a program is to run in, named through `share` of the run's.
+    #[inline(always)]
+    fn root(&self, from: &RunHead, share: Option<&Link>) -> Result<Handle<'a, Tree>, Error> {
         if from.entry >= USER_END || from.stack > USER_END {
             return Err(Error::OutOfRange);
         }
-        let tree = named(from.tree.share)
+        let tree = share
             .ok_or(Error::NotPermitted)?
             .resolve::<Share>(self.call.inside)
             .and_then(|share| share.find(&self.call.ctx.local.platform, self.call.inside, from.tree.object))
             .ok_or(Error::NotFound)?
             .handle::<Tree>()
             .ok_or(Error::WrongKind)?;
-        if tree.kind() != TreeKind::Root {
-            return Err(Error::WrongKind);
-        }
-        (run.tree, run.tree_share) = (tree.link(), from.tree.share);
-        Ok((run, Some(tree)))
+        if tree.kind() == TreeKind::Root { Ok(tree) } else { Err(Error::WrongKind) }
     }
 
     /// Pins the page of a status place and writes "running" there.
@@ -225,14 +215,12 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
         from: &RunHead,
         shares: Shares,
     ) -> Result<(), Error> {
-        let current = self.current.filter(|_| self.own.is_some()).ok_or(Error::NotPermitted)?;
+        let current = self.current.filter(|current| !current.is_kernel_core()).ok_or(Error::NotPermitted)?;
         let moved = tree.filter(|_| run.tree != current.tree);
         let held = &self.call.held;
         let new: Shares = shares.iter().filter(|link| !held.holds(link.id())).copied().collect();
         self.prepare(&mut run, from, moved, &new, self.call.ctx.core())?;
-        if let Some(own) = &mut self.own {
-            *own.replaced = Some(Request { run, shares });
-        }
+        *self.replaced = Some(Request { run, shares });
         self.call.ctx.local.attention = true;
         Ok(())
     }
@@ -253,8 +241,10 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
             share.refund(call.ctx, 0, 1);
             return Err(Error::Busy);
         }
-        let value = Pcore::new(CoreId(number), &call.ctx.local);
-        let pcore = match call.ctx.create(call.inside, Home::Any, &name, 0, value) {
+        Pcore::renew(CoreId(number), &call.ctx.local);
+        let place = (call.ctx.core(), call.ctx.source(Home::Any));
+        // Made where it lies: most of its list stays as it is, and lines of it where they are.
+        let pcore = match call.ctx.create_with(call.inside, place, &name, 0, || Pcore::new(CoreId(number))) {
             Ok(pcore) => pcore,
             Err(error) => {
                 slot.clear();
@@ -326,8 +316,8 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         let ticks = u128::from(nanoseconds) * u128::from(self.tsc_hz) / 1_000_000_000;
         let ticks = u64::try_from(ticks).unwrap_or(u64::MAX);
         let local = &mut self.call.ctx.local;
-        if self.current.is_some_and(|c| c.pcore == target.link()) {
-            if self.own.is_none() {
+        if let Some(current) = self.current.filter(|c| c.pcore == target.link()) {
+            if current.is_kernel_core() {
                 return Err(Error::NotPermitted);
             }
             local.set_slice(ticks);
@@ -350,8 +340,11 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
         let target = self.call.object::<Pcore>(pcore)?;
         let value = u32::try_from(value).map_err(|_| Error::BadArgument)?;
         if self.current.is_some_and(|c| c.pcore == target.link()) {
-            let own = self.own.as_mut().ok_or(Error::NotPermitted)?;
-            *own.ending = Some(Ending { reason: reason::HALTED, value, address: 0 });
+            if self.current.is_some_and(|current| current.is_kernel_core()) {
+                // By a ring: those who have that are not the kernel core's masters.
+                return Err(Error::NotPermitted);
+            }
+            *self.ending = Some(Ending { reason: reason::HALTED, value, address: 0 });
             self.call.ctx.local.attention = true;
             return Ok(());
         }

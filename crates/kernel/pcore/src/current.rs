@@ -16,9 +16,7 @@ pub struct Current {
     pub pcore: Link,
     /// How the program names it.
     pub reference: ObjRef,
-    /// Whether it polls devices, and runs no program: it has no root tree then.
-    pub kernel: bool,
-    /// The root tree.
+    /// The root tree; null for a kernel core.
     pub tree: Link,
     /// The share the root was named through.
     pub tree_share: Id,
@@ -40,13 +38,20 @@ pub struct Ending {
 }
 
 impl Current {
+    /// Whether it polls devices, and runs no program.
+    #[inline(always)]
+    #[must_use]
+    pub fn is_kernel_core(&self) -> bool {
+        self.tree.is_null()
+    }
+
     /// Begins `run` on this core, whose place is claimed; its shares are held. `None` when the root died meanwhile:
     /// then nothing runs, and the shares are to be dropped.
     pub fn begin<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, run: &Run) -> Option<Self> {
         let place = ctx.local.own().mailbox.run_place();
         match run.tree.resolve::<Tree>(inside) {
             Some(tree) => load(ctx, inside, tree),
-            None if run.kernel => {}
+            None if run.tree.is_null() => {}
             None => {
                 place.unclaim();
                 return None;
@@ -57,7 +62,6 @@ impl Current {
         Some(Self {
             pcore: run.pcore,
             reference: run.reference,
-            kernel: run.kernel,
             tree: run.tree,
             tree_share: run.tree_share,
             status: run.status,
@@ -73,8 +77,9 @@ impl Current {
         authority: &Authority,
     ) -> bool {
         let pcore = self.pcore.resolve::<Pcore>(inside).is_some_and(|p| p.header().refs() > 0);
-        let tree = self.kernel || self.tree.resolve::<Tree>(inside).is_some_and(|t| t.header().refs() > 0);
-        let named = self.kernel || authority.holds(self.tree_share);
+        let tree =
+            self.is_kernel_core() || self.tree.resolve::<Tree>(inside).is_some_and(|t| t.header().refs() > 0);
+        let named = self.is_kernel_core() || authority.holds(self.tree_share);
         let pcore_named = self.reference.share == Id::NULL || authority.holds(self.reference.share);
         let _ = ctx;
         !(pcore && tree && named && pcore_named)

@@ -33,7 +33,7 @@ mod current;
 mod pcore;
 mod request;
 
-pub use calls::{Own, PcoreApi, halt};
+pub use calls::{PcoreApi, halt};
 pub use current::{Current, Ending, Report};
 pub use pcore::{DEVICES, DeviceList, Pcore, end};
 pub use request::{Request, Run, Shares, StatusPlace, abandon, keep, take};

@@ -51,14 +51,18 @@ impl<P: Platform> Object<P> for Pcore {
 }
 
 impl Pcore {
-    /// The pcore of `core`, which was free and is taken.
-    #[must_use]
-    pub fn new<P: Platform>(core: CoreId, local: &Local<P>) -> Self {
-        let pcore = Self { core, devices: Shared::new(core.0, "pcore.devices", DeviceList::default()) };
-        if let Some(place) = pcore.place(local) {
-            place.renew();
+    /// Before the pcore of `core`, which was free and is taken, is made.
+    pub(crate) fn renew<P: Platform>(core: CoreId, local: &Local<P>) {
+        if let Some(per_core) = local.cores.get(core.index()) {
+            per_core.mailbox.run_place().renew();
         }
-        pcore
+    }
+
+    /// The pcore of `core`.
+    #[must_use]
+    #[inline(always)]
+    pub fn new(core: CoreId) -> Self {
+        Self { core, devices: Shared::new(core.0, "pcore.devices", DeviceList::default()) }
     }
 
     /// The devices that it polls as a kernel core.

@@ -50,9 +50,7 @@ pub struct Run {
     pub pcore: Link,
     /// How the program names its pcore.
     pub reference: ObjRef,
-    /// Whether it is a kernel core: it has no root tree then.
-    pub kernel: bool,
-    /// The root tree.
+    /// The root tree; null for a kernel core.
     pub tree: Link,
     /// The share the root was named through.
     pub tree_share: Id,
@@ -76,8 +74,6 @@ pub struct Request {
 
 /// Note of a run in its place: the status segment comes before the shares.
 const STATUS: u32 = 1 << 16;
-/// Note of a run in its place: a kernel core.
-const KERNEL: u32 = 1 << 17;
 /// Position of a share that is none.
 const NONE: u32 = 0xff;
 
@@ -108,8 +104,7 @@ pub(crate) fn put(place: &RunPlace, run: &Run, shares: &Shares) {
     let status = run.status.map(|status| status.segment.words());
     let note = position(run.tree_share)
         | position(run.reference.share) << 8
-        | if status.is_some() { STATUS } else { 0 }
-        | if run.kernel { KERNEL } else { 0 };
+        | if status.is_some() { STATUS } else { 0 };
     let links = [run.tree.words()].into_iter().chain(status).chain(shares.iter().map(|share| share.words()));
     let UserContext { entry, stack, args: [a, b, c, d, e, f] } = run.context;
     let offset = run.status.map_or(0, |status| status.offset);
@@ -148,7 +143,6 @@ pub fn take<P: Platform>(ctx: &Ctx<P>, inside: &Entered<'_>, mut each: impl FnMu
     Some(Run {
         pcore,
         reference: ObjRef { share: named, object: pcore.id() },
-        kernel: note & KERNEL != 0,
         tree,
         tree_share,
         context: UserContext {
