@@ -196,11 +196,11 @@ impl Run<'_> {
                 |record| format!("the sequence with seed {}: {}", number(record, "seed"), record["failed"]),
             );
             let seed = broken.as_ref().map_or(last, |record| number(record, "seed"));
-            // What the books said lies before the tail.
+            // What the books said, and who holds what, lies before the tail.
             let books: Vec<&str> = outcome
                 .lines
                 .iter()
-                .filter(|line| line.starts_with("AuditReport"))
+                .filter(|line| ["AuditReport", "core ", "  0x"].iter().any(|start| line.starts_with(start)))
                 .map(String::as_str)
                 .collect();
             report.failure = Some(format!(

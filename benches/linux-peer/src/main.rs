@@ -17,6 +17,7 @@ mod figures;
 mod files;
 mod guest;
 mod heap;
+mod ring;
 mod run;
 mod rwlock;
 mod vm;

@@ -11,7 +11,7 @@ use crate::arena::{Arena, Mapping, Visibility};
 use crate::figures::Interrupts;
 use crate::guest::{self, Failure};
 use crate::heap::{self, Malloc, Told};
-use crate::{fig1, files, run, rwlock, vm};
+use crate::{fig1, files, ring, run, rwlock, vm};
 
 /// One variant at one core count.
 #[derive(Clone, Copy, Debug)]
@@ -235,6 +235,8 @@ fn worker(
         table::VM_OBJECT => vm::object(place)?,
         table::VM_INTERIOR_64 => vm::unmap_64(place)?,
         table::LARGE_PRIVATE => vm::large(place)?,
+        table::RING_DEPTH_1 => ring::calls::<{ table::RING_DEPTH_1 }>(place, 1)?,
+        table::RING_DEPTH_32 => ring::calls::<{ table::RING_DEPTH_32 }>(place, 32)?,
         table::CFORK_DEFAULT => run::fork(place)?,
         table::RUN_DEFAULT => run::thread(place)?,
         table::FIG1_LATENCY => fig1::latency(place, pages.expect("this job has pages"))?,

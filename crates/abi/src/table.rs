@@ -223,7 +223,8 @@ syscalls! {
         /// The core's timer; one acknowledged message when it is another core's.
         0x44 => fn pcore_set_interval(pcore: ObjRef, nanoseconds: u64) -> ();
         /// Halts `pcore` with `value` (32 bits). On the caller's own pcore it does not return. On
-        /// another it returns when that core has halted; a halted pcore can be run again.
+        /// another it returns when that core has halted; a halted pcore can be run again. With the boot share and
+        /// 2^63 + n as the object: what runs on core n, whoever else can name it.
         ///
         /// # Errors
         /// `NotPermitted` when the pcore does not run, and over a ring for the kernel core that serves it; `CoreLost` when its core does not answer: its run is over then;

@@ -8,8 +8,9 @@ use core::arch::{asm, naked_asm};
 use core::cell::Cell;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
-    AddressTreeCalls, AuditReport, BufferHeader, Error, Home, Id, Kinds, MachineCalls, MapFlags, Name,
-    ObjRef, PAGE_BYTES, PcoreCalls, Plain, SYSCALLS, SegmentCalls, ShareCalls, ShareEntry, grain, tree_kind,
+    AddressTreeCalls, AuditReport, BufferHeader, CORE_BY_NUMBER, Error, Home, Id, Kinds, MachineCalls,
+    MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, Plain, SYSCALLS, SegmentCalls, ShareCalls, ShareEntry,
+    grain, tree_kind,
 };
 use corey_libos_rt::Process;
 use corey_libos_rt::sys::{address, address_mut, pause, rdtsc, segment, sys};
@@ -31,8 +32,8 @@ pub(crate) struct Arena {
     cores: usize,
     /// Cores that call in this sequence, the first one included.
     threads: usize,
-    /// The pcore of the core that is left to calls.
-    left_over: Cell<ObjRef>,
+    /// The kernel core of a sequence that has one.
+    kernel_core: Cell<ObjRef>,
     spared: Spared,
     console: Id,
     /// Buffers with frames: what a segment for cards is a copy of.
@@ -113,7 +114,7 @@ impl Arena {
             scratch,
             cores,
             threads: cores,
-            left_over: Cell::new(ObjRef::default()),
+            kernel_core: Cell::new(ObjRef::default()),
             spared,
             console: console.id,
             frames: frames(process)?,
@@ -193,6 +194,11 @@ impl Arena {
         STOP.store(1, Ordering::Release);
         let calls = MADE.iter().map(|made| made.load(Ordering::Relaxed)).sum();
         let ended = threads.iter().flatten().all(end_thread);
+        // What runs now is a kernel core: it would go on for ever where its own shares name it.
+        for core in 1..self.cores as u64 {
+            let core = ObjRef { share: process.boot, object: Id(CORE_BY_NUMBER | core) };
+            let _ = sys().pcore_halt(core, 0);
+        }
         self.drop_all(process, prey);
         let wrong = if ended { self.audit(process) } else { Some("a core does not end") };
         Ok(Sequence { calls, wrong })
@@ -312,12 +318,12 @@ impl Arena {
         // The core that is left over, for `pcore_run`.
         if self.threads < self.cores {
             if let Ok(object) = sys().pcore_alloc(prey, self.threads as u64, address(&name)) {
-                self.left_over.set(ObjRef { share: prey, object });
                 (0..12).for_each(|_| remember(&mut random, Sort::Pcore, ObjRef { share: prey, object }));
+                self.kernel_core.set(ObjRef { share: prey, object });
             }
-            // In every other one of these it is the kernel's.
+            // In every other one of these it is the kernel's; others halt it, run it, and take its name away.
             if order.0 & 2 == 2 {
-                self.rings.look_after(prey, self.left_over.get(), self.threads);
+                self.rings.look_after(prey, self.kernel_core.get(), self.threads);
             }
         }
         for core in 1..self.threads {
@@ -375,7 +381,6 @@ impl Arena {
 
     /// Drops every share that was not held at the start, and ends the prey.
     fn drop_all(&self, process: &Process, prey: Id) {
-        empty(prey);
         let _ = sys().share_delobj(ObjRef { share: process.boot, object: prey });
         loop {
             let mut entries = [ShareEntry::default(); 24];
@@ -434,17 +439,6 @@ fn end_thread(remote: &Remote) -> bool {
     }
     remote.core.release();
     over
-}
-
-/// Takes everything out of a share: a kernel core that holds it, and whose pcore it names, would go on for ever.
-fn empty(share: Id) {
-    let mut entries = [ShareEntry::default(); 24];
-    let room = entries.len() as u64;
-    while let Ok(count @ 1..) = sys().share_list(share, 0, address_mut(&mut entries), room) {
-        for entry in entries.iter().take(count.min(room) as usize) {
-            let _ = sys().share_delobj(ObjRef { share, object: entry.id });
-        }
-    }
 }
 
 /// Shares held.

@@ -93,11 +93,11 @@ fn refuses(suite: &mut Suite, calls: &mut Calls, process: &Process, core: Kernel
     suite.refused("an argument of a ring's, by trap", by_trap, Error::BadAddress);
     let none = ObjRef::default();
     suite.refused("a wait", calls.sys().core_wait(none, 0, 0, 0), Error::Unsupported);
-    if suite.works("its pcore is named", sys().share_addobj(share, core.pcore)).is_some() {
-        let pcore = ObjRef { share, object: core.pcore.object };
+    if suite.works("its pcore is named", sys().share_addobj(share, core.pcore())).is_some() {
+        let pcore = ObjRef { share, object: core.pcore().object };
         suite.refused("its own end", calls.sys().pcore_halt(pcore, 0), Error::NotPermitted);
         let own = calls.sys().pcore_current().map(|own| own.object);
-        suite.equal("who it is", own, Ok(core.pcore.object));
+        suite.equal("who it is", own, Ok(core.pcore().object));
         // Only one of them: the kernel core's own share stays the one that its end goes by.
         suite.works("and forgotten", sys().share_delobj(pcore));
     }
@@ -129,7 +129,7 @@ fn stat(core: KernelCore) -> Result<(u64, u64, u64, u64), Error> {
     let mut place = core::mem::MaybeUninit::<CoreStat>::zeroed();
     // SAFETY: all numbers: any bytes are valid.
     let stat = unsafe { place.assume_init_mut() };
-    sys().core_stat(core.pcore, address_mut(stat))?;
+    sys().core_stat(core.pcore(), address_mut(stat))?;
     Ok((stat.mode, stat.turns, stat.useful, stat.ring_calls))
 }
 

@@ -54,7 +54,7 @@ pub(super) fn command(options: &Options) -> Result<ExitCode> {
 
 /// The program's words; an error names what has a hosted form.
 pub(super) fn words(options: &Options) -> std::result::Result<Vec<String>, String> {
-    let mut request = Request::of_host();
+    let mut request = Request::default();
     let valid: Vec<&str> = hosted_names().collect();
     let names = if options.names.is_empty() { valid.join(",") } else { options.names.join(",") };
     let mut words = vec![("bench", names)];

@@ -57,6 +57,7 @@ impl<P: Platform> Kernel for Gate<'_, P> {
             ending: &mut core.ending,
             replaced: &mut core.replaced,
             tsc_hz: core.system.info.tsc_hz,
+            key: &core.system.boot_share,
         }
     }
     fn device(&mut self) -> impl DeviceCalls {

@@ -4,9 +4,9 @@ mod common;
 
 use common::*;
 use corey_abi::{
-    Client, CoreStat, DeviceCalls, Error, Home, Id, MachineCalls, Name, ObjRef, ObjectCalls, PcoreCalls,
-    RING_ARGUMENTS, RingConfig, RunContext, SYSCALL_DEVICE, SegmentCalls, ShareCalls, Transport, UserPtr,
-    buffer_op, core_mode, run_mode,
+    CORE_BY_NUMBER, Client, CoreStat, DeviceCalls, Error, Home, Id, MachineCalls, Name, ObjRef, ObjectCalls,
+    PcoreCalls, RING_ARGUMENTS, RingConfig, RunContext, SYSCALL_DEVICE, SegmentCalls, ShareCalls, Transport,
+    UserPtr, buffer_op, core_mode, run_mode,
 };
 use corey_lib_ring::{Env, Shape, Submitter, Words};
 use corey_lib_sync::Relax;
@@ -136,6 +136,12 @@ fn with(
 
 /// Ends all that [`make`] made.
 fn put_away(user: &mut User<'_>, made: &Made) {
+    put_away_rest(user, made);
+    end(user, made.boot, made.share);
+}
+
+/// As [`put_away`], when the kernel core's share has ended.
+fn put_away_rest(user: &mut User<'_>, made: &Made) {
     for (slot, segment) in [(100, made.ring), (101, made.arguments)] {
         let first = start(user);
         clear(user, first.tree, slot).unwrap();
@@ -143,7 +149,6 @@ fn put_away(user: &mut User<'_>, made: &Made) {
     }
     user.sys().share_delobj(made.device).unwrap();
     end(user, made.boot, made.names);
-    end(user, made.boot, made.share);
 }
 
 /// An argument, as a call names it, and as the program does.
@@ -486,6 +491,27 @@ fn a_kernel_core_polls_a_card() {
         user.sys().share_delobj(packets).unwrap();
         user.sys().pcore_halt(made.pcore, 0).unwrap();
         put_away(user, &made);
+    });
+    audit(&booted);
+}
+
+#[test]
+fn the_key_to_the_machine_halts_whatever_runs() {
+    let booted = boot(2);
+    booted.on(0, |user| {
+        let made = make(user);
+        // The kernel core's own share names it, and nobody else does.
+        configure(user, &made, &[made.share]).unwrap();
+        run_kernel_core(user, &made).unwrap();
+        with(user, &made, |ring| assert_eq!(Client(&mut *ring).pcore_current(), Ok(made.pcore)));
+        end(user, made.boot, made.share);
+        let core = |number: u64| ObjRef { share: made.boot, object: Id(CORE_BY_NUMBER | number) };
+        let other = ObjRef { share: made.names, object: core(1).object };
+        assert_eq!(user.sys().pcore_halt(other, 0), Err(Error::NotFound), "it is not the key");
+        assert_eq!(user.sys().pcore_halt(core(2), 0), Err(Error::NotFound), "no such core");
+        assert_eq!(user.sys().pcore_halt(core(1), 0), Ok(()));
+        assert_eq!(user.sys().pcore_halt(core(1), 0), Err(Error::NotFound), "its pcore went with it");
+        put_away_rest(user, &made);
     });
     audit(&booted);
 }

@@ -4,8 +4,8 @@ use crate::current::{Current, Ending};
 use crate::pcore::Pcore;
 use crate::request::{self, Request, Run, Shares, StatusPlace};
 use corey_abi::{
-    Error, Home, Id, Kind, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RUN_SHARES, RunHead, RunStatus,
-    SHORTEST_SLICE, UserPtr, reason, run_mode,
+    CORE_BY_NUMBER, Error, Home, Id, Kind, ObjRef, PAGE_BYTES, PcoreCalls, Plain, RUN_SHARES, RunHead,
+    RunStatus, SHORTEST_SLICE, UserPtr, reason, run_mode,
 };
 use corey_kernel_atree::{Tree, TreeKind, reserve, unreserve};
 use corey_kernel_hal::{CoreId, Platform, USER_END, UserContext};
@@ -13,6 +13,7 @@ use corey_kernel_object::{Ctx, Handle, Link};
 use corey_kernel_percore::{CoreSet, Message, MessageKind};
 use corey_kernel_segment::Segment;
 use corey_kernel_share::{Call, Share};
+use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// `pcore_…`.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub struct PcoreApi<'c, 'a, P: Platform> {
     pub replaced: &'c mut Option<Request>,
     /// Ticks of the time-stamp counter per second.
     pub tsc_hz: u64,
+    /// The share that is the key to the machine.
+    pub key: &'static AtomicU64,
 }
 
 impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
@@ -40,6 +43,20 @@ impl<'a, P: Platform> PcoreApi<'_, 'a, P> {
             link.resolve::<Share>(inside)?.find(&self.call.ctx.local.platform, inside, id)?.handle::<Share>()
         });
         named.ok_or(Error::NotPermitted)
+    }
+
+    /// The pcore that `reference` names; through the key to the machine also that of a core, by its number.
+    fn pcore_or_core(&self, reference: ObjRef) -> Result<Handle<'a, Pcore>, Error> {
+        let named = self.call.object::<Pcore>(reference);
+        let by_number = reference.object.0 & CORE_BY_NUMBER != 0;
+        if named.is_ok() || !by_number || reference.share.0 != self.key.load(Ordering::Acquire) {
+            return named;
+        }
+        let number = usize::try_from(reference.object.0 & !CORE_BY_NUMBER).unwrap_or(usize::MAX);
+        let owner = self.call.ctx.world.owners.get(number).map(|slot| slot.owner.load());
+        // The key itself must be held, whatever it names.
+        self.call.held.share(self.call.inside, reference.share)?;
+        owner.and_then(|owner| owner.resolve(self.call.inside)).ok_or(Error::NotFound)
     }
 
     /// Reads a run's context: its head, and the shares it names.
@@ -337,7 +354,7 @@ impl<P: Platform> PcoreCalls for PcoreApi<'_, '_, P> {
     }
 
     fn pcore_halt(&mut self, pcore: ObjRef, value: u64) -> Result<(), Error> {
-        let target = self.call.object::<Pcore>(pcore)?;
+        let target = self.pcore_or_core(pcore)?;
         let value = u32::try_from(value).map_err(|_| Error::BadArgument)?;
         if self.current.is_some_and(|c| c.pcore == target.link()) {
             if self.current.is_some_and(|current| current.is_kernel_core()) {

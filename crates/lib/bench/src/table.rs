@@ -11,7 +11,7 @@ pub struct Benchmark {
     pub variants: &'static [&'static str],
     /// Operations per core without `iters=` and `turn=1`.
     pub default_iters: u64,
-    /// Whether it can be run in a guest today, or is only planned.
+    /// Whether it can be run today, or is only planned.
     exists: bool,
 }
 
@@ -30,7 +30,7 @@ const fn row(
     Benchmark { number, name, variants, default_iters, exists: true }
 }
 
-/// A row whose programs for guests do not exist yet.
+/// A row whose programs do not exist yet.
 const fn planned(
     number: u32,
     name: &'static str,
@@ -56,8 +56,7 @@ pub static BENCHMARKS: [Benchmark; 15] = [
     row(12, "open", &["own"], 20_000),
     row(13, "rwlock", &["ours", "word", "ticket"], 100_000),
     row(14, "large", &["private"], 1024),
-    // In a guest it waits for kernel cores.
-    planned(15, "ring", &["depth-1", "depth-32"], 9600),
+    row(15, "ring", &["depth-1", "depth-32"], 9600),
 ];
 
 /// Names of the benchmarks that have a hosted form.
@@ -77,15 +76,15 @@ pub fn names(id: u32) -> Option<(&'static str, &'static str)> {
 }
 
 impl Benchmark {
-    /// Says whether the benchmark can be run in a guest today.
+    /// Says whether the benchmark can be run today.
     pub const fn exists(&self) -> bool {
         self.exists
     }
 
-    /// Processors that `cores` workers need: in `cfork` and `run` each has a target of its own.
+    /// Processors that `cores` workers need: in `cfork`, `run` and `ring` each has a target of its own.
     pub const fn processors(&self, cores: u32) -> u32 {
         match self.number {
-            7 | 8 => 2 * cores,
+            7 | 8 | 15 => 2 * cores,
             _ => cores,
         }
     }
@@ -170,6 +169,10 @@ pub const RWLOCK_WORD: u32 = id(13, 1);
 pub const RWLOCK_TICKET: u32 = id(13, 2);
 /// `large private`.
 pub const LARGE_PRIVATE: u32 = id(14, 0);
+/// `ring depth-1`.
+pub const RING_DEPTH_1: u32 = id(15, 0);
+/// `ring depth-32`: one operation is 32 calls.
+pub const RING_DEPTH_32: u32 = id(15, 1);
 
 #[cfg(test)]
 mod tests {

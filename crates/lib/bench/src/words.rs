@@ -114,20 +114,9 @@ pub struct Request {
     iters: Option<u64>,
     /// Whether cores take turns.
     pub turn: bool,
-    /// Whether what has a hosted form can be run, too.
-    host: bool,
 }
 
 impl Request {
-    /// Nothing named yet, for the host's own processors.
-    pub fn of_host() -> Self {
-        Self { host: true, ..Self::default() }
-    }
-
-    fn can_run(&self, bench: &Benchmark) -> bool {
-        bench.exists() || self.host && bench.has_hosted_form()
-    }
-
     /// Takes one `key=value` word; `Ok(false)` when the key is not one of [`KEYS`].
     ///
     /// # Errors
@@ -159,7 +148,7 @@ impl Request {
             None => (item, None),
         };
         let bench = Benchmark::by_name(name).ok_or(BadWord::Benchmark(name))?;
-        if !self.can_run(bench) {
+        if !bench.exists() {
             return Err(BadWord::NotYet(bench));
         }
         let marks = &mut self.selected[bench.number as usize - 1];
@@ -188,7 +177,7 @@ impl Request {
         let all = !self.names_benchmarks();
         BENCHMARKS.iter().zip(&self.selected).flat_map(move |(bench, marks)| {
             let wanted = move |n: &u32| {
-                if all { self.can_run(bench) } else { marks[*n as usize] }
+                if all { bench.exists() } else { marks[*n as usize] }
             };
             (0..bench.variants.len() as u32).filter(wanted).map(move |n| (bench, n))
         })
@@ -244,19 +233,6 @@ mod tests {
     }
 
     #[test]
-    fn what_has_only_a_hosted_form_is_the_hosts() {
-        assert_eq!(
-            Request::default().take("bench", "ring").map_err(|bad| matches!(bad, BadWord::NotYet(_))),
-            Err(true)
-        );
-        let mut request = Request::of_host();
-        assert_eq!(request.take("bench", "ring/depth-32"), Ok(true));
-        assert_eq!(request.ids().collect::<Vec<_>>(), [id(15, 1)]);
-        assert!(Request::of_host().selection().any(|(bench, _)| bench.name == "ring"));
-        assert!(Request::default().selection().all(|(bench, _)| bench.name != "ring"));
-    }
-
-    #[test]
     fn without_words_everything_that_exists_runs_at_doubling_core_counts() {
         let request = request(&[]).unwrap();
         let ids: Vec<u32> = request.ids().collect();
@@ -264,7 +240,7 @@ mod tests {
             ids,
             [
                 16, 17, 32, 33, 34, 48, 49, 64, 65, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160, 161,
-                162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224
+                162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224, 240, 241
             ]
         );
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
@@ -296,7 +272,7 @@ mod tests {
              memclone[/interior|shared|private] pagepass[/interior|separate] pread[/same|own] \
              vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
              fig1[/latency|lock|lockcontended|shootdown] \
-             pwrite[/full-own|full-same|part-own|part-same] open[/own] rwlock[/ours|word|ticket] large[/private]"
+             pwrite[/full-own|full-same|part-own|part-same] open[/own] rwlock[/ours|word|ticket] large[/private] ring[/depth-1|depth-32]"
         );
         assert!(text("bench", "tcp").starts_with("bench=tcp: does not exist yet; valid: null"));
         assert_eq!(

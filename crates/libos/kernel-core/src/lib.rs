@@ -23,24 +23,18 @@
 
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use corey_abi::{
-    Client, DeviceCalls, Error, Home, Id, Kinds, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, Plain,
+    Client, DeviceCalls, Error, Home, Id, MapFlags, Name, ObjRef, PAGE_BYTES, PcoreCalls, Plain,
     RING_ARGUMENTS, RING_SHARES, RING_SLOTS, RingConfig, RunContext, SYSCALL_DEVICE, ShareCalls, UserPtr,
     Word, buffer_op, run_mode,
 };
 use corey_lib_ring::{Env, Mapped, Refused, Shape, Submitter, Ticket};
 use corey_lib_sync::Relax;
 use corey_libos_sys::{address, pause, segment, sys};
-use corey_libos_vm::Space;
+use corey_libos_vm::{Core, Space};
 
 /// A core for the kernel.
 #[derive(Clone, Copy, Debug)]
-pub struct KernelCore {
-    parent: Id,
-    /// What it holds as a run: the share that names its pcore.
-    pub share: Id,
-    /// The pcore.
-    pub pcore: ObjRef,
-}
+pub struct KernelCore(Core);
 
 impl KernelCore {
     /// Takes core `number`, in a share of its own in `parent`. It does not run yet.
@@ -49,15 +43,20 @@ impl KernelCore {
     ///
     /// As `share_alloc` and `pcore_alloc`; nothing stays.
     pub fn take(parent: Id, number: u16) -> Result<Self, Error> {
-        let name = Name::new("kernel core");
-        let share = sys().share_alloc(parent, Kinds::all(), 0, 4, Home::Any, address(&name))?;
-        match sys().pcore_alloc(share, u64::from(number), address(&name)) {
-            Ok(object) => Ok(Self { parent, share, pcore: ObjRef { share, object } }),
-            Err(error) => {
-                drop_share(parent, share);
-                Err(error)
-            }
-        }
+        // A root tree is made, too, and stays empty.
+        Core::take_with(parent, number, (8, 8), 0).map(Self)
+    }
+
+    /// A core that was taken and does not run.
+    #[must_use]
+    pub fn of(core: Core) -> Self {
+        Self(core)
+    }
+
+    /// Its pcore.
+    #[must_use]
+    pub fn pcore(&self) -> ObjRef {
+        self.0.pcore
     }
 
     /// Has it poll `device`, a card or a system-call device; also while it runs.
@@ -66,7 +65,7 @@ impl KernelCore {
     ///
     /// As `pcore_add_device`.
     pub fn poll_device(&self, device: ObjRef) -> Result<(), Error> {
-        sys().pcore_add_device(self.pcore, device)
+        sys().pcore_add_device(self.0.pcore, device)
     }
 
     /// Runs it.
@@ -77,9 +76,9 @@ impl KernelCore {
     pub fn run(&self) -> Result<(), Error> {
         let mut context = RunContext { mode: run_mode::KERNEL_CORE, nshares: 1, ..RunContext::default() };
         if let [first, ..] = &mut context.shares {
-            *first = self.share;
+            *first = self.0.share;
         }
-        sys().pcore_run(self.pcore, address(&context))
+        sys().pcore_run(self.0.pcore, address(&context))
     }
 
     /// Halts it: its rings end.
@@ -88,19 +87,13 @@ impl KernelCore {
     ///
     /// As `pcore_halt`.
     pub fn halt(&self) -> Result<(), Error> {
-        sys().pcore_halt(self.pcore, 0)
+        sys().pcore_halt(self.0.pcore, 0)
     }
 
     /// Gives the core back; it halts, if it runs.
     pub fn release(self) {
-        drop_share(self.parent, self.share);
+        self.0.release();
     }
-}
-
-/// Ends a share that this core holds and `parent` names. Errors mean that it ended by itself.
-fn drop_share(parent: Id, share: Id) {
-    let _ = sys().share_delobj(ObjRef { share: parent, object: share });
-    let _ = sys().self_drop(share);
 }
 
 /// What a caller does besides: `pause` while it waits; the doorbell is its device's.
