@@ -1,15 +1,15 @@
 //! `cargo xtask run`: boots a machine and shows what it says.
 
 use std::io::IsTerminal;
-use std::process::{ExitCode, Stdio};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use crate::build::{self, Size};
-use crate::process::{Owned, interrupted};
+use crate::process::{Owned, interrupted, quiet};
 use crate::qemu::{Boot, Forward, Machine};
 use crate::setup::{self, Need};
-use crate::toolchain::Core;
-use crate::{Result, iso};
+use crate::toolchain::{self, Core};
+use crate::{Result, iso, paths};
 
 /// Words of `cargo xtask run`.
 #[derive(Debug, clap::Args)]
@@ -129,6 +129,16 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
         }
         std::thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Builds the load generator and runs it with `words`; ends with its status.
+pub(crate) fn loadgen(words: &[String]) -> Result<ExitCode> {
+    let mut cargo = Command::new(toolchain::cargo());
+    cargo.args(["build", "--release", "-p", "corey-tools-loadgen"]);
+    quiet("Building loadgen", cargo.current_dir(paths::root()))?;
+    let mut loadgen = Command::new(paths::target().join("release/loadgen"));
+    let code = loadgen.args(words).status()?.code().unwrap_or(1);
+    Ok(ExitCode::from(u8::try_from(code).unwrap_or(1)))
 }
 
 fn meaning(code: i32) -> &'static str {

@@ -4,6 +4,8 @@ use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
+use corey_lib_bench::served::{MESSAGE, character};
+
 use crate::Result;
 use crate::qemu::{Boot, End, Forward, Machine};
 
@@ -161,15 +163,10 @@ fn same(got: &[u8], wanted: &[u8]) -> std::io::Result<()> {
     }
 }
 
-/// Character `at` of port 7000 and of port 19.
-fn character(at: usize) -> u8 {
-    b'!' + (at % 94) as u8
-}
-
 fn bytes(ports: Ports) -> std::io::Result<()> {
     let (mut stream, mut got) = (connect(ports.bytes)?, Vec::new());
     stream.read_to_end(&mut got)?;
-    same(&got, &(0..128).map(character).collect::<Vec<_>>())
+    same(&got, &MESSAGE)
 }
 
 fn at_once(ports: Ports, count: usize) -> std::io::Result<()> {
@@ -177,7 +174,7 @@ fn at_once(ports: Ports, count: usize) -> std::io::Result<()> {
     for mut stream in streams {
         let mut got = Vec::new();
         stream.read_to_end(&mut got)?;
-        same(&got, &(0..128).map(character).collect::<Vec<_>>())?;
+        same(&got, &MESSAGE)?;
     }
     Ok(())
 }
