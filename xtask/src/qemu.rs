@@ -80,6 +80,8 @@ pub(crate) struct Machine {
     pub(crate) cards: Vec<&'static str>,
     /// The cards are joined by a hub instead: what one sends, the others receive, and nobody else.
     pub(crate) hub: bool,
+    /// Sockets of this machine that the first cards lead to instead, frame by frame, each behind its length.
+    pub(crate) wires: Vec<PathBuf>,
     /// Ports of this machine's loopback that lead to the cards'.
     pub(crate) forwards: Vec<Forward>,
     /// What it boots.
@@ -148,6 +150,7 @@ impl Machine {
             tables: Vec::new(),
             cards: Vec::new(),
             hub: false,
+            wires: Vec::new(),
             forwards: Vec::new(),
             boot,
             execution: Execution::Multi,
@@ -195,6 +198,12 @@ impl Machine {
         for (number, card) in self.cards.iter().enumerate() {
             if self.hub {
                 qemu.args(["-netdev", &format!("hubport,id=net{number},hubid=0")]);
+                qemu.args(["-device", &format!("{card},netdev=net{number}")]);
+                continue;
+            }
+            if let Some(path) = self.wires.get(number) {
+                let socket = format!("server=off,addr.type=unix,addr.path={}", path.display());
+                qemu.args(["-netdev", &format!("stream,id=net{number},{socket}")]);
                 qemu.args(["-device", &format!("{card},netdev=net{number}")]);
                 continue;
             }
