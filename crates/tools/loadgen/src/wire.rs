@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::unix::net::UnixStream;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corey_lib_bench::served::MESSAGE;
 use corey_libos_net::{Config, Connection, Error, EthernetAddress, Event, Full, Link, Ready, Stack};
@@ -71,15 +71,17 @@ pub fn run(socket: UnixStream, plan: &Plan) -> std::io::Result<Outcome> {
         out: Vec::new(),
         cut: false,
     };
-    let start = Instant::now();
-    let nanos = start.elapsed().as_nanos() as u64;
-    // This end needs no secrets: only the guest is on its wire.
-    let mut config = Config::at(plan.client, 24, [nanos, std::process::id().into()]);
+    // What a later client on this wire begins is newer than what the server may still remember of this one: the same secret, and
+    // a clock that goes on. This end needs no other secrets, as only the guest is on its wire.
+    let mut config = Config::at(plan.client, 24, [u64::from(std::process::id()), u64::from(last)]);
     config.tcp.least_timeout = LEAST_TIMEOUT;
-    let stack = Stack::new(wire, &config, corey_libos_net::Instant::from_micros(0));
+    let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let start = Instant::now();
+    let stack = Stack::new(wire, &config, corey_libos_net::Instant::from_micros(epoch.as_micros() as u64));
     let mut client = Client {
         stack,
         plan,
+        epoch,
         start,
         first: None,
         open: Vec::new(),
@@ -178,6 +180,8 @@ struct Open {
 struct Client<'a> {
     stack: Stack<Wire>,
     plan: &'a Plan,
+    /// What the stack's clock showed at the start.
+    epoch: Duration,
     start: Instant,
     /// When the first good connection ended.
     first: Option<Instant>,
@@ -191,7 +195,7 @@ struct Client<'a> {
 
 impl Client<'_> {
     fn now(&self) -> corey_libos_net::Instant {
-        corey_libos_net::Instant::from_micros(self.start.elapsed().as_micros() as u64)
+        corey_libos_net::Instant::from_micros((self.epoch + self.start.elapsed()).as_micros() as u64)
     }
 
     fn turn(&mut self) {
