@@ -32,6 +32,15 @@ enum Command {
     ///
     /// Example: cargo xtask run --cores 4 --cmdline "bench=memclone/interior turn=1"
     Run(run::Options),
+    /// Loads a server with connections and streams, and checks every byte; its own --help has the words.
+    ///
+    /// Example: cargo xtask loadgen tcp --to 127.0.0.1:8000 --connections 10000
+    #[command(disable_help_flag = true)]
+    Loadgen {
+        /// Words of loadgen.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Stops a machine at the kernel's entry, under gdb with the kernel's symbols.
     ///
     /// Example: cargo xtask gdb --cores 2 -- -ex 'break main' -ex continue
@@ -119,6 +128,7 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
     match arguments.command {
         Command::Iso(options) => iso::command(core, &options),
         Command::Run(options) => run::command(core, &options),
+        Command::Loadgen { words } => run::loadgen(&words),
         Command::Gdb(options) => gdb::command(core, &options),
         Command::Bench(options) => bench::command(core, &options),
         Command::Report(options) => done(report::command(&options)),

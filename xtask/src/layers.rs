@@ -51,6 +51,8 @@ const LAYERS: &[Layer] = &[
     // Parts of a machine: a card comes with its driver.
     ("crates/test/plugged", &["crates/kernel/hal", "crates/drivers", "crates/test"]),
     ("crates/test", &["crates/abi", "crates/lib", "crates/kernel", "crates/test"]),
+    // Its client's stack is our own.
+    ("crates/tools/loadgen", &["crates/lib", "crates/libos/net"]),
     ("crates/tools", &["crates/abi", "crates/lib", "crates/tools"]),
     ("images/kernel", &KERNELS),
     ("images/kernel-coverage", &KERNELS),

@@ -53,6 +53,8 @@ pub(crate) struct Forward {
     pub(crate) from: u16,
     /// There.
     pub(crate) to: u16,
+    /// The number of the card it leads to.
+    pub(crate) card: usize,
 }
 
 /// The machine's hardware.
@@ -78,7 +80,9 @@ pub(crate) struct Machine {
     pub(crate) cards: Vec<&'static str>,
     /// The cards are joined by a hub instead: what one sends, the others receive, and nobody else.
     pub(crate) hub: bool,
-    /// Ports of this machine's loopback that lead to the first card's.
+    /// Sockets of this machine that the first cards lead to instead, frame by frame, each behind its length.
+    pub(crate) wires: Vec<PathBuf>,
+    /// Ports of this machine's loopback that lead to the cards'.
     pub(crate) forwards: Vec<Forward>,
     /// What it boots.
     pub(crate) boot: Boot,
@@ -146,6 +150,7 @@ impl Machine {
             tables: Vec::new(),
             cards: Vec::new(),
             hub: false,
+            wires: Vec::new(),
             forwards: Vec::new(),
             boot,
             execution: Execution::Multi,
@@ -196,10 +201,17 @@ impl Machine {
                 qemu.args(["-device", &format!("{card},netdev=net{number}")]);
                 continue;
             }
+            if let Some(path) = self.wires.get(number) {
+                let socket = format!("server=off,addr.type=unix,addr.path={}", path.display());
+                qemu.args(["-netdev", &format!("stream,id=net{number},{socket}")]);
+                qemu.args(["-device", &format!("{card},netdev=net{number}")]);
+                continue;
+            }
             // QEMU drops what a restricted guest sends by UDP, answers too.
-            let open = number == 0 && self.forwards.iter().any(|forward| forward.protocol == "udp");
+            let mine = || self.forwards.iter().filter(|forward| forward.card == number);
+            let open = mine().any(|forward| forward.protocol == "udp");
             let mut words = format!("user,id=net{number},restrict={}", if open { "off" } else { "on" });
-            for Forward { protocol, from, to } in self.forwards.iter().filter(|_| number == 0) {
+            for Forward { protocol, from, to, .. } in mine() {
                 words.push_str(&format!(",hostfwd={protocol}:127.0.0.1:{from}-:{to}"));
             }
             qemu.args(["-netdev", &words]);

@@ -43,7 +43,7 @@ fn main() {
 /// Takes the words of the guests: `bench=fig1/latency cores=1,2 iters=ROUNDS`.
 fn run(words: impl Iterator<Item = String>) -> Result<(), String> {
     let words: Vec<String> = words.collect();
-    let mut request = Request::of_host();
+    let mut request = Request::default();
     let mut rounds = ROUNDS;
     for word in &words {
         let (key, value) = word.split_once('=').ok_or_else(|| format!("{word}: want key=value"))?;

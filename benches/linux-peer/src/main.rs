@@ -20,10 +20,12 @@ mod heap;
 mod ring;
 mod run;
 mod rwlock;
+mod tcp;
 mod vm;
 mod work;
 
 use corey_lib_bench::record::emulated;
+use corey_lib_bench::served::{Served, connections};
 use corey_lib_bench::table::{Benchmark, id};
 use corey_lib_bench::{MAX_CORES, Record, Request};
 
@@ -89,7 +91,11 @@ fn run_one(
     let (id, iters, turn) = (id(bench.number, variant), request.iters(bench), request.turn);
     let job = work::Job { id, cores, iters, turn, malloc };
     figures::check_memory(&job)?;
-    let outcome = work::go(job)?;
+    let listeners = if bench.needs_cards() { tcp::listen(cores)? } else { Vec::new() };
+    for (card, _) in (0..).zip(&listeners) {
+        records.write(&Served { card, connections: connections(iters) })?;
+    }
+    let outcome = work::go(job, &listeners)?;
     let extra = [
         ("kernel", machine.kernel.as_str()),
         ("mitigations", machine.mitigations.as_str()),

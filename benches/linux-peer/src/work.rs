@@ -1,5 +1,6 @@
 //! The benchmarks themselves: workers on their processors, operations, outcome.
 
+use std::net::TcpListener;
 use std::sync::atomic::Ordering::Relaxed;
 
 use corey_arch_x86_64_user::marker;
@@ -11,7 +12,7 @@ use crate::arena::{Arena, Mapping, Visibility};
 use crate::figures::Interrupts;
 use crate::guest::{self, Failure};
 use crate::heap::{self, Malloc, Told};
-use crate::{fig1, files, ring, run, rwlock, vm};
+use crate::{fig1, files, ring, run, rwlock, tcp, vm};
 
 /// One variant at one core count.
 #[derive(Clone, Copy, Debug)]
@@ -53,6 +54,8 @@ impl Job {
             table::NULL_CURRENT | table::NULL_NBYTES | table::FIG1_SHOOTDOWN | table::VM_INTERIOR_64 => 1,
             table::VM_PRIVATE | table::VM_INTERIOR | table::VM_OBJECT => 2,
             table::OPEN_OWN => 2,
+            // accept, write, close.
+            table::TCP_STACK => 3,
             table::LARGE_PRIVATE => 3,
             table::RUN_DEFAULT | table::CFORK_DEFAULT => return None,
             // What malloc asks of the kernel is not counted.
@@ -66,6 +69,8 @@ impl Job {
     fn order(&self) -> Order {
         match (self.id / 16, self.turn) {
             (3, _) => Order::Hops,
+            // Frames come whoever's turn it is, and interrupts with them.
+            (5, _) => Order::Free,
             (_, true) => Order::Turns,
             (_, false) => Order::Free,
         }
@@ -119,7 +124,7 @@ impl Machine for Linux {
 }
 
 /// Runs a job to its end.
-pub(crate) fn go(job: Job) -> std::result::Result<Result, Failure> {
+pub(crate) fn go(job: Job, listeners: &[TcpListener]) -> std::result::Result<Result, Failure> {
     let arena_memory = Mapping::new(size_of::<Arena>(), Visibility::Shared)?;
     let common = match job.id {
         table::PAGEPASS_INTERIOR | table::MEMCLONE_SHARED | table::FIG1_LATENCY => Some(Visibility::Private),
@@ -133,7 +138,8 @@ pub(crate) fn go(job: Job) -> std::result::Result<Result, Failure> {
         Workers::Threads => std::thread::scope(|scope| {
             for core in 0..job.cores {
                 let (arena_memory, pages, told) = (&arena_memory, pages.as_ref(), &told);
-                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages, told));
+                let listener = listeners.get(core as usize);
+                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages, told, listener));
             }
         }),
         Workers::Processes => run_processes(job, &arena_memory, pages.as_ref(), &told)?,
@@ -162,7 +168,7 @@ fn run_processes(
         match unsafe { libc::fork() } {
             -1 => return Err(Failure::last("fork")),
             0 => {
-                worker_or_fail(job, core, arena, pages, told);
+                worker_or_fail(job, core, arena, pages, told, None);
                 // SAFETY: ends the child without running the parent's exit handlers.
                 unsafe { libc::_exit(0) };
             }
@@ -180,8 +186,15 @@ fn run_processes(
 }
 
 /// A worker that fails ends the machine: the others would wait for it at the barrier.
-fn worker_or_fail(job: Job, core: u32, arena: &Mapping, pages: Option<&Mapping>, told: &Told) {
-    if let Err(failure) = worker(job, core, arena, pages, told) {
+fn worker_or_fail(
+    job: Job,
+    core: u32,
+    arena: &Mapping,
+    pages: Option<&Mapping>,
+    told: &Told,
+    listener: Option<&TcpListener>,
+) {
+    if let Err(failure) = worker(job, core, arena, pages, told, listener) {
         guest::fail(&failure);
     }
 }
@@ -192,6 +205,7 @@ fn worker(
     arena: &Mapping,
     pages: Option<&Mapping>,
     told: &Told,
+    listener: Option<&TcpListener>,
 ) -> std::result::Result<(), Failure> {
     pin(core)?;
     arena.populate()?;
@@ -253,6 +267,7 @@ fn worker(
         table::RWLOCK_OURS => rwlock::ours(place, &arena.locks)?,
         table::RWLOCK_WORD => rwlock::word(place, &arena.locks),
         table::RWLOCK_TICKET => rwlock::ticket(place, &arena.locks),
+        table::TCP_STACK => tcp::serve(place, listener.expect("this job has listeners"))?,
         id if id / 16 == 9 => heap::run(&Linux, job, place, told)?,
         other => {
             return Err(Failure::panic(format!("benchmark id {other:#x} has no peer")));

@@ -166,16 +166,16 @@ impl Caller {
             (_, "core") => random.below(5),
             (_, "pages") => random.below(300),
             (_, "objects") => random.below(24),
+            // Where the frames of `sequence::frames` begin, or near.
+            ("device_buf", "offset") => {
+                random.below(2 * FRAME_PAGES) * (PAGE_BYTES / 2) + random.one(&[0, 0, 0, 16]).unwrap_or(0)
+            }
             (_, "offset") => random.below(64) * 16,
             (_, "count" | "start") => random.below(20),
             (_, "operation") => random.below(4) | u64::from(random.once_in(3)) << 8,
             // More of cards than of the console; one that is not there.
             ("device_alloc", "device") => {
                 random.one(&[0, 1, 1, 2, 2, 3, SYSCALL_DEVICE, SYSCALL_DEVICE]).unwrap_or(0)
-            }
-            // Where the frames of `sequence::frames` begin, or near.
-            ("device_buf", "offset") => {
-                random.below(2 * FRAME_PAGES) * (PAGE_BYTES / 2) + random.one(&[0, 0, 0, 16]).unwrap_or(0)
             }
             (_, "nanoseconds") => random.below(patience),
             (_, "value") => random.below(3),

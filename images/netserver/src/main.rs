@@ -1,54 +1,45 @@
 //! `netserver`: a server on every network card, until the machine is turned off.
 //!
-//! `init=netserver [ip=dhcp|ADDRESS/LEN[,GATEWAY]]`. TCP: 128 bytes on port 7000, echo on 7, discard on 9, characters without
-//! end on 19 (RFC 862, 863, 864). UDP: echo on 7. Each card has a stack of its own; with a fixed address card `n` has the `n`-th
-//! behind it. When a card's stack has an address it prints `{"record":"net","nic":n,"ip":"…","ready":true}`.
+//! `init=netserver [ip=dhcp|ADDRESS/LEN[,GATEWAY]] [cores=N]`. TCP: 128 bytes on port 7000, echo on 7, discard on 9,
+//! characters without end on 19 (RFC 862, 863, 864). UDP: echo on 7. Each card has a stack of its own; with a fixed
+//! address card `n` has the `n`-th behind it. When a card's stack has an address it prints
+//! `{"record":"net","nic":n,"ip":"…","ready":true}`.
+//!
+//! `N` cores serve, card `n` the core `n` modulo `N`; without the word each card has a core, as far as there are cores. A
+//! core's cards, their packets and their stacks are named by a share that no other core holds.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
 
 extern crate alloc;
 
+mod core_server;
 mod server;
 mod words;
 
-use alloc::vec::Vec;
-use corey_abi::{MachineCalls, ObjRef};
-use corey_libos_card::{Card, cards};
-use corey_libos_net::{Addressing, Config, Instant};
-use corey_libos_rt::sys::{rdtsc, sys};
-use corey_libos_rt::{Process, Status, entry, println};
-use server::Server;
-use words::addressing;
+use core_server::{CARD_PAGES, Cards, serve};
+use corey_abi::{Error, Home, Id, Kinds, Name, ShareCalls};
+use corey_libos_card::cards;
+use corey_libos_cores::{Failure, Here};
+use corey_libos_rt::sys::{address, sys};
+use corey_libos_rt::{Process, Status, entry, exit, println};
+use words::Wanted;
 
 entry!(main);
 
-/// Turns without a frame before the core sleeps.
-const TURNS: u32 = 2000;
-/// Longest sleep: cards do not interrupt, so this is how long a frame may wait.
-const SLEEP: u64 = 500;
+/// Pages of a serving core's share beside those of its cards: its stack and its tables.
+const OWN_PAGES: u64 = 512;
+/// Objects of a serving core's share.
+const OBJECTS: u64 = 256;
 
-/// Microseconds since power-on.
-struct Clock {
-    ticks: u64,
-}
-
-impl Clock {
-    fn now(&self) -> Instant {
-        Instant::from_micros(rdtsc() / self.ticks)
-    }
-}
-
-fn main(mut process: Process) -> Status {
-    let words = process.info.command_line();
-    let wanted = match addressing(words) {
-        Ok(addressing) => addressing,
-        Err(word) => {
-            println!("ip={word}: wanted ip=dhcp or ip=ADDRESS/LEN[,GATEWAY], as in ip=10.0.2.15/24,10.0.2.2");
+fn main(process: Process) -> Status {
+    let wanted = match Wanted::parse(process.info.command_line()) {
+        Ok(wanted) => wanted,
+        Err(bad) => {
+            println!("{bad}");
             return Status::BadCommandLine;
         }
     };
-    let clock = Clock { ticks: (process.info.header.tsc_hz / 1_000_000).max(1) };
     let numbers = match cards() {
         Ok(numbers) if !numbers.is_empty() => numbers,
         Ok(_) => {
@@ -60,63 +51,55 @@ fn main(mut process: Process) -> Status {
             return Status::Failed;
         }
     };
-    let mut servers = Vec::new();
-    let mut packets = ObjRef::default();
-    for (at, number) in (0..).zip(numbers) {
-        let card = match Card::open(&mut process.space, process.program, number) {
-            Ok(card) => card,
-            Err(error) => {
-                println!("network card {at}: {error:?}");
-                return Status::Failed;
+    let all: Cards = (0..).zip(numbers).collect();
+    match spread(&mut Here::first(process), wanted, &all) {
+        Ok(status) => status,
+        Err(failure) => {
+            println!("{failure}");
+            Status::Failed
+        }
+    }
+}
+
+/// Starts a thread on every core that serves, and serves here. Returns when that is not possible.
+fn spread(here: &mut Here, wanted: Wanted, all: &Cards) -> Result<Status, Failure> {
+    here.set_quota(OWN_PAGES + CARD_PAGES * all.len() as u64, OBJECTS);
+    let boot = here.process().boot;
+    here.scope(|scope| {
+        let free: heapless::Vec<u16, 256> = scope.free().collect();
+        let count = match wanted.cores(all.len(), 1 + free.len()) {
+            Ok(count) => count,
+            Err(bad) => {
+                println!("{bad}");
+                return Ok(Status::BadCommandLine);
             }
         };
-        (packets, _) = card.objects();
-        let config = Config::new(wanted.of(at), [rdtsc() ^ number, entropy()]);
-        servers.push(Server::new(at, card, &config, clock.now()));
-    }
-    let mut idle = 0;
-    loop {
-        let mut next = Instant::NEVER;
-        let mut useful = false;
-        for server in &mut servers {
-            let now = clock.now();
-            let (wants, did) = server.turn(now);
-            next = next.min(wants);
-            useful |= did;
+        let part = |core: usize| all.iter().copied().skip(core).step_by(count).collect::<Cards>();
+        for (position, core) in (1..count).zip(free) {
+            let mine = part(position);
+            // It never returns.
+            let _ = scope.spawn(core, move |here| {
+                let process = here.process();
+                let own = process.program;
+                fail(serve(process, own, &mine, wanted))
+            })?;
         }
-        idle = if useful { 0 } else { idle + 1 };
-        if idle > TURNS {
-            let micros = next.since(clock.now()).min(SLEEP);
-            // A word that nobody changes: the time ends it.
-            let _ = sys().core_wait(packets, 0, 0, micros * 1000);
+        // The program's own share is known to every thread.
+        match private_share(boot, all) {
+            Ok(own) => scope.with_process(|process| fail(serve(process, own, &part(0), wanted))),
+            Err(error) => println!("a share for the cards of core 0: {error:?}"),
         }
-    }
+        Ok(Status::Failed)
+    })
 }
 
-/// Bits that the time alone does not give.
-fn entropy() -> u64 {
-    let mut mixed = 0;
-    for turn in 0..64 {
-        let from = rdtsc();
-        // How long a call takes differs from turn to turn.
-        let _ = sys().counter_read(turn % 4);
-        mixed = u64::rotate_left(mixed, 5) ^ (rdtsc() - from) ^ from;
-    }
-    mixed
+/// Says why a core does not serve, and ends the run.
+fn fail((nic, error): (u32, Error)) {
+    println!("network card {nic}: {error:?}");
+    exit(Status::Failed);
 }
 
-/// An address for each card.
-#[derive(Clone, Copy)]
-struct Wanted(Addressing);
-
-impl Wanted {
-    fn of(self, card: u32) -> Addressing {
-        match self.0 {
-            Addressing::Static { address, prefix, gateway } => {
-                let address = (u32::from(address).wrapping_add(card)).into();
-                Addressing::Static { address, prefix, gateway }
-            }
-            Addressing::Dhcp => Addressing::Dhcp,
-        }
-    }
+fn private_share(boot: Id, all: &Cards) -> Result<Id, Error> {
+    let pages = CARD_PAGES * all.len() as u64;
+    sys().share_alloc(boot, Kinds::all(), pages, OBJECTS, Home::Any, address(&Name::new("cards")))
 }

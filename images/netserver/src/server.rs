@@ -1,24 +1,13 @@
 //! One stack and what it serves.
 
 use alloc::vec::Vec;
+use corey_lib_bench::served::{MESSAGE, PORT, character};
 use corey_libos_card::Card;
 use corey_libos_net::{Config, Connection, Error, Event, Instant, Listener, Ready, Socket, Stack};
 use corey_libos_rt::println;
 
-/// The 128 bytes of port 7000: characters from `!` on.
-const MESSAGE: [u8; 128] = characters();
 /// Bytes that an echo may have on its way through this server.
 const ROOM: usize = 4096;
-
-const fn characters() -> [u8; 128] {
-    let mut bytes = [0; 128];
-    let mut at = 0;
-    while at < bytes.len() {
-        bytes[at] = b'!' + (at % 94) as u8;
-        at += 1;
-    }
-    bytes
-}
 
 /// What a port does.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -30,7 +19,7 @@ enum Service {
 }
 
 const PORTS: [(u16, Service); 4] =
-    [(7000, Service::Bytes), (7, Service::Echo), (9, Service::Discard), (19, Service::Characters)];
+    [(PORT, Service::Bytes), (7, Service::Echo), (9, Service::Discard), (19, Service::Characters)];
 
 /// An open connection.
 struct Open {
@@ -38,7 +27,7 @@ struct Open {
     service: Service,
     /// What was read and not written yet.
     waiting: Vec<u8>,
-    /// The next character to send.
+    /// Characters sent, modulo their period.
     next: u8,
     /// The peer has ended its data.
     ended: bool,
@@ -187,8 +176,8 @@ fn write_characters(stack: &mut Stack<Card>, open: &mut Open) -> Result<bool, Er
     }
     loop {
         let mut bytes = [0; 1024];
-        for (byte, at) in bytes.iter_mut().zip(0_u32..) {
-            *byte = b'!' + ((u32::from(open.next) + at) % 94) as u8;
+        for (byte, at) in bytes.iter_mut().zip(0..) {
+            *byte = character(u64::from(open.next) + at);
         }
         match stack.write(open.connection, &bytes) {
             Ok(count) => open.next = ((usize::from(open.next) + count) % 94) as u8,

@@ -234,10 +234,12 @@ fn table(rows: &Rows) -> Table {
         "events",
         "rep",
         "locked",
+        "MMIO",
         "Linux insn",
         "events",
         "rep",
         "locked",
+        "MMIO",
         "ratio",
         "faults",
         "Linux",
@@ -253,7 +255,7 @@ fn table(rows: &Rows) -> Table {
         for figures in [ours, linux] {
             cells.push(or_dash(figures.instructions().map(short)));
             cells.push(figures.events());
-            cells.extend(["rep", "locked"].map(|key| figures.middle(key)));
+            cells.extend(["rep", "locked", "mmio"].map(|key| figures.middle(key)));
         }
         cells.push(or_dash(ratio()));
         let count = |n: Option<u64>| or_dash(n.map(|n| n.to_string()));

@@ -12,6 +12,7 @@ use crate::{Result, iso};
 
 use super::Plan;
 use super::linux::Linux;
+use super::load::Load;
 
 pub(super) use corey_tools_report::System;
 
@@ -83,11 +84,19 @@ impl Guests {
         if system == System::Linux {
             machine.second_serial = mode.kallsyms.map(Path::to_path_buf);
         }
+        let mut load = if plan.cards { Some(Load::new(most)?) } else { None };
+        if let Some(load) = &load {
+            machine.cards = vec!["e1000"; load.wires().len()];
+            machine.wires = load.wires().to_vec();
+        }
         let expected = plan.rows * mode.cores.len();
         let mut seen = 0;
         let progress = Progress::new(mode.title, system);
         let limit = Duration::from_secs(if mode.meter.is_some() { 3600 } else { 900 });
         let outcome = machine.run(limit, |line| {
+            if let Some(load) = &mut load {
+                load.hear(line);
+            }
             if is_bench(line) {
                 seen += 1;
                 progress.show(seen, expected, line);
@@ -103,7 +112,13 @@ impl Guests {
         };
         let failure =
             failure.map(|why| format!("{} {why}\n{}\n{}", system.name(), machine.line(), outcome.tail()));
-        let lines = outcome.lines.into_iter().filter(|l| l.starts_with('{')).collect();
+        let mut lines: Vec<String> = outcome.lines.into_iter().filter(|l| l.starts_with('{')).collect();
+        let mut failure = failure;
+        if let Some(load) = load {
+            let (records, wrong) = load.end(system);
+            lines.extend(records);
+            failure = failure.or(wrong.map(|wrong| format!("{} {wrong}", system.name())));
+        }
         Ok(Said { lines, failure })
     }
 

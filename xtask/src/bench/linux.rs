@@ -12,6 +12,8 @@ use crate::{Result, build, paths};
 
 /// The package that depends on the newest 6.12 kernel.
 const PACKAGE: &str = "linux-image-6.12-amd64";
+/// Its network card's driver, a module.
+const DRIVER: &str = "e1000.ko.xz";
 /// The kernel's words; each is explained in `benches/linux-peer`.
 const WORDS: &str = "nokaslr clocksource=tsc tsc=reliable mitigations=off \
                                 transparent_hugepage=madvise console=ttyS0 quiet panic=-1";
@@ -38,13 +40,13 @@ pub(super) fn words(changed: &str) -> String {
 /// Fetches the kernel unless it is there, and builds the peer.
 pub(super) fn prepare() -> Result<Linux> {
     let dir = paths::work("linux")?;
-    let kernel = dir.join("vmlinuz");
-    if !kernel.is_file() {
-        fetch(&dir, &kernel).map_err(|error| {
+    let (kernel, driver) = (dir.join("vmlinuz"), dir.join(DRIVER));
+    if !kernel.is_file() || !driver.is_file() {
+        fetch(&dir, &kernel, &driver).map_err(|error| {
             format!(
                 "{error}\nThe Linux guest needs the package {PACKAGE} of Debian 12's security archive \
-                 (it is only unpacked). Without it: cargo xtask bench --vs none, or put its vmlinuz at {}",
-                kernel.display()
+                 (it is only unpacked). Without it: cargo xtask bench --vs none, or put its vmlinuz and {DRIVER} into {}",
+                dir.display()
             )
         })?;
     }
@@ -54,6 +56,7 @@ pub(super) fn prepare() -> Result<Linux> {
     writer.directory("dev");
     writer.character_device("dev/console", 5, 1);
     writer.file("init", 0o755, &build::read(&peer)?);
+    writer.file(DRIVER, 0o644, &build::read(&driver)?);
     writer.finish();
     let initramfs = dir.join("peer.cpio");
     std::fs::write(&initramfs, bytes)?;
@@ -69,7 +72,7 @@ fn build_peer() -> Result<PathBuf> {
     Ok(paths::target().join(USER_TARGET).join("release/linux-peer"))
 }
 
-fn fetch(dir: &Path, kernel: &Path) -> Result<()> {
+fn fetch(dir: &Path, kernel: &Path, driver: &Path) -> Result<()> {
     if !on_path("apt-get") || !on_path("dpkg-deb") {
         return Err("apt-get and dpkg-deb are not here".into());
     }
@@ -92,6 +95,9 @@ fn fetch(dir: &Path, kernel: &Path) -> Result<()> {
     unpack(&package, dir)?;
     let image = find(&dir.join("boot"), |file| file.starts_with("vmlinuz"))?;
     std::fs::rename(image, kernel)?;
+    let release = find(&dir.join("lib/modules"), |_| true)?;
+    std::fs::rename(release.join("kernel/drivers/net/ethernet/intel/e1000").join(DRIVER), driver)?;
+    std::fs::remove_dir_all(dir.join("lib"))?;
     std::fs::remove_file(package)?;
     Ok(())
 }
@@ -104,7 +110,7 @@ fn dependency() -> Result<String> {
     Ok(name.ok_or_else(|| format!("apt does not know {PACKAGE}"))?.to_owned())
 }
 
-/// Unpacks `./boot/vmlinuz-*` only: the rest is 100 MB of modules.
+/// Unpacks `./boot/vmlinuz-*` and the card's driver only: the rest is 100 MB of modules.
 fn unpack(package: &Path, dir: &Path) -> Result<()> {
     let mut dpkg = Command::new("dpkg-deb");
     dpkg.arg("--fsys-tarfile").arg(package).stdout(Stdio::piped());
@@ -112,7 +118,7 @@ fn unpack(package: &Path, dir: &Path) -> Result<()> {
     let stream = dpkg.stdout.take().expect("it is piped");
     let mut tar = Command::new("tar");
     tar.arg("-x").arg("-C").arg(dir).stdin(stream);
-    tar.args(["--wildcards", "./boot/vmlinuz-*"]);
+    tar.args(["--wildcards", "./boot/vmlinuz-*", &format!("./lib/modules/*/{DRIVER}")]);
     let status = tar.status()?;
     if !dpkg.wait()?.success() || !status.success() {
         return Err(format!("cannot unpack {}", package.display()).into());

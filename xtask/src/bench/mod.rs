@@ -6,6 +6,7 @@ mod guest;
 mod hosted;
 mod hot;
 mod linux;
+mod load;
 mod profile;
 mod records;
 mod times;
@@ -96,6 +97,15 @@ pub(crate) struct Plan {
     pages: u64,
     /// Processors for each core: benchmarks that run something on another one need two.
     factor: u32,
+    /// Whether each core needs a network card, and a client of this machine at its other end.
+    cards: bool,
+}
+
+impl Plan {
+    /// Processors of this machine that so many cores keep busy.
+    fn busy(&self, cores: u32) -> u32 {
+        cores * (self.factor + u32::from(self.cards))
+    }
 }
 
 /// Measures and prints.
@@ -207,12 +217,13 @@ fn plans(options: &Options) -> std::result::Result<Vec<Plan>, String> {
         request.take("cores", &list).map_err(|bad| bad.to_string())?;
         cores = request.cores(256).map_err(|bad| bad.to_string())?;
     }
-    let of = |factor: u32| {
-        let selected: Vec<_> = request.selection().filter(|(b, _)| b.processors(1) == factor).collect();
+    let of = |(factor, cards): (u32, bool)| {
+        let belongs = |bench: &Benchmark| bench.processors(1) == factor && bench.needs_cards() == cards;
+        let selected: Vec<_> = request.selection().filter(|(bench, _)| belongs(bench)).collect();
         // Benchmarks are all named, so that both guests run the same ones whatever else they know.
         let name = |(bench, variant): &(&Benchmark, u32)| {
             let all =
-                selected.iter().filter(|(b, _)| b.number == bench.number).count() == bench.variants.len();
+                selected.iter().filter(|(b, _)| b.number == bench.number).count() == bench.runnable().count();
             let variant = if all { None } else { bench.variants.get(*variant as usize) };
             variant.map_or_else(|| bench.name.to_owned(), |variant| format!("{}/{variant}", bench.name))
         };
@@ -224,9 +235,10 @@ fn plans(options: &Options) -> std::result::Result<Vec<Plan>, String> {
             rows: selected.len(),
             pages: selected.iter().map(|(bench, _)| 2 * request.iters(bench)).max().unwrap_or(0),
             factor,
+            cards,
         }
     };
-    Ok([1, 2].map(of).into_iter().filter(|plan| plan.rows != 0).collect())
+    Ok([(1, false), (2, false), (1, true)].map(of).into_iter().filter(|plan| plan.rows != 0).collect())
 }
 
 /// Processors of this machine.
@@ -270,15 +282,14 @@ mod tests {
     #[test]
     fn everything_that_exists_is_named() {
         let plans = plans(&options(&[], Some("1,2"), false)).unwrap();
-        let existing: Vec<&Benchmark> = corey_lib_bench::BENCHMARKS.iter().filter(|b| b.exists()).collect();
         let words: Vec<&str> = plans.iter().map(|plan| plan.words.as_str()).collect();
-        for bench in &existing {
+        for bench in &corey_lib_bench::BENCHMARKS {
             assert!(words.iter().any(|w| w.contains(bench.name)), "{}", bench.name);
         }
         assert!(words[0].starts_with("bench=null,memclone,pagepass,pread,vm"), "{}", words[0]);
         assert_eq!(plans[0].cores, [1, 2]);
         let rows: usize = plans.iter().map(|plan| plan.rows).sum();
-        assert_eq!(rows, existing.iter().map(|b| b.variants.len()).sum::<usize>());
+        assert_eq!(rows, corey_lib_bench::BENCHMARKS.iter().map(|b| b.runnable().count()).sum::<usize>());
     }
 
     #[test]
@@ -286,6 +297,20 @@ mod tests {
         let plans = plans(&options(&["run", "null/current"], None, true)).unwrap();
         let found: Vec<_> = plans.iter().map(|plan| (plan.words.as_str(), plan.factor)).collect();
         assert_eq!(found, [("bench=null/current turn=1", 1), ("bench=run turn=1", 2)]);
+    }
+
+    #[test]
+    fn a_client_keeps_a_processor_busy_beside_each_core() {
+        let plans = plans(&options(&["tcp", "null/current"], None, true)).unwrap();
+        let found: Vec<_> =
+            plans.iter().map(|plan| (plan.words.as_str(), plan.cards, plan.busy(2))).collect();
+        assert_eq!(found, [("bench=null/current turn=1", false, 2), ("bench=tcp turn=1", true, 4)]);
+    }
+
+    #[test]
+    fn a_planned_variant_is_refused_by_name() {
+        let text = plans(&options(&["tcp/shared"], None, false)).unwrap_err();
+        assert!(text.starts_with("bench=tcp/shared: Unsupported"), "{text}");
     }
 
     #[test]

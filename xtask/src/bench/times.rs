@@ -46,8 +46,7 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan], pairs: u32) -> Result<(Ve
         Ok(())
     };
     for plan in plans {
-        let (timed, volume): (Vec<u32>, Vec<u32>) =
-            plan.cores.iter().partition(|n| **n * plan.factor <= host);
+        let (timed, volume): (Vec<u32>, Vec<u32>) = plan.cores.iter().partition(|n| plan.busy(**n) <= host);
         if !timed.is_empty() {
             for pair in 1..=pairs {
                 for system in guests.systems() {

@@ -112,13 +112,17 @@ impl<'a, W: Write> Frame<'a, W> {
             core_mode::WAITING => "waits",
             _ => "?",
         };
-        match before.rates(now, hz) {
-            Some(Rates { faults, ipis, calls }) => {
+        let rates = before.rates(now, hz);
+        match rates {
+            Some(Rates { faults, ipis, calls, .. }) => {
                 write!(self.out, "{:>4} {mode:<5} {faults:>9} {ipis:>6} {calls:>7}   ", now.core)?;
             }
             None => write!(self.out, "{:>4} {mode:<5} {:>9} {:>6} {:>7}   ", now.core, "-", "-", "-")?,
         }
         used = COLUMNS_BEFORE;
+        if let Some(Rates { turns, useful, .. }) = rates.filter(|_| now.mode == core_mode::KERNEL_CORE) {
+            self.turns(turns, useful, &mut used)?;
+        }
         let held = now.shares.iter().take(now.nshares as usize);
         // What is shared comes first.
         let shared = held.clone().filter(|share| Holders(&share.holders).count() > 1);
@@ -129,6 +133,18 @@ impl<'a, W: Write> Frame<'a, W> {
             self.share(share, before.is_new(share.id), more, &mut used)?;
         }
         Ok(true)
+    }
+
+    /// Says how many turns a kernel core makes a second, and how many find something to do, where there is room.
+    fn turns(&mut self, turns: u64, useful: u64, used: &mut usize) -> fmt::Result {
+        let mut text = heapless::String::<64>::new();
+        // Two numbers of 20 digits fit.
+        let _ = write!(text, "{turns} turns/s, {useful} useful ");
+        if *used + text.len() <= self.size.columns {
+            self.out.write_str(&text)?;
+            *used += text.len();
+        }
+        Ok(())
     }
 
     /// Adds a share, on the next row when this one is full and `more` says that there is one.
@@ -203,6 +219,9 @@ pub(crate) mod tests {
             syscalls: 0,
             tsc: 0,
             tree: Id::NULL,
+            turns: 0,
+            useful: 0,
+            ring_calls: 0,
             nshares: shares.len() as u64,
             shares: held,
         }
@@ -333,5 +352,18 @@ pub(crate) mod tests {
         let (text, _) = draw(Size::USUAL, &[stat(0, &[("\u{1b}[2J", 1, 1)])]);
         assert!(!text.contains("\u{1b}[2J") && text.contains("? "));
         assert_eq!(MACHINE_CORES, 256);
+    }
+
+    #[test]
+    fn a_kernel_core_says_what_its_turns_were_for() {
+        let mut before = History::NONE;
+        let mut now = stat(1, &[("names", 1, 2)]);
+        (now.mode, now.tsc) = (core_mode::KERNEL_CORE, 1_000);
+        before.remember(&now);
+        (now.tsc, now.turns, now.useful, now.ring_calls) = (2_000, 9_000, 40, 100);
+        let mut text = String::new();
+        let mut frame = Frame::begin(&mut text, Size { rows: 24, columns: 80 }, 2).unwrap();
+        frame.core(&now, &before, 1_000, 0).unwrap();
+        assert!(text.ends_with("polls         0      0     100   9000 turns/s, 40 useful names "), "{text}");
     }
 }

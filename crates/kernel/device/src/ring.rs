@@ -1,8 +1,8 @@
 //! System-call devices: a call ring from when a program describes it to when its kernel core ends it.
 //!
 //! ```text
-//! program       device_conf: check, pin the ring's pages ─ READY ─ message
-//! kernel core                                                       takes it: SERVED ─ turns … ─ ends it, pages let go ─ NONE
+//! program       device_conf: check, pin the ring's pages ─ ready ─ message
+//! kernel core                                                       takes it: served ─ turns … ─ ends it, pages let go
 //! ```
 
 use core::marker::PhantomData;
@@ -133,22 +133,13 @@ impl Ring {
     }
 }
 
-/// The ring of a system-call device.
-#[derive(Debug, Default)]
-enum State {
-    /// There is none.
-    #[default]
-    None,
-    /// Described, and not served yet.
-    Ready(Ring),
-    /// A kernel core has it.
-    Served,
-}
-
 /// What a system-call device has.
 #[derive(Debug, Default)]
 struct Place {
-    state: State,
+    /// The ring that was described, until a kernel core takes it.
+    ready: Option<Ring>,
+    /// Whether a kernel core has it.
+    served: bool,
     /// The kernel core that polls the device.
     poller: Option<CoreId>,
 }
@@ -156,7 +147,7 @@ struct Place {
 impl Quarantine for Place {
     fn quarantine(&mut self) {
         // A ring that a lost core was describing or taking: its pages stay pinned.
-        *self = Self { state: State::Served, poller: None };
+        *self = Self { ready: None, served: true, poller: None };
     }
 }
 
@@ -180,12 +171,12 @@ impl RingPlace {
     ) -> Result<Option<CoreId>, Error> {
         let ring = Ring::new(call, config)?;
         let mut place = self.place.lock(&mut call.ctx.local);
-        if !matches!(place.state, State::None) {
+        if place.served || place.ready.is_some() {
             drop(place);
             ring.unpin(call);
             return Err(Error::Busy);
         }
-        place.state = State::Ready(ring);
+        place.ready = Some(ring);
         Ok(place.poller)
     }
 
@@ -194,27 +185,20 @@ impl RingPlace {
         let core = call.core();
         let mut place = self.place.lock(&mut call.local);
         place.poller = Some(core);
-        match core::mem::take(&mut place.state) {
-            State::Ready(ring) => {
-                place.state = State::Served;
-                Some(ring)
-            }
-            other => {
-                place.state = other;
-                None
-            }
-        }
+        let ring = place.ready.take()?;
+        place.served = true;
+        Some(ring)
     }
 
     /// The kernel core has ended the ring that it took.
     pub(crate) fn end<P: Platform>(&self, ctx: &mut corey_kernel_object::Ctx<P>) {
-        self.place.lock(&mut ctx.local).state = State::None;
+        self.place.lock(&mut ctx.local).served = false;
     }
 
     /// The device ends: a ring that nobody serves lets its pages go.
     pub(crate) fn close<P: Platform>(&self, ctx: &mut corey_kernel_object::Ctx<P>, inside: &Entered<'_>) {
-        let state = core::mem::replace(&mut self.place.lock(&mut ctx.local).state, State::Served);
-        if let State::Ready(ring) = state {
+        let ready = self.place.lock(&mut ctx.local).ready.take();
+        if let Some(ring) = ready {
             ring.let_go(&ctx.local.platform, inside);
         }
     }

@@ -63,6 +63,9 @@ pub trait Posts<P: Platform>: Sync + core::fmt::Debug {
     fn forget(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: Link) -> bool;
 }
 
+/// Moves bytes between the kernel and a segment, at an offset.
+pub type Move<P> = fn(&mut Ctx<P>, &Entered<'_>, Link, u64, Transfer<'_>) -> Result<(), Error>;
+
 /// Bytes to be moved.
 #[derive(Debug)]
 pub enum Transfer<'a> {
@@ -84,8 +87,8 @@ pub struct Hooks<P: Platform> {
     pub revoke: fn(&mut Ctx<P>, &Entered<'_>, &Header, u64, u64, Take) -> CoreSet,
     /// Ends an object whose last reference went: revokes what maps it and retires it.
     pub last: fn(&mut Ctx<P>, &Entered<'_>, &Header),
-    /// Moves bytes between the kernel and the argument segment of a ring, at this offset.
-    pub arguments: fn(&mut Ctx<P>, &Entered<'_>, Link, u64, Transfer<'_>) -> Result<(), Error>,
+    /// Moves bytes between the kernel and the argument segment of a ring.
+    pub arguments: Move<P>,
     /// The devices, if there are any.
     pub posts: Option<&'static dyn Posts<P>>,
 }

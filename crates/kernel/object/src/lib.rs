@@ -28,7 +28,7 @@ mod slab;
 mod wait;
 
 pub use corey_kernel_percore::Entered;
-pub use ctx::{CoreSlot, Ctx, Hooks, Posts, Take, Transfer, World};
+pub use ctx::{CoreSlot, Ctx, Hooks, Move, Posts, Take, Transfer, World};
 pub use header::{Handle, Header, Object, SLOT};
 pub use link::{Link, LinkCell, NODE_ENTRIES, Node, NodeEntry, RECORD_WORDS, RECORDS, Record, Records};
 pub use wait::WaitList;

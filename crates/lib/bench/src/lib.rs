@@ -23,6 +23,7 @@ pub mod locks;
 pub mod marker;
 pub mod record;
 pub mod region;
+pub mod served;
 pub mod sync;
 pub mod table;
 pub mod words;

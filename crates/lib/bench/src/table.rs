@@ -11,8 +11,8 @@ pub struct Benchmark {
     pub variants: &'static [&'static str],
     /// Operations per core without `iters=` and `turn=1`.
     pub default_iters: u64,
-    /// Whether it can be run today, or is only planned.
-    exists: bool,
+    /// Variants that cannot be run today.
+    planned: &'static [&'static str],
 }
 
 /// Operations per core without `iters=` when `turn=1`.
@@ -27,17 +27,7 @@ const fn row(
     variants: &'static [&'static str],
     default_iters: u64,
 ) -> Benchmark {
-    Benchmark { number, name, variants, default_iters, exists: true }
-}
-
-/// A row whose programs do not exist yet.
-const fn planned(
-    number: u32,
-    name: &'static str,
-    variants: &'static [&'static str],
-    default_iters: u64,
-) -> Benchmark {
-    Benchmark { number, name, variants, default_iters, exists: false }
+    Benchmark { number, name, variants, default_iters, planned: &[] }
 }
 
 /// Every benchmark, in the order of its number. New ones are added at the end.
@@ -46,7 +36,10 @@ pub static BENCHMARKS: [Benchmark; 15] = [
     row(2, "memclone", &["interior", "shared", "private"], 4096),
     row(3, "pagepass", &["interior", "separate"], 4096),
     row(4, "pread", &["same", "own"], 100_000),
-    planned(5, "tcp", &["kernelcore", "stack", "shared"], 1),
+    Benchmark {
+        planned: &["kernelcore", "shared"],
+        ..row(5, "tcp", &["kernelcore", "stack", "shared"], 20_000)
+    },
     row(6, "vm", &["private", "interior", "cow", "object", "interior-64"], 4096),
     row(7, "cfork", &["default"], 256),
     row(8, "run", &["default"], 1000),
@@ -69,6 +62,12 @@ pub const fn id(number: u32, variant: u32) -> u32 {
     16 * number + variant
 }
 
+/// Says whether operations of this marker id end several at a time: then a median says nothing of one, and means stand in its
+/// place.
+pub const fn ends_in_batches(id: u32) -> bool {
+    id / 16 == 5
+}
+
 /// Returns the names behind a marker id.
 pub fn names(id: u32) -> Option<(&'static str, &'static str)> {
     let bench = BENCHMARKS.iter().find(|b| b.number == id / 16)?;
@@ -76,9 +75,14 @@ pub fn names(id: u32) -> Option<(&'static str, &'static str)> {
 }
 
 impl Benchmark {
-    /// Says whether the benchmark can be run today.
-    pub const fn exists(&self) -> bool {
-        self.exists
+    /// Says whether variant number `variant` is there and can be run today.
+    pub fn runs(&self, variant: u32) -> bool {
+        self.variants.get(variant as usize).is_some_and(|name| !self.planned.contains(name))
+    }
+
+    /// Returns the variants that can be run today: number and name.
+    pub fn runnable(&self) -> impl Iterator<Item = (u32, &'static str)> + '_ {
+        (0..).zip(self.variants.iter().copied()).filter(|(number, _)| self.runs(*number))
     }
 
     /// Processors that `cores` workers need: in `cfork`, `run` and `ring` each has a target of its own.
@@ -87,6 +91,11 @@ impl Benchmark {
             7 | 8 | 15 => 2 * cores,
             _ => cores,
         }
+    }
+
+    /// Says whether each core needs a network card, with a client at its other end.
+    pub const fn needs_cards(&self) -> bool {
+        self.number == 5
     }
 
     /// Says whether a time means nothing under an emulator: it has no caches and no distances.
@@ -123,6 +132,8 @@ pub const PAGEPASS_SEPARATE: u32 = id(3, 1);
 pub const PREAD_SAME: u32 = id(4, 0);
 /// `pread own`.
 pub const PREAD_OWN: u32 = id(4, 1);
+/// `tcp stack`.
+pub const TCP_STACK: u32 = id(5, 1);
 /// `vm private`.
 pub const VM_PRIVATE: u32 = id(6, 0);
 /// `vm interior`.

@@ -51,8 +51,8 @@ impl CoreList {
 pub enum BadWord<'a> {
     /// No benchmark has this name.
     Benchmark(&'a str),
-    /// The benchmark is planned and cannot run yet.
-    NotYet(&'static Benchmark),
+    /// The variant is planned and cannot run yet.
+    NotYet(&'static Benchmark, &'a str),
     /// The benchmark has no such variant.
     Variant(&'static Benchmark, &'a str),
     /// Not a list of core counts.
@@ -72,13 +72,17 @@ impl fmt::Display for BadWord<'_> {
                 write!(f, "bench={name}: no such benchmark; valid:")?;
                 list_existing(f)
             }
-            Self::NotYet(bench) => {
-                write!(f, "bench={}: does not exist yet; valid:", bench.name)?;
-                list_existing(f)
+            Self::NotYet(bench, variant) => {
+                write!(
+                    f,
+                    "bench={}/{variant}: Unsupported: this variant is planned and cannot run yet; valid:",
+                    bench.name
+                )?;
+                list_variants(f, bench)
             }
             Self::Variant(bench, variant) => {
                 write!(f, "bench={}/{variant}: no such variant; valid:", bench.name)?;
-                bench.variants.iter().try_for_each(|v| write!(f, " {}/{v}", bench.name))
+                list_variants(f, bench)
             }
             Self::Cores(text) => write!(
                 f,
@@ -96,14 +100,18 @@ impl fmt::Display for BadWord<'_> {
 }
 
 fn list_existing(f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    for bench in BENCHMARKS.iter().filter(|b| b.exists()) {
+    for bench in &BENCHMARKS {
         write!(f, " {}", bench.name)?;
-        for (n, variant) in bench.variants.iter().enumerate() {
+        for (n, (_, variant)) in bench.runnable().enumerate() {
             write!(f, "{}{variant}", if n == 0 { "[/" } else { "|" })?;
         }
         f.write_str("]")?;
     }
     Ok(())
+}
+
+fn list_variants(f: &mut fmt::Formatter<'_>, bench: &Benchmark) -> fmt::Result {
+    bench.runnable().try_for_each(|(_, variant)| write!(f, " {}/{variant}", bench.name))
 }
 
 /// What to run. Benchmarks run in the order of their numbers whatever order they are named in.
@@ -148,15 +156,16 @@ impl Request {
             None => (item, None),
         };
         let bench = Benchmark::by_name(name).ok_or(BadWord::Benchmark(name))?;
-        if !bench.exists() {
-            return Err(BadWord::NotYet(bench));
-        }
         let marks = &mut self.selected[bench.number as usize - 1];
         match variant {
-            None => marks[..bench.variants.len()].fill(true),
+            None => bench.runnable().for_each(|(number, _)| marks[number as usize] = true),
             Some(variant) => {
                 let position = bench.variants.iter().position(|v| *v == variant);
-                marks[position.ok_or(BadWord::Variant(bench, variant))?] = true;
+                let position = position.ok_or(BadWord::Variant(bench, variant))?;
+                if !bench.runs(position as u32) {
+                    return Err(BadWord::NotYet(bench, variant));
+                }
+                marks[position] = true;
             }
         }
         Ok(())
@@ -172,12 +181,12 @@ impl Request {
         self.selected.iter().flatten().any(|s| *s)
     }
 
-    /// Returns the benchmarks and variant numbers to run: all that exist when none was named.
+    /// Returns the benchmarks and variant numbers to run: all that can run when none was named.
     pub fn selection(&self) -> impl Iterator<Item = (&'static Benchmark, u32)> + '_ {
         let all = !self.names_benchmarks();
         BENCHMARKS.iter().zip(&self.selected).flat_map(move |(bench, marks)| {
             let wanted = move |n: &u32| {
-                if all { bench.exists() } else { marks[*n as usize] }
+                if all { bench.runs(*n) } else { marks[*n as usize] }
             };
             (0..bench.variants.len() as u32).filter(wanted).map(move |n| (bench, n))
         })
@@ -239,8 +248,8 @@ mod tests {
         assert_eq!(
             ids,
             [
-                16, 17, 32, 33, 34, 48, 49, 64, 65, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160, 161,
-                162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224, 240, 241
+                16, 17, 32, 33, 34, 48, 49, 64, 65, 81, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160,
+                161, 162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224, 240, 241
             ]
         );
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
@@ -256,6 +265,7 @@ mod tests {
         assert_eq!(request.ids().collect::<Vec<_>>(), [16, 17, 49]);
         assert_eq!(request.cores(4).unwrap().as_slice(), [1, 4]);
         assert_eq!(request.iters(&BENCHMARKS[0]), 1000);
+        assert_eq!(self::request(&[("bench", "tcp")]).unwrap().ids().collect::<Vec<_>>(), [81]);
     }
 
     #[test]
@@ -270,11 +280,14 @@ mod tests {
             text("bench", "nul"),
             "bench=nul: no such benchmark; valid: null[/current|nbytes] \
              memclone[/interior|shared|private] pagepass[/interior|separate] pread[/same|own] \
-             vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
+             tcp[/stack] vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
              fig1[/latency|lock|lockcontended|shootdown] \
              pwrite[/full-own|full-same|part-own|part-same] open[/own] rwlock[/ours|word|ticket] large[/private] ring[/depth-1|depth-32]"
         );
-        assert!(text("bench", "tcp").starts_with("bench=tcp: does not exist yet; valid: null"));
+        assert_eq!(
+            text("bench", "tcp/kernelcore"),
+            "bench=tcp/kernelcore: Unsupported: this variant is planned and cannot run yet; valid: tcp/stack"
+        );
         assert_eq!(
             text("bench", "pagepass/both"),
             "bench=pagepass/both: no such variant; valid: pagepass/interior pagepass/separate"

@@ -9,7 +9,10 @@ use corey_lib_bench::table::Benchmark;
 use corey_lib_bench::words::KEYS;
 use corey_lib_bench::{BENCHMARKS, MAX_CORES, Record, Request};
 use corey_libos_rt::sys::sys;
-use corey_libos_rt::{Process, Status, exec, println};
+use corey_libos_rt::{Process, Status, exec_with, heaps, println};
+
+/// Pages of the program's share for the heap of each core, in benchmarks whose cores have cards and stacks.
+const HEAP_PAGES: u64 = 8192;
 
 /// Words that others read.
 const OTHERS: [&str; 10] =
@@ -100,7 +103,9 @@ pub fn next(process: &mut Process, request: &Request, after: u32) -> Status {
         .find(|b| b.number > after && request.selection().any(|(s, _)| s.number == b.number))
     {
         Some(bench) => {
-            let error = exec(process, bench.name);
+            let most = process.info.header.cores.min(MAX_CORES as u64);
+            let heaps = if bench.needs_cards() { most * HEAP_PAGES } else { 0 };
+            let error = exec_with(process, bench.name, heaps);
             println!("{}: {error}", bench.name);
             Status::Failed
         }
@@ -117,6 +122,10 @@ fn one(
     pages: fn(u32, u32, u64) -> (u64, u64),
     work: fn(&mut Worker) -> Result<(), Error>,
 ) -> Result<(), Failure> {
+    if bench.needs_cards() {
+        // Before anybody has a copy of this address space.
+        heaps::open(process)?;
+    }
     let iters = request.iters(bench);
     let (own_pages, team_pages) = pages(variant, cores, iters);
     // What is forked takes its core itself.
@@ -149,8 +158,8 @@ fn one(
         // There are at most MAX_CORES cores.
         let _ = workers.push(worker);
     }
-    // Who forks names the segments of the program.
-    let more = (bench.name == "cfork").then_some(process.program);
+    // Who forks names the segments of the program, and who allocates the trees of its heaps.
+    let more = (bench.name == "cfork" || bench.needs_cards()).then_some(process.program);
     let result = team.run(process, &mut workers, own_pages, targets, more);
     if result.is_ok() {
         report(process, request, bench, variant, &workers);

@@ -5,9 +5,9 @@ use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use corey_abi::{Error, Id, MachineCalls, ObjRef, PcoreCalls, counter};
 use corey_lib_bench::region::Machine;
 use corey_lib_bench::{Lock, Order, Place, run_region_between};
-use corey_libos_rt::Process;
 use corey_libos_rt::sys::{marker, pause, rdtsc, sys};
 use corey_libos_rt::vm::{Core, Space};
+use corey_libos_rt::{Process, heaps};
 
 /// A worker: where it is, and what it may use.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +54,19 @@ impl Worker {
         // SAFETY: it lies on the first worker's stack, which all workers map, and outlives the run.
         let first = unsafe { &*(self.first as *const Process) };
         Ok(Process { program: self.share, space: self.space, pcore, ..*first })
+    }
+
+    /// Runs `work` with a heap of this core's own behind the global allocator: in benchmarks whose cores have cards.
+    pub fn with_heap<R>(&mut self, work: impl FnOnce(&mut Self) -> R) -> R {
+        if self.index == 0 {
+            // The program's first thread has one.
+            return work(self);
+        }
+        // SAFETY: a core has one worker, and workers of such benchmarks hold the program's share (`run::one`).
+        unsafe { heaps::join(self.index) };
+        let result = work(self);
+        heaps::leave();
+        result
     }
 
     /// Waits for all workers.
@@ -113,6 +126,8 @@ impl Worker {
     ) -> Result<(), Error> {
         let order = match (ID / 16, self.turn) {
             (3, _) => Order::Hops,
+            // Frames come whoever's turn it is.
+            (5, _) => Order::Free,
             (_, true) => Order::Turns,
             (_, false) => Order::Free,
         };

@@ -123,6 +123,15 @@ impl<'scope, 'env> Scope<'scope, 'env> {
         taken.is_ok_and(|object| sys().share_delobj(ObjRef { share, object }).is_ok())
     }
 
+    /// Lends this thread's process: what is mapped with it now, threads that run already do not see.
+    ///
+    /// # Panics
+    ///
+    /// When `work` uses the scope.
+    pub fn with_process<R>(&self, work: impl FnOnce(&mut Process) -> R) -> R {
+        work(&mut self.here.borrow_mut().process)
+    }
+
     /// Runs `work` on core `core`, in a copy of this thread's address space and on a stack of its own.
     ///
     /// # Errors

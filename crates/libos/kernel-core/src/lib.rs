@@ -75,9 +75,8 @@ impl KernelCore {
     /// As `pcore_run`.
     pub fn run(&self) -> Result<(), Error> {
         let mut context = RunContext { mode: run_mode::KERNEL_CORE, nshares: 1, ..RunContext::default() };
-        if let [first, ..] = &mut context.shares {
-            *first = self.0.share;
-        }
+        let [first, ..] = &mut context.shares;
+        *first = self.0.share;
         sys().pcore_run(self.0.pcore, address(&context))
     }
 

@@ -106,6 +106,12 @@ impl<L: Link> Stack<L> {
         &mut self.link
     }
 
+    /// Ends the stack and gives the link back: connections are gone, and no peer is told.
+    #[must_use]
+    pub fn into_link(self) -> L {
+        self.link
+    }
+
     /// Waits for connections to `port`. `backlog` is how many may wait to be accepted, and how many may be half-open; another
     /// SYN pushes the oldest half-open one out.
     ///

@@ -52,8 +52,14 @@ fn write(to: u64, from: &[u8]) {
 /// goes on as before.
 #[must_use]
 pub fn exec(process: &mut Process, name: &str) -> ExecError {
+    exec_with(process, name, 0)
+}
+
+/// As [`exec`]; the program's share has `more` pages than others', for its heaps.
+#[must_use]
+pub fn exec_with(process: &mut Process, name: &str, more: u64) -> ExecError {
     let object = Name::new(name);
-    let pages = SPARE_PAGES + process.info.program(name).map_or(0, |m| m.bytes / PAGE_BYTES);
+    let pages = SPARE_PAGES + more + process.info.program(name).map_or(0, |m| m.bytes / PAGE_BYTES);
     let share =
         match sys().share_alloc(process.boot, Kinds::all(), pages, OBJECTS, Home::Any, address(&object)) {
             Ok(share) => share,

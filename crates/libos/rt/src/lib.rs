@@ -31,7 +31,7 @@ pub use corey_arch_x86_64_user::start;
 pub use corey_libos_heap as heap;
 pub use corey_libos_sys as sys;
 pub use corey_libos_vm as vm;
-pub use exec::{ExecError, exec, run_program};
+pub use exec::{ExecError, exec, exec_with, run_program};
 pub use info::{Info, Module};
 pub use memory::{Shared, shared};
 pub use pages::TreePages;

@@ -22,7 +22,7 @@ mod tests {
     #[test]
     fn every_benchmark_that_exists_claims_something() {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../benches");
-        for bench in corey_lib_bench::BENCHMARKS.iter().filter(|bench| bench.exists()) {
+        for bench in &corey_lib_bench::BENCHMARKS {
             let text = std::fs::read_to_string(root.join(bench.name).join("README.md")).unwrap();
             assert!(claim(&text).is_some(), "benches/{}/README.md has no **Claim.**", bench.name);
         }

@@ -207,7 +207,7 @@ refusals! {
         OutOfRange {
             a_ring_behind_its_segment: alone(|user, first| configure(user, first, |config| config.offset = 8192));
             a_ring_that_ends_behind_its_segment: alone(|user, first| configure(user, first, |config| config.slots = 256));
-            a_ring_at_the_end_of_all: alone(|user, first| configure(user, first, |config| config.offset = u64::MAX & !4095));
+            a_ring_at_the_end_of_all: alone(|user, first| configure(user, first, |config| config.offset = !4095));
         }
         Busy {
             a_device_that_has_a_ring: alone(|user, first| {

@@ -2,7 +2,7 @@
 
 use crate::time::SECOND;
 
-/// Before anything was measured.
+/// Before anything was measured, unless the least is longer.
 const FIRST: u64 = SECOND;
 /// RFC 6298 (2.5): at least 60 seconds.
 const LONGEST: u64 = 60 * SECOND;
@@ -15,8 +15,10 @@ pub(crate) struct Rtt {
 }
 
 impl Rtt {
-    pub(crate) const fn new() -> Self {
-        Self { smoothed: 0, variation: 0, timeout: FIRST as u32 }
+    pub(crate) fn new(least: u64) -> Self {
+        let mut new = Self { smoothed: 0, variation: 0, timeout: 0 };
+        new.settle(least);
+        new
     }
 
     pub(crate) const fn timeout(&self) -> u64 {
@@ -40,7 +42,7 @@ impl Rtt {
     /// What the measurements say, without what timeouts added.
     pub(crate) fn settle(&mut self, least: u64) {
         if self.smoothed == 0 {
-            self.timeout = FIRST as u32;
+            self.timeout = least.clamp(FIRST, LONGEST) as u32;
             return;
         }
         let timeout = u64::from(self.smoothed) + u64::from(self.variation.saturating_mul(4)).max(1024);
@@ -59,7 +61,7 @@ mod tests {
 
     #[test]
     fn the_timeout_follows_rfc_6298_step_by_step() {
-        let mut rtt = Rtt::new();
+        let mut rtt = Rtt::new(200_000);
         assert_eq!(rtt.timeout(), SECOND, "(2.1)");
         rtt.sample(400_000, 0);
         assert_eq!(rtt.timeout(), 400_000 + 4 * 200_000, "(2.2)");

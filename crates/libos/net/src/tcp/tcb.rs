@@ -223,7 +223,7 @@ impl Tcb {
             due: Due::No,
             unacknowledged: 0,
             congestion: Congestion::new(u32::from(mss)),
-            rtt: Rtt::new(),
+            rtt: Rtt::new(config.least_timeout),
             timed: None,
             retries: 0,
             probes: 0,
