@@ -65,7 +65,7 @@ fn run() -> Result<(), Failure> {
     let mut records = Records::open()?;
     for (bench, variant) in request.selection() {
         for &cores in counts.as_slice() {
-            let needed = bench.processors(cores);
+            let needed = bench.processors(variant, cores);
             if needed > processors && request.names_cores() {
                 return Err(Failure::command_line(format!(
                     "{}: {cores} cores need {needed} processors, here are {processors}",

@@ -1,4 +1,5 @@
-//! `tcp`: every core accepts connections of its own card, writes 128 bytes, closes (benches/tcp).
+//! `tcp`: every core accepts connections of its own card, writes 128 bytes, closes; by itself, or with a kernel core that has the
+//! card (benches/tcp).
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
@@ -6,17 +7,23 @@
 mod server;
 
 use corey_abi::{Error, NetworkStat};
+use corey_lib_bench::Kind;
 use corey_lib_bench::served::{COOL, Served, WARM, connections, server as address};
-use corey_lib_bench::table::TCP_STACK;
+use corey_lib_bench::table::{TCP_KERNELCORE, TCP_STACK};
 use corey_libos_bench::{Worker, program};
-use corey_libos_card::{Card, cards};
+use corey_libos_card::{ByRing, Card, Way, cards};
+use corey_libos_kernel_core::{Calls, KernelCore};
 use corey_libos_net::Config;
-use corey_libos_rt::sys::rdtsc;
+use corey_libos_rt::sys::{marker, rdtsc};
 use corey_libos_rt::{Process, Status, entry, println};
 use server::Server;
 
 entry!(main);
 
+const BEGIN: u32 = Kind::MachineBegin as u32;
+const END: u32 = Kind::MachineEnd as u32;
+/// Slots of a ring: the most there can be, as all buffers of a card are given to it at the start.
+const SLOTS: u32 = 256;
 /// Pages of a worker's share: its card's packets and their tables.
 const PAGES: u64 = 512;
 
@@ -31,7 +38,31 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
         return Err(Error::NotFound);
     };
     let nic = u8::try_from(worker.index).map_err(|_| Error::OutOfRange)?;
+    if worker.variant == 0 {
+        return with_kernel_core(worker, number, nic);
+    }
     let card = Card::open(&mut worker.space, worker.share, number)?;
+    serve::<TCP_STACK, _>(worker, card, nic)?.close(&mut worker.space).map(|_| ())
+}
+
+/// The card is a kernel core's, which this core feeds by ring.
+fn with_kernel_core(worker: &mut Worker, number: u64, nic: u8) -> Result<(), Error> {
+    let (target, _) = worker.target.ok_or(Error::NotFound)?;
+    let core = KernelCore::of(target);
+    let calls = Calls::open(&mut worker.space, worker.share, &[worker.share], SLOTS, 0)?;
+    core.poll_device(calls.device())?;
+    core.run()?;
+    let card = Card::open_by(&mut worker.space, worker.share, number, |card| {
+        core.poll_device(card)?;
+        Ok(ByRing::new(calls))
+    })?;
+    let way = serve::<TCP_KERNELCORE, _>(worker, card, nic)?.close(&mut worker.space)?;
+    core.halt()?;
+    way.into_calls().close(&mut worker.space)
+}
+
+/// Serves as many connections as are asked for. Gives the card back.
+fn serve<const ID: u32, W: Way>(worker: &mut Worker, card: Card<W>, nic: u8) -> Result<Card<W>, Error> {
     // Only the client is on its wire: what it could guess, it may.
     let mut config = Config::at(address(nic), 24, [rdtsc(), u64::from(nic)]);
     // Full before the region begins.
@@ -41,19 +72,30 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
     println!("{}", Served { card: nic, connections: connections(worker.iters) });
     server.until(WARM);
     let before = server.card().stat()?;
-    worker.region::<TCP_STACK>(|index| server.until(WARM + index + 1))?;
+    // What a stack and its kernel core do together is counted machine-wide, where nobody else does anything.
+    let pair = ID == TCP_KERNELCORE && worker.cores == 1;
+    worker.region::<ID>(|index| {
+        if pair {
+            marker::<TCP_KERNELCORE, BEGIN>();
+        }
+        server.until(WARM + index + 1);
+        if pair {
+            marker::<TCP_KERNELCORE, END>();
+        }
+    })?;
     let after = server.card().stat()?;
     server.until(WARM + worker.iters + COOL);
     server.drain();
     tell(worker, &before, &after);
-    server.end().close(&mut worker.space)
+    Ok(server.end())
 }
 
 /// Prints what the card did meanwhile.
 fn tell(worker: &Worker, before: &NetworkStat, after: &NetworkStat) {
     println!(
-        "{{\"record\":\"card\",\"bench\":\"tcp\",\"variant\":\"stack\",\"cores\":{},\"nic\":{},\"ops\":{},\"doorbells\":{},\
+        "{{\"record\":\"card\",\"bench\":\"tcp\",\"variant\":\"{}\",\"cores\":{},\"nic\":{},\"ops\":{},\"doorbells\":{},\
          \"received\":{},\"sent\":{},\"missed\":{}}}",
+        if worker.variant == 0 { "kernelcore" } else { "stack" },
         worker.cores,
         worker.index,
         worker.iters,

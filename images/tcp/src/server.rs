@@ -1,13 +1,13 @@
 //! A card, its stack, and what is served.
 
 use corey_lib_bench::served::{INFLIGHT, MESSAGE, PORT};
-use corey_libos_card::Card;
+use corey_libos_card::{Card, Way};
 use corey_libos_net::{Config, Event, Instant, Listener, Stack};
 use corey_libos_rt::sys::{pause, rdtsc};
 
 /// A server of short connections.
-pub(crate) struct Server {
-    stack: Stack<Card>,
+pub(crate) struct Server<W: Way> {
+    stack: Stack<Card<W>>,
     listener: Listener,
     /// Connections that were accepted, written to, and closed.
     served: u64,
@@ -15,9 +15,9 @@ pub(crate) struct Server {
     ticks: u64,
 }
 
-impl Server {
+impl<W: Way> Server<W> {
     /// `None` when the port is taken, which it is not in a new stack.
-    pub(crate) fn new(card: Card, config: &Config, tsc_hz: u64) -> Option<Self> {
+    pub(crate) fn new(card: Card<W>, config: &Config, tsc_hz: u64) -> Option<Self> {
         let ticks = (tsc_hz / 1_000_000).max(1);
         let mut stack = Stack::new(card, config, Instant::from_micros(rdtsc() / ticks));
         let listener = stack.listen(PORT, 2 * INFLIGHT as usize).ok()?;
@@ -63,12 +63,12 @@ impl Server {
         }
     }
 
-    pub(crate) fn card(&mut self) -> &mut Card {
+    pub(crate) fn card(&mut self) -> &mut Card<W> {
         self.stack.link()
     }
 
     /// Gives the card back.
-    pub(crate) fn end(self) -> Card {
+    pub(crate) fn end(self) -> Card<W> {
         self.stack.into_link()
     }
 }

@@ -65,9 +65,9 @@ pub(super) struct Said {
 }
 
 impl Guests {
-    /// Both systems, or ours alone.
-    pub(super) fn systems(&self) -> Vec<System> {
-        let peer = self.peer.as_ref().map(|_| System::Linux);
+    /// Both systems, or ours alone, where there is no peer of a plan.
+    pub(super) fn systems(&self, plan: &Plan) -> Vec<System> {
+        let peer = self.peer.as_ref().filter(|_| plan.peer).map(|_| System::Linux);
         [Some(System::Corey), peer].into_iter().flatten().collect()
     }
 
@@ -84,7 +84,7 @@ impl Guests {
         if system == System::Linux {
             machine.second_serial = mode.kallsyms.map(Path::to_path_buf);
         }
-        let mut load = if plan.cards { Some(Load::new(most)?) } else { None };
+        let mut load = if plan.cards { Some(Load::new(most / plan.factor)?) } else { None };
         if let Some(load) = &load {
             machine.cards = vec!["e1000"; load.wires().len()];
             machine.wires = load.wires().to_vec();

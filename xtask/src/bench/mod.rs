@@ -99,6 +99,8 @@ pub(crate) struct Plan {
     factor: u32,
     /// Whether each core needs a network card, and a client of this machine at its other end.
     cards: bool,
+    /// Whether Linux has a peer.
+    peer: bool,
 }
 
 impl Plan {
@@ -218,8 +220,10 @@ fn plans(options: &Options) -> std::result::Result<Vec<Plan>, String> {
         cores = request.cores(256).map_err(|bad| bad.to_string())?;
     }
     let of = |(factor, cards): (u32, bool)| {
-        let belongs = |bench: &Benchmark| bench.processors(1) == factor && bench.needs_cards() == cards;
-        let selected: Vec<_> = request.selection().filter(|(bench, _)| belongs(bench)).collect();
+        let belongs = |(bench, variant): &(&Benchmark, u32)| {
+            bench.processors(*variant, 1) == factor && bench.needs_cards() == cards
+        };
+        let selected: Vec<_> = request.selection().filter(belongs).collect();
         // Benchmarks are all named, so that both guests run the same ones whatever else they know.
         let name = |(bench, variant): &(&Benchmark, u32)| {
             let all =
@@ -236,9 +240,14 @@ fn plans(options: &Options) -> std::result::Result<Vec<Plan>, String> {
             pages: selected.iter().map(|(bench, _)| 2 * request.iters(bench)).max().unwrap_or(0),
             factor,
             cards,
+            peer: selected.iter().all(|(bench, variant)| bench.has_peer(*variant)),
         }
     };
-    Ok([(1, false), (2, false), (1, true)].map(of).into_iter().filter(|plan| plan.rows != 0).collect())
+    Ok([(1, false), (2, false), (1, true), (2, true)]
+        .map(of)
+        .into_iter()
+        .filter(|plan| plan.rows != 0)
+        .collect())
 }
 
 /// Processors of this machine.
@@ -304,7 +313,14 @@ mod tests {
         let plans = plans(&options(&["tcp", "null/current"], None, true)).unwrap();
         let found: Vec<_> =
             plans.iter().map(|plan| (plan.words.as_str(), plan.cards, plan.busy(2))).collect();
-        assert_eq!(found, [("bench=null/current turn=1", false, 2), ("bench=tcp turn=1", true, 4)]);
+        assert_eq!(
+            found,
+            [
+                ("bench=null/current turn=1", false, 2),
+                ("bench=tcp/stack turn=1", true, 4),
+                ("bench=tcp/kernelcore turn=1", true, 6),
+            ]
+        );
     }
 
     #[test]

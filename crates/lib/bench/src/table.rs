@@ -36,10 +36,7 @@ pub static BENCHMARKS: [Benchmark; 15] = [
     row(2, "memclone", &["interior", "shared", "private"], 4096),
     row(3, "pagepass", &["interior", "separate"], 4096),
     row(4, "pread", &["same", "own"], 100_000),
-    Benchmark {
-        planned: &["kernelcore", "shared"],
-        ..row(5, "tcp", &["kernelcore", "stack", "shared"], 20_000)
-    },
+    Benchmark { planned: &["shared"], ..row(5, "tcp", &["kernelcore", "stack", "shared"], 20_000) },
     row(6, "vm", &["private", "interior", "cow", "object", "interior-64"], 4096),
     row(7, "cfork", &["default"], 256),
     row(8, "run", &["default"], 1000),
@@ -85,12 +82,18 @@ impl Benchmark {
         (0..).zip(self.variants.iter().copied()).filter(|(number, _)| self.runs(*number))
     }
 
-    /// Processors that `cores` workers need: in `cfork`, `run` and `ring` each has a target of its own.
-    pub const fn processors(&self, cores: u32) -> u32 {
-        match self.number {
-            7 | 8 | 15 => 2 * cores,
+    /// Processors that `cores` workers of a variant need: in `cfork` and `run` each has a target of its own, in `ring` and
+    /// `tcp/kernelcore` a kernel core.
+    pub const fn processors(&self, variant: u32, cores: u32) -> u32 {
+        match (self.number, variant) {
+            (7 | 8 | 15, _) | (5, 0) => 2 * cores,
             _ => cores,
         }
+    }
+
+    /// Says whether Linux has a peer of a variant: there are no kernel cores there.
+    pub const fn has_peer(&self, variant: u32) -> bool {
+        !matches!((self.number, variant), (5, 0))
     }
 
     /// Says whether each core needs a network card, with a client at its other end.
@@ -132,6 +135,8 @@ pub const PAGEPASS_SEPARATE: u32 = id(3, 1);
 pub const PREAD_SAME: u32 = id(4, 0);
 /// `pread own`.
 pub const PREAD_OWN: u32 = id(4, 1);
+/// `tcp kernelcore`.
+pub const TCP_KERNELCORE: u32 = id(5, 0);
 /// `tcp stack`.
 pub const TCP_STACK: u32 = id(5, 1);
 /// `vm private`.

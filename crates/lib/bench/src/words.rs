@@ -248,8 +248,8 @@ mod tests {
         assert_eq!(
             ids,
             [
-                16, 17, 32, 33, 34, 48, 49, 64, 65, 81, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146, 160,
-                161, 162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224, 240, 241
+                16, 17, 32, 33, 34, 48, 49, 64, 65, 80, 81, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146,
+                160, 161, 162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224, 240, 241
             ]
         );
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
@@ -265,7 +265,7 @@ mod tests {
         assert_eq!(request.ids().collect::<Vec<_>>(), [16, 17, 49]);
         assert_eq!(request.cores(4).unwrap().as_slice(), [1, 4]);
         assert_eq!(request.iters(&BENCHMARKS[0]), 1000);
-        assert_eq!(self::request(&[("bench", "tcp")]).unwrap().ids().collect::<Vec<_>>(), [81]);
+        assert_eq!(self::request(&[("bench", "tcp")]).unwrap().ids().collect::<Vec<_>>(), [80, 81]);
     }
 
     #[test]
@@ -280,13 +280,13 @@ mod tests {
             text("bench", "nul"),
             "bench=nul: no such benchmark; valid: null[/current|nbytes] \
              memclone[/interior|shared|private] pagepass[/interior|separate] pread[/same|own] \
-             tcp[/stack] vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
+             tcp[/kernelcore|stack] vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
              fig1[/latency|lock|lockcontended|shootdown] \
              pwrite[/full-own|full-same|part-own|part-same] open[/own] rwlock[/ours|word|ticket] large[/private] ring[/depth-1|depth-32]"
         );
         assert_eq!(
-            text("bench", "tcp/kernelcore"),
-            "bench=tcp/kernelcore: Unsupported: this variant is planned and cannot run yet; valid: tcp/stack"
+            text("bench", "tcp/shared"),
+            "bench=tcp/shared: Unsupported: this variant is planned and cannot run yet; valid: tcp/kernelcore tcp/stack"
         );
         assert_eq!(
             text("bench", "pagepass/both"),

@@ -75,7 +75,7 @@ pub fn program(
     let mut status = Status::Success;
     for (bench, variant) in request.selection().filter(|(bench, _)| bench.name == name) {
         for &cores in counts.as_slice() {
-            let (needed, present) = (bench.processors(cores), process.info.header.cores as u32);
+            let (needed, present) = (bench.processors(variant, cores), process.info.header.cores as u32);
             if needed > present {
                 println!("{name}: {cores} cores need {needed} processors, here are {present}");
                 if request.names_cores() {
@@ -129,7 +129,7 @@ fn one(
     let iters = request.iters(bench);
     let (own_pages, team_pages) = pages(variant, cores, iters);
     // What is forked takes its core itself.
-    let targets = if bench.name == "cfork" { 0 } else { bench.processors(cores) - cores };
+    let targets = if bench.name == "cfork" { 0 } else { bench.processors(variant, cores) - cores };
     let mut team = Team::new(process, bench.name, team_pages + 1024 + u64::from(targets) * TARGET_PAGES)?;
     // The first worker uses a share of its own too.
     let name = corey_abi::Name::new("worker");

@@ -5,11 +5,14 @@
 //! **Invariants.** A page's header says whose it is: `ready` is 1 from the call that posts it until the kernel writes 0. Nothing in
 //! a page that is the card's is read or written but that word.
 //!
-//! **Sharing.** None: a card is one core's. Its pages are written by the kernel of whichever core makes the calls.
+//! **Sharing.** None by trap: a card is one core's, and its pages are written by that core's kernel. By ring they are the kernel
+//! core's, too: a buffer's header goes there and back.
 //!
 //! **Testing.** `images/test-net`, in the machine.
 #![no_std]
 #![allow(unsafe_code, reason = "packet buffers are mapped memory, by address")]
+
+mod way;
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use corey_abi::{
@@ -17,8 +20,9 @@ use corey_abi::{
     ShareCalls, buffer_op, device_kind,
 };
 use corey_libos_net::{EthernetAddress, Full, Link};
-use corey_libos_sys::{address, address_mut, segment, sys};
+use corey_libos_sys::{Trap, address, address_mut, segment, sys};
 use corey_libos_vm::Space;
+pub use way::{ByRing, Feed, Way};
 
 /// Where a page's header is: its frame begins a line.
 const HEADER: u64 = 48;
@@ -32,7 +36,7 @@ const TRANSMIT: u64 = 128;
 /// Buffers that go back to the card before it is told.
 const BATCH: u64 = 16;
 
-impl Link for Card {
+impl<W: Way> Link for Card<W> {
     fn address(&self) -> EthernetAddress {
         EthernetAddress(self.address)
     }
@@ -72,9 +76,10 @@ pub fn cards() -> Result<heapless::Vec<u64, 16>, Error> {
     Ok(there.filter(|entry| entry.kind == device_kind::NETWORK).map(|entry| entry.device).take(16).collect())
 }
 
-/// A card, taken, and its packet buffers.
+/// A card, taken, and its packet buffers. Buffers go to it by way `W`.
 #[derive(Debug)]
-pub struct Card {
+pub struct Card<W = Trap> {
+    way: W,
     device: ObjRef,
     packets: ObjRef,
     /// Where they are mapped.
@@ -97,10 +102,26 @@ impl Card {
     ///
     /// As `device_alloc`, `segment_alloc` and `at_set_slot`.
     pub fn open(space: &mut Space, share: Id, number: u64) -> Result<Self, Error> {
+        Self::open_by(space, share, number, |_| Ok(Trap))
+    }
+}
+
+impl<W: Way> Card<W> {
+    /// As [`Card::open`]; buffers go to the device by the way that `way` opens.
+    ///
+    /// # Errors
+    ///
+    /// As [`Card::open`]; what `way` says.
+    pub fn open_by(
+        space: &mut Space,
+        share: Id,
+        number: u64,
+        way: impl FnOnce(ObjRef) -> Result<W, Error>,
+    ) -> Result<Self, Error> {
         let name = Name::new("network card");
         let object = sys().device_alloc(share, number, Home::Any, address(&name))?;
         let device = ObjRef { share, object };
-        let opened = Self::with(space, share, device);
+        let opened = way(device).and_then(|way| Self::with(space, share, device, way));
         if opened.is_err() {
             // It was just named there.
             let _ = sys().share_delobj(device);
@@ -108,7 +129,7 @@ impl Card {
         opened
     }
 
-    fn with(space: &mut Space, share: Id, device: ObjRef) -> Result<Self, Error> {
+    fn with(space: &mut Space, share: Id, device: ObjRef, way: W) -> Result<Self, Error> {
         let mut stat = NetworkStat::default();
         sys().device_stat(device, address_mut(&mut stat))?;
         let pages = RECEIVE + TRANSMIT;
@@ -117,6 +138,7 @@ impl Card {
         let (base, slot) = mapped.inspect_err(|_| _ = sys().share_delobj(packets))?;
         let [a, b, c, d, e, f, ..] = stat.address;
         let mut card = Self {
+            way,
             device,
             packets,
             base,
@@ -175,7 +197,9 @@ impl Card {
         bytes.store(length, Ordering::Relaxed);
         done.store(0, Ordering::Relaxed);
         ready.store(1, Ordering::Release);
-        let posted = sys().device_buf(self.device, operation, self.packets, buffer * PAGE_BYTES + HEADER);
+        let offset = buffer * PAGE_BYTES + HEADER;
+        let (device, segment) = (self.device, self.packets);
+        let posted = self.way.post(Feed { device, operation, segment, offset });
         if posted.is_err() {
             let [ready, ..] = self.header(buffer);
             ready.store(0, Ordering::Relaxed);
@@ -200,7 +224,16 @@ impl Card {
     /// As `device_buf`.
     pub fn poll(&mut self) -> Result<(), Error> {
         self.untold = 0;
-        sys().device_buf(self.device, buffer_op::POLL, ObjRef::default(), 0)
+        let base = self.base;
+        self.way.poll(self.device, &mut |offset, error| {
+            // Refused after all: it comes back as one that failed.
+            let header = (base + offset) as *mut u32;
+            // SAFETY: a header that was posted, inside the mapping; the kernel did not take it.
+            let [ready, failed] =
+                [0, 3].map(|word| unsafe { AtomicU32::from_ptr(header.wrapping_add(word)) });
+            failed.store(error as u32, Ordering::Relaxed);
+            ready.store(0, Ordering::Release);
+        })
     }
 
     /// The next frame that came, if one did: `look` sees it, then its buffer goes back to the card.
@@ -258,14 +291,15 @@ impl Card {
         Ok(())
     }
 
-    /// Gives everything back.
+    /// Gives everything back but the way.
     ///
     /// # Errors
     ///
     /// As `share_delobj` and `at_set_slot`.
-    pub fn close(self, space: &mut Space) -> Result<(), Error> {
+    pub fn close(self, space: &mut Space) -> Result<W, Error> {
         sys().share_delobj(self.device)?;
         space.unmap(self.slot)?;
-        sys().share_delobj(self.packets)
+        sys().share_delobj(self.packets)?;
+        Ok(self.way)
     }
 }
