@@ -55,6 +55,23 @@ pub(crate) struct Forward {
     pub(crate) to: u16,
 }
 
+/// Frames between QEMU and this process: two UNIX sockets, each frame a datagram.
+#[derive(Clone, Debug)]
+pub(crate) struct Cable {
+    /// QEMU's end; it makes that one.
+    pub(crate) machine: PathBuf,
+    /// Ours.
+    pub(crate) here: PathBuf,
+}
+
+impl Cable {
+    /// What `-netdev` is told.
+    fn words(&self, id: &str) -> String {
+        let (from, to) = (self.machine.display(), self.here.display());
+        format!("dgram,id={id},local.type=unix,local.path={from},remote.type=unix,remote.path={to}")
+    }
+}
+
 /// The machine's hardware.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -80,6 +97,10 @@ pub(crate) struct Machine {
     pub(crate) hub: bool,
     /// Ports of this machine's loopback that lead to the first card's.
     pub(crate) forwards: Vec<Forward>,
+    /// What the first card is joined to instead.
+    pub(crate) cable: Option<Cable>,
+    /// A tap device of this machine that QEMU joins to another cable, beside the card.
+    pub(crate) tap: Option<(&'static str, Cable)>,
     /// What it boots.
     pub(crate) boot: Boot,
     /// How it executes.
@@ -147,6 +168,8 @@ impl Machine {
             cards: Vec::new(),
             hub: false,
             forwards: Vec::new(),
+            cable: None,
+            tap: None,
             boot,
             execution: Execution::Multi,
             plugin: None,
@@ -191,19 +214,15 @@ impl Machine {
         qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         for (number, card) in self.cards.iter().enumerate() {
-            if self.hub {
-                qemu.args(["-netdev", &format!("hubport,id=net{number},hubid=0")]);
-                qemu.args(["-device", &format!("{card},netdev=net{number}")]);
-                continue;
-            }
-            // QEMU drops what a restricted guest sends by UDP, answers too.
-            let open = number == 0 && self.forwards.iter().any(|forward| forward.protocol == "udp");
-            let mut words = format!("user,id=net{number},restrict={}", if open { "off" } else { "on" });
-            for Forward { protocol, from, to } in self.forwards.iter().filter(|_| number == 0) {
-                words.push_str(&format!(",hostfwd={protocol}:127.0.0.1:{from}-:{to}"));
-            }
-            qemu.args(["-netdev", &words]);
+            qemu.args(["-netdev", &self.network(number)]);
             qemu.args(["-device", &format!("{card},netdev=net{number}")]);
+        }
+        if let Some((tap, cable)) = &self.tap {
+            let tap = format!("tap,id=tap,ifname={tap},script=no,downscript=no");
+            for (name, network) in [("tap", tap), ("cable", cable.words("cable"))] {
+                qemu.args(["-netdev", &network]);
+                qemu.args(["-netdev", &format!("hubport,id={name}port,hubid=1,netdev={name}")]);
+            }
         }
         qemu.args(self.execution.arguments());
         qemu.args(["-serial", "stdio"]);
@@ -228,6 +247,24 @@ impl Machine {
             }
         };
         qemu
+    }
+
+    /// What `-netdev` is told for card `number`.
+    fn network(&self, number: usize) -> String {
+        let id = format!("net{number}");
+        if self.hub {
+            return format!("hubport,id={id},hubid=0");
+        }
+        if let Some(cable) = self.cable.as_ref().filter(|_| number == 0) {
+            return cable.words(&id);
+        }
+        // QEMU drops what a restricted guest sends by UDP, answers too.
+        let open = number == 0 && self.forwards.iter().any(|forward| forward.protocol == "udp");
+        let mut words = format!("user,id={id},restrict={}", if open { "off" } else { "on" });
+        for Forward { protocol, from, to } in self.forwards.iter().filter(|_| number == 0) {
+            words.push_str(&format!(",hostfwd={protocol}:127.0.0.1:{from}-:{to}"));
+        }
+        words
     }
 
     /// Starts the machine: it, and the lines of its first serial port.

@@ -119,6 +119,12 @@ impl Wire {
         self.0.borrow().now
     }
 
+    /// When the next frame arrives.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.0.borrow().flying.peek().map(|Reverse((at, ..))| *at)
+    }
+
     /// Frames sent so far.
     #[must_use]
     pub fn sent(&self) -> u64 {
