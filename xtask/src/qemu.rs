@@ -369,8 +369,8 @@ impl Outcome {
     }
 }
 
-/// Reads a serial port: lines without their end, as UTF-8 as far as it is.
-fn lines_of(port: impl Read + Send + 'static) -> Receiver<String> {
+/// Reads a serial port, or what a program says: lines without their end, as UTF-8 as far as it is.
+pub(crate) fn lines_of(port: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut port = BufReader::new(port);

@@ -8,17 +8,17 @@
 //! In that namespace a second `xtask` runs ([`inside`]); it prints a record for each case. The faults are a relay's, as not every
 //! kernel has `netem`; they are the same in both directions.
 
-use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::sync::mpsc::RecvTimeoutError;
 use std::time::{Duration, Instant};
 
 use corey_test_host_net::Faults;
 use serde_json::{Value, json};
 
 use crate::process::{Owned, interrupted, line, on_path, tied};
-use crate::qemu::Cable;
+use crate::qemu::{Cable, lines_of};
 use crate::{Result, paths};
 
 use super::clients::{self, Server};
@@ -69,9 +69,15 @@ pub(super) fn cases(built: &Built, full: bool, seed: u64) -> Result<Vec<Case>> {
     command.args(full.then_some("--full"));
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn();
     let mut child = Owned(spawned.map_err(|error| format!("{}: {error}", line(&command)))?);
-    let lines = BufReader::new(child.0.stdout.take().expect("it is piped")).lines();
+    let lines = lines_of(child.0.stdout.take().expect("it is piped"));
     let mut cases = Vec::new();
-    for line in lines.map_while(std::result::Result::ok) {
+    loop {
+        let line = match lines.recv_timeout(Duration::from_millis(200)) {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) if interrupted() => return Err("interrupted".into()),
+            Err(RecvTimeoutError::Timeout) => continue,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
         let record = serde_json::from_str::<Value>(&line).ok();
         match record.as_ref().and_then(|record| vm::case("Linux as the peer", record)) {
             Some(case) => {

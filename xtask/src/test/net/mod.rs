@@ -3,6 +3,7 @@
 mod clients;
 mod forwarded;
 mod lossy;
+mod malformed;
 mod relay;
 
 use std::path::Path;
@@ -19,8 +20,11 @@ pub(crate) use lossy::Inside;
 /// Everything; `seed` of what is drawn at random.
 pub(super) fn cases(built: &Built, full: bool, seed: u64) -> Vec<Case> {
     println!("  again: cargo xtask test --only net --seed {seed}");
-    let parts =
-        [("netserver", forwarded::cases(built)), ("Linux as the peer", lossy::cases(built, full, seed))];
+    let parts = [
+        ("netserver", forwarded::cases(built)),
+        ("malformed frames", malformed::cases(built, full, seed)),
+        ("Linux as the peer", lossy::cases(built, full, seed)),
+    ];
     let or_error = |(name, cases): (&str, Result<Vec<Case>>)| {
         cases.unwrap_or_else(|error| {
             let case = (name.to_owned(), Verdict::Failed(error.to_string()));
@@ -44,12 +48,17 @@ fn machine(kernel: &Path, archive: &Path, words: &str) -> Machine {
     machine
 }
 
+/// Whether a line of the server's says that it has an address.
+fn said_ready(line: &str) -> bool {
+    line.contains("\"record\":\"net\"") && line.contains("\"ready\":true")
+}
+
 /// Waits until the server says that it has an address.
 fn wait_until_it_serves(lines: &Receiver<String>, patience: Duration) -> Result<()> {
     let start = Instant::now();
     let mut heard = Vec::new();
     while let Ok(line) = lines.recv_timeout(patience.saturating_sub(start.elapsed())) {
-        if line.contains("\"record\":\"net\"") && line.contains("\"ready\":true") {
+        if said_ready(&line) {
             return Ok(());
         }
         heard.push(line);

@@ -41,6 +41,20 @@ impl End {
     pub(super) fn send(&self, frame: &[u8]) -> bool {
         self.socket.send_to(frame, &self.there).is_ok()
     }
+
+    /// Has a thread receive frames from now on; it says with each that it came from `number`.
+    pub(super) fn listen(&self, number: usize, to: Sender<Incoming>) -> Result<()> {
+        let socket = self.socket.try_clone()?;
+        std::thread::spawn(move || {
+            let mut frame = vec![0; ROOM];
+            while let Ok(length) = socket.recv(&mut frame) {
+                if to.send((number, frame[..length].to_vec())).is_err() {
+                    break;
+                }
+            }
+        });
+        Ok(())
+    }
 }
 
 /// A wire between two cables, for as long as this process lives.
@@ -55,8 +69,7 @@ impl Relay {
         let faults = Arc::new(Mutex::new(Faults::default()));
         let (sender, incoming) = channel();
         for (number, end) in ends.iter().enumerate() {
-            let (socket, sender) = (end.socket.try_clone()?, sender.clone());
-            std::thread::spawn(move || listen(&socket, number, &sender));
+            end.listen(number, sender.clone())?;
         }
         let suffered = Arc::clone(&faults);
         std::thread::spawn(move || {
@@ -73,16 +86,7 @@ impl Relay {
 }
 
 /// A frame, and the end it came from.
-type Incoming = (usize, Vec<u8>);
-
-fn listen(socket: &UnixDatagram, number: usize, to: &Sender<Incoming>) {
-    let mut frame = vec![0; ROOM];
-    while let Ok(length) = socket.recv(&mut frame) {
-        if to.send((number, frame[..length].to_vec())).is_err() {
-            break;
-        }
-    }
-}
+pub(super) type Incoming = (usize, Vec<u8>);
 
 /// Moves the wire's time with ours.
 fn carry(wire: &Wire, ends: &[End; 2], incoming: &Receiver<Incoming>, faults: &Mutex<Faults>) {
