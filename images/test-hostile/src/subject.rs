@@ -17,7 +17,7 @@ use Subject::{Card, Console, FreeCard};
 /// Rows about the card: the call, and how.
 pub(crate) const CARD_ROWS: [(&str, Subject); 8] = [
     ("device_alloc", FreeCard),
-    ("device_stat", Card("device_stat: card", 0)),
+    ("device_stat", Card("device_stat: card", buffer_op::POLL)),
     ("device_buf", Card("device_buf: card, out", buffer_op::OUT)),
     ("device_buf", Card("device_buf: card, out, more", buffer_op::OUT | buffer_op::MORE)),
     ("device_buf", Card("device_buf: card, in", buffer_op::IN)),
@@ -39,6 +39,11 @@ impl Subject {
     /// The operation of `device_buf`.
     pub(crate) fn operation(self) -> u64 {
         if let Card(_, operation) = self { operation } else { buffer_op::OUT }
+    }
+
+    /// Whether a call that is allowed leaves things as they were: a world with a card takes milliseconds, as that is reset.
+    pub(crate) fn leaves_all(self) -> bool {
+        matches!(self, Card(_, buffer_op::RESET | buffer_op::POLL))
     }
 
     /// Bytes of what is sent: a frame, or a line that is empty.
