@@ -31,7 +31,8 @@ pub const COSTS: &[Cost] = &[
     cost("obj_get_name", 0, 1, 0, 0),
     cost("share_alloc", 4, 8, 0, 0),
     cost("share_addobj", 2, 4, 0, 0),
-    cost("share_delobj", 3, 8, 0, 0),
+    // One of the locks is a network card's, if a buffer of the segment was posted to one.
+    cost("share_delobj", 4, 8, 0, 0),
     cost("self_drop", 4, 8, 0, 0),
     cost("segment_alloc", 2, 3, 0, 0),
     cost("segment_copy", 7, 14, 0, 0),
@@ -49,7 +50,7 @@ pub const COSTS: &[Cost] = &[
     cost("pcore_halt", 0, 8, 10, 1),
     cost("device_list", 0, 1, 0, 0),
     cost("device_alloc", 4, 6, 0, 0),
-    cost("device_stat", 0, 1, 0, 0),
+    cost("device_stat", 1, 2, 0, 0),
     cost("device_conf", 0, 1, 0, 0),
     // A screen of text has 63 lines.
     cost("device_buf", 3, 4, 70, 0),
