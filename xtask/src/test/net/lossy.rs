@@ -8,6 +8,7 @@
 //! In that namespace a second `xtask` runs ([`inside`]); it prints a record for each case. The faults are a relay's, as not every
 //! kernel has `netem`; they are the same in both directions.
 
+use std::io::ErrorKind;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -34,6 +35,10 @@ const THERE: Ipv4Addr = Ipv4Addr::new(10, 67, 0, 2);
 const DELAY: Duration = Duration::from_millis(2);
 /// Longest wait where nothing is lost.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Times that something which took too long is tried on a wire that loses. A SYN or its answer is sent again after 1, 2, 4, 8 …
+/// seconds (RFC 6298): at 20 % each way one handshake of 500 takes more than a minute, whoever's stacks they are.
+const TRIES: u32 = 3;
 
 /// Of a thousand frames those lost, in each direction; and bytes of a transfer.
 const RATES: [(u32, usize); 4] = [(0, 1 << 20), (10, 1 << 20), (50, 1 << 20), (200, 1 << 16)];
@@ -172,13 +177,25 @@ fn rate(loss: u32, bytes: usize) {
         ("datagrams come back".to_owned(), &clients::datagrams),
         ("echo requests are answered".to_owned(), &clients::echo_requests),
     ];
+    let tries = if loss == 0 { 1 } else { TRIES };
     let judge = |(name, check): &Check| {
         let start = Instant::now();
-        let verdict = server.in_time(check);
-        let verdict = verdict.map_or_else(|error| Verdict::Failed(error.to_string()), |()| Verdict::Passed);
+        let late = |tried: &std::io::Result<()>| {
+            tried.as_ref().is_err_and(|error| error.kind() == ErrorKind::TimedOut)
+        };
+        let mut tried = server.in_time(check);
+        for _ in 1..tries {
+            if late(&tried) {
+                tried = server.in_time(check);
+            }
+        }
+        let verdict = tried.map_or_else(|error| Verdict::Failed(error.to_string()), |()| Verdict::Passed);
         let took = start.elapsed();
         let (percent, most) = (f64::from(loss) / 10.0, server.patience);
-        tell(&format!("{percent} % lost: {name} in {took:.1?} (at most {most:.0?})"), &verdict);
+        tell(
+            &format!("{percent} % lost: {name} in {took:.1?} (at most {most:.0?}, {tries} tries)"),
+            &verdict,
+        );
     };
     std::thread::scope(|scope| {
         for check in &transfers {
