@@ -116,6 +116,11 @@ enum Command {
     ///
     /// Example: cargo xtask clippy
     Clippy,
+    /// Linux's part of `test --only net`, in a network namespace that the test made.
+    ///
+    /// Example: cargo xtask test --only net
+    #[command(hide = true)]
+    Namespace(test::Inside),
     /// Runs what must pass before a change is merged; .ci/run calls it.
     ///
     /// Example: cargo xtask ci
@@ -141,6 +146,7 @@ pub(crate) fn dispatch(arguments: Cli) -> Result<ExitCode> {
         Command::Layers => done(layers::command()),
         Command::Fmt { check } => done(checks::fmt(check)),
         Command::Clippy => done(checks::clippy(core)),
+        Command::Namespace(words) => done(test::inside(&words)),
         Command::Ci => test::command(core, &test::Options::default()),
     }
 }

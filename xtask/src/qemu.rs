@@ -57,6 +57,23 @@ pub(crate) struct Forward {
     pub(crate) card: usize,
 }
 
+/// Frames between QEMU and this process: two UNIX sockets, each frame a datagram.
+#[derive(Clone, Debug)]
+pub(crate) struct Cable {
+    /// QEMU's end; it makes that one.
+    pub(crate) machine: PathBuf,
+    /// Ours.
+    pub(crate) here: PathBuf,
+}
+
+impl Cable {
+    /// What `-netdev` is told.
+    fn words(&self, id: &str) -> String {
+        let (from, to) = (self.machine.display(), self.here.display());
+        format!("dgram,id={id},local.type=unix,local.path={from},remote.type=unix,remote.path={to}")
+    }
+}
+
 /// The machine's hardware.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
@@ -84,6 +101,10 @@ pub(crate) struct Machine {
     pub(crate) wires: Vec<PathBuf>,
     /// Ports of this machine's loopback that lead to the cards'.
     pub(crate) forwards: Vec<Forward>,
+    /// What the first card is joined to instead.
+    pub(crate) cable: Option<Cable>,
+    /// A tap device of this machine that QEMU joins to another cable, beside the card.
+    pub(crate) tap: Option<(&'static str, Cable)>,
     /// What it boots.
     pub(crate) boot: Boot,
     /// How it executes.
@@ -152,6 +173,8 @@ impl Machine {
             hub: false,
             wires: Vec::new(),
             forwards: Vec::new(),
+            cable: None,
+            tap: None,
             boot,
             execution: Execution::Multi,
             plugin: None,
@@ -196,26 +219,15 @@ impl Machine {
         qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         for (number, card) in self.cards.iter().enumerate() {
-            if self.hub {
-                qemu.args(["-netdev", &format!("hubport,id=net{number},hubid=0")]);
-                qemu.args(["-device", &format!("{card},netdev=net{number}")]);
-                continue;
-            }
-            if let Some(path) = self.wires.get(number) {
-                let socket = format!("server=off,addr.type=unix,addr.path={}", path.display());
-                qemu.args(["-netdev", &format!("stream,id=net{number},{socket}")]);
-                qemu.args(["-device", &format!("{card},netdev=net{number}")]);
-                continue;
-            }
-            // QEMU drops what a restricted guest sends by UDP, answers too.
-            let mine = || self.forwards.iter().filter(|forward| forward.card == number);
-            let open = mine().any(|forward| forward.protocol == "udp");
-            let mut words = format!("user,id=net{number},restrict={}", if open { "off" } else { "on" });
-            for Forward { protocol, from, to, .. } in mine() {
-                words.push_str(&format!(",hostfwd={protocol}:127.0.0.1:{from}-:{to}"));
-            }
-            qemu.args(["-netdev", &words]);
+            qemu.args(["-netdev", &self.network(number)]);
             qemu.args(["-device", &format!("{card},netdev=net{number}")]);
+        }
+        if let Some((tap, cable)) = &self.tap {
+            let tap = format!("tap,id=tap,ifname={tap},script=no,downscript=no");
+            for (name, network) in [("tap", tap), ("cable", cable.words("cable"))] {
+                qemu.args(["-netdev", &network]);
+                qemu.args(["-netdev", &format!("hubport,id={name}port,hubid=1,netdev={name}")]);
+            }
         }
         qemu.args(self.execution.arguments());
         qemu.args(["-serial", "stdio"]);
@@ -240,6 +252,28 @@ impl Machine {
             }
         };
         qemu
+    }
+
+    /// What `-netdev` is told for card `number`.
+    fn network(&self, number: usize) -> String {
+        let id = format!("net{number}");
+        if self.hub {
+            return format!("hubport,id={id},hubid=0");
+        }
+        if let Some(cable) = self.cable.as_ref().filter(|_| number == 0) {
+            return cable.words(&id);
+        }
+        if let Some(path) = self.wires.get(number) {
+            return format!("stream,id={id},server=off,addr.type=unix,addr.path={}", path.display());
+        }
+        // QEMU drops what a restricted guest sends by UDP, answers too.
+        let mine = || self.forwards.iter().filter(|forward| forward.card == number);
+        let open = mine().any(|forward| forward.protocol == "udp");
+        let mut words = format!("user,id={id},restrict={}", if open { "off" } else { "on" });
+        for Forward { protocol, from, to, .. } in mine() {
+            words.push_str(&format!(",hostfwd={protocol}:127.0.0.1:{from}-:{to}"));
+        }
+        words
     }
 
     /// Starts the machine: it, and the lines of its first serial port.
@@ -344,8 +378,8 @@ impl Outcome {
     }
 }
 
-/// Reads a serial port: lines without their end, as UTF-8 as far as it is.
-fn lines_of(port: impl Read + Send + 'static) -> Receiver<String> {
+/// Reads a serial port, or what a program says: lines without their end, as UTF-8 as far as it is.
+pub(crate) fn lines_of(port: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     std::thread::spawn(move || {
         let mut port = BufReader::new(port);

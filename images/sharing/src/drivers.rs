@@ -180,6 +180,37 @@ pub(crate) fn run(case: Case, g: &Ground, files: &mut System, place: &Place) -> 
         Case::PcoreHaltSelf => pcore_halt_self(g),
         Case::DeviceList => measured!(DeviceList, sys().device_list(0, g.buffer(), 1)).map(|_| ()),
         Case::DeviceAlloc => device_alloc(g),
+        Case::DeviceStatCard => {
+            let to = g.buffer();
+            measured!(DeviceStatCard, sys().device_stat(o.card()?, to))
+        }
+        Case::DeviceBufOut => {
+            let card = o.card()?;
+            g.frame();
+            measured!(DeviceBufOut, sys().device_buf(card, buffer_op::OUT, o.text, 0))?;
+            g.take_frame()
+        }
+        Case::DeviceBufIn => {
+            let card = g.card_with_room()?;
+            g.frame();
+            measured!(DeviceBufIn, sys().device_buf(card, buffer_op::IN, o.text, 0))
+        }
+        Case::DeviceBufPoll => {
+            let card = o.card()?;
+            g.frame();
+            sys().device_buf(card, buffer_op::OUT, o.text, 0)?;
+            measured!(DeviceBufPoll, sys().device_buf(card, buffer_op::POLL, ObjRef::default(), 0))?;
+            g.take_frame()
+        }
+        Case::ShareDelobjPosted => {
+            let page = new_page(g)?;
+            g.set(one_page(page, g.hole))?;
+            g.frame_at(g.hole);
+            sys().device_buf(o.card()?, buffer_op::OUT, page, 0)?;
+            g.take_frame_at(g.hole)?;
+            g.set(Mapping::default())?;
+            measured!(ShareDelobjPosted, sys().share_delobj(page))
+        }
         Case::DeviceStat => with_device(g, |device| {
             let to = g.buffer();
             measured!(DeviceStat, sys().device_stat(device, to))

@@ -5,13 +5,15 @@ use crate::objects::{ELSEWHERE, Objects, one_page};
 use crate::worker::Worker;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
-    AddressTreeCalls, BufferHeader, Error, Id, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, PcoreCalls,
-    RUN_SHARES, RunContext, TreeTable, UserPtr, mapping_kind, run_mode,
+    AddressTreeCalls, BufferHeader, DeviceCalls, Error, Id, MapFlags, Mapping, Name, NetworkStat, ObjRef,
+    PAGE_BYTES, PcoreCalls, RUN_SHARES, RunContext, TreeTable, UserPtr, buffer_op, mapping_kind, run_mode,
 };
 use corey_libos_rt::shared;
-use corey_libos_rt::sys::{address, pause, segment, sys};
+use corey_libos_rt::sys::{address, address_mut, pause, segment, sys};
 use corey_libos_rt::vm::{Ended, Thread};
 
+/// Bytes of a frame.
+const FRAME: u32 = 64;
 /// Offset of the status in the page of the text.
 const STATUS: u64 = 2048;
 
@@ -125,12 +127,46 @@ impl Ground {
 
     /// A line of one character for the console, at the text's start.
     pub(crate) fn line(&self) {
-        let header = BufferHeader { ready: 1, length: 1, done: 0, error: 0 };
-        // SAFETY: `new` mapped the page, and workers that share it take turns.
-        unsafe { (self.text_va as *mut BufferHeader).write_volatile(header) };
+        write_header(self.text_va, 1);
         let after = self.text_va + size_of::<BufferHeader>() as u64;
-        // SAFETY: as above.
+        // SAFETY: `new` mapped the page, and workers that share it take turns.
         unsafe { (after as *mut u8).write_volatile(b'.') };
+    }
+
+    /// A frame for the network card, or room for one, at the text's start.
+    pub(crate) fn frame(&self) {
+        self.frame_at(self.text_va);
+    }
+
+    /// The same at the start of the page at `va`.
+    pub(crate) fn frame_at(&self, va: u64) {
+        write_header(va, FRAME);
+    }
+
+    /// Waits until the card has sent the frame at the text's start.
+    pub(crate) fn take_frame(&self) -> Result<(), Error> {
+        self.take_frame_at(self.text_va)
+    }
+
+    /// Waits until the card has sent the frame at `va`.
+    pub(crate) fn take_frame_at(&self, va: u64) -> Result<(), Error> {
+        // SAFETY: the page is mapped; the kernel writes the word, too.
+        while unsafe { (va as *const u32).read_volatile() } != 0 {
+            sys().device_buf(self.objects.card()?, buffer_op::POLL, ObjRef::default(), 0)?;
+        }
+        Ok(())
+    }
+
+    /// The network card, once it has room for another buffer.
+    pub(crate) fn card_with_room(&self) -> Result<ObjRef, Error> {
+        let card = self.objects.card()?;
+        let mut stat = NetworkStat::default();
+        sys().device_stat(card, address_mut(&mut stat))?;
+        let [room, _] = stat.room;
+        if room == 0 {
+            sys().device_buf(card, buffer_op::RESET, ObjRef::default(), 0)?;
+        }
+        Ok(card)
     }
 
     fn status(&self) -> &'static [AtomicU64; 2] {
@@ -179,6 +215,13 @@ impl Ground {
     pub(crate) fn wait_for_end(&self, wanted: Ended) -> Result<(), Error> {
         if Thread::at(self.status()).join() == wanted { Ok(()) } else { Err(Error::CoreLost) }
     }
+}
+
+/// Writes the header of a buffer that is ready at `va`.
+fn write_header(va: u64, length: u32) {
+    let header = BufferHeader { ready: 1, length, done: 0, error: 0 };
+    // SAFETY: the callers pass the start of a page that they mapped writable; workers that share it take turns.
+    unsafe { (va as *mut BufferHeader).write_volatile(header) };
 }
 
 /// Writes a byte of the page at `va`.

@@ -2,8 +2,8 @@
 
 use core::fmt::Write;
 use corey_abi::{
-    AddressTreeCalls, Error, Home, Id, Kinds, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES, SegmentCalls,
-    ShareCalls, grain, mapping_kind, tree_kind,
+    AddressTreeCalls, DeviceCalls, Error, Home, Id, Kinds, MapFlags, Mapping, Name, ObjRef, PAGE_BYTES,
+    SegmentCalls, ShareCalls, grain, mapping_kind, tree_kind,
 };
 use corey_libos_rt::sys::{address, sys};
 use corey_libos_rt::vm::Space;
@@ -54,6 +54,8 @@ pub(crate) struct Objects {
     pub(crate) loose: ObjRef,
     /// Where something can be run.
     pub(crate) target: Target,
+    /// A network card, if there are enough.
+    card: Option<ObjRef>,
 }
 
 /// Makes objects that one owner has, at home on one core.
@@ -82,6 +84,15 @@ impl Maker {
         Ok(ObjRef { share, object })
     }
 
+    fn card(self, share: Id, number: u64) -> Result<Option<ObjRef>, Error> {
+        let name = self.name("card");
+        match sys().device_alloc(share, number, self.home, address(&name)) {
+            Ok(object) => Ok(Some(ObjRef { share, object })),
+            Err(Error::NotFound) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     fn tree(self, share: Id, what: &str, kind: u64, grain: u64) -> Result<ObjRef, Error> {
         let name = self.name(what);
         let object = sys().at_alloc(share, kind, grain, self.home, address(&name))?;
@@ -90,12 +101,14 @@ impl Maker {
 }
 
 impl Objects {
-    /// Makes them in `parent`, at home at `home`. What is run on core `target` has the mappings of `space`.
+    /// Makes them in `parent`, at home at `home`. What is run on core `target` has the mappings of `space`; they have device
+    /// `card`.
     pub(crate) fn make(
         owner: &'static str,
         parent: Id,
         home: Home,
         target: u16,
+        card: u64,
         space: &Space,
     ) -> Result<Self, Error> {
         let make = Maker { owner, home };
@@ -114,6 +127,7 @@ impl Objects {
             interior: interior("interior")?,
             loose: interior("loose")?,
             target: Self::target(make, parent, target, space)?,
+            card: make.card(share, card)?,
         };
         let mapping = one_page(objects.segment, ELSEWHERE);
         sys().at_set_slot(objects.tree, 0, address(&mapping))?;
@@ -129,6 +143,11 @@ impl Objects {
         let (at, _) = theirs.map(memory, STACK_PAGES, MapFlags::WRITE)?;
         // As after a call: the return address would lie below a 16-byte boundary.
         Ok(Target { core, share, tree, stack: at + STACK_PAGES * PAGE_BYTES - 8 })
+    }
+
+    /// The network card.
+    pub(crate) fn card(&self) -> Result<ObjRef, Error> {
+        self.card.ok_or(Error::NotFound)
     }
 
     /// The shares whoever uses them holds.

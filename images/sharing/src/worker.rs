@@ -68,7 +68,9 @@ extern "C" fn begin(worker: &mut Worker) -> ! {
 
 fn work(worker: &mut Worker) -> Result<(), Error> {
     let target = worker.core() + worker.workers as u16;
-    let objects = Objects::make("own", worker.share, Home::Any, target, &worker.space)?;
+    // The console is 0.
+    let card = u64::from(worker.core());
+    let objects = Objects::make("own", worker.share, Home::Any, target, card, &worker.space)?;
     let own = Ground::new(worker, "own case", objects)?;
     let both = worker.both.map(|objects| Ground::new(worker, "both case", objects)).transpose()?;
     let (stage, index) = (worker.stage(), worker.index);
@@ -142,7 +144,8 @@ impl Team {
         let both = pairs
             .then(|| {
                 let last = (2 * words.workers + 1) as u16;
-                Objects::make(BOTH, process.boot, Home::Core(1), last, &process.space)
+                let card = u64::from(words.workers) + 1;
+                Objects::make(BOTH, process.boot, Home::Core(1), last, card, &process.space)
             })
             .transpose()?;
         let mut team =

@@ -2,6 +2,7 @@
 //! pages away and gives them back.
 
 use crate::matrix::{Row, is_sound, report};
+use crate::subject::{CARD_ROWS, Subject};
 use crate::values::{self, words};
 use crate::world::{Ground, World};
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -71,14 +72,21 @@ extern "C" fn unmap(boot: u64) -> ! {
 /// Makes every call that has a pointer among its arguments, over and over.
 fn calls(suite: &mut Suite, process: &Process, ground: &Ground, title: &str) {
     let (mut ended, mut allowed) = (0, 0);
-    for call in SYSCALLS {
+    let all = SYSCALLS.iter().map(|call| (call, Subject::Console));
+    let card = CARD_ROWS
+        .iter()
+        .filter_map(|(name, subject)| Some((SYSCALLS.iter().find(|call| call.name == *name)?, *subject)));
+    for (call, subject) in all.chain(card) {
         let pointers = call.args.iter().any(|arg| arg.ends_with("UserPtr") || call.name == "device_buf");
         // A run would have to be waited for, by a status that changes, too.
         if !pointers || call.name == "pcore_run" {
             continue;
         }
-        let Some(mut row) = suite.works(title, Row::new(call, ground)) else { return };
-        for _ in 0..ROUNDS {
+        let ground = ground.about(subject);
+        let Some(mut row) = suite.works(title, Row::new(call, &ground)) else { return };
+        // A world with a card takes milliseconds.
+        let rounds = if matches!(subject, Subject::Console) { ROUNDS } else { ROUNDS / 4 };
+        for _ in 0..rounds {
             let args = row.good();
             // Where one thread emulates all cores, the other one gets its turn here.
             pause();

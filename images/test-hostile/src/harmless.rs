@@ -3,7 +3,7 @@
 use crate::matrix::Title;
 use corey_abi::Error;
 
-/// Call, argument, value (`*` for all), why it is no error.
+/// Row, argument, value, why it is no error. A `*` at the end is anything.
 pub(crate) const HARMLESS: &[(&str, &str, &str, &str)] = &[
     ("*", "*", "misaligned", "bytes are copied: no address of a record is misaligned"),
     ("*", "name", "read-only", "only read; obj_get_name, which writes it, says so by its own row"),
@@ -84,11 +84,12 @@ pub(crate) const HARMLESS: &[(&str, &str, &str, &str)] = &[
     ("at_set_slot", "slot", "7", "a slot there is"),
     ("at_set_slot", "slot", "8", "a slot there is"),
     ("at_set_slot", "slot", "32", "a slot there is"),
-    ("device_list", "start", "*", "there is nothing from there on: nothing is written"),
-    ("device_list", "count", "*", "there is one device: one entry is written"),
+    ("device_list", "start", "*", "what there is from there on, or nothing"),
+    ("device_list", "count", "*", "as many entries as there are"),
     ("share_list", "start", "*", "there is nothing from there on: nothing is written"),
     ("share_list", "count", "*", "as many entries as there are"),
     ("share_list", "share", "0", "the shares held"),
+    ("device_alloc", "device", "1", "the network card, which nobody has"),
     ("device_buf", "operation", "2", "takes back what was posted: nothing"),
     ("device_buf", "operation", "3", "asks what the device is done with: nothing"),
     ("device_buf", "offset", "4096", "a header of zeroes there would be Busy; a good one is there"),
@@ -205,11 +206,26 @@ pub(crate) const HARMLESS: &[(&str, &str, &str, &str)] = &[
     ("pcore_run", "context.shares", "other share", "named in a share that is held"),
     ("device_buf", "segment.ready and length", "2^39 + 1", "ready, 128 bytes"),
     ("device_buf", "segment.done and error", "*", "written, not read"),
+    ("device_buf: card*", "operation", "0", "sends a frame: a good one is there"),
+    ("device_buf: card*", "operation", "1", "a good buffer for a frame to come"),
+    ("device_buf: card*", "operation", "2", "takes back what was posted"),
+    ("device_buf: card*", "operation", "3", "asks what the card is done with"),
+    ("device_buf: card*", "segment.done and error", "*", "written, not read"),
+    ("device_buf: card, out*", "segment.ready and length", "2^39 + 1", "ready, 128 bytes"),
+    ("device_buf: card, in*", "segment.ready and length", "2^39 + 1", "ready"),
+    ("device_buf: card, in*", "segment.ready and length", "1", "ready: the card says the length"),
+    ("device_buf: card, in*", "segment.length", "*", "the card says the length"),
+    ("device_buf: card, out*", "segment.length", "32", "a short frame"),
+    ("device_buf: card, in*", "offset", "4096", "a header that is ready, and room behind it"),
+    ("device_buf: card, reset", "segment*", "*", "not looked at"),
+    ("device_buf: card, reset", "offset", "*", "not looked at"),
+    ("device_buf: card, poll", "segment*", "*", "not looked at"),
+    ("device_buf: card, poll", "offset", "*", "not looked at"),
 ];
 
 /// Calls whose good arguments are refused, and why nothing better can be given here.
 pub(crate) const REFUSED: &[(&str, Error, &str)] = &[
-    ("device_alloc", Error::Busy, "the only device is the console, which this program prints on"),
+    ("device_alloc", Error::Busy, "it is the console, which this program prints on"),
     (
         "pcore_set_interval",
         Error::NotPermitted,
@@ -228,7 +244,11 @@ pub(crate) const LEFT_OUT: &[(&str, &str, &str, &str)] = &[
 
 /// Whether `rows` has a row for a cell.
 pub(crate) fn has(rows: &[(&str, &str, &str, &str)], call: &str, (arg, part): Title, value: &str) -> bool {
-    let fits = |pattern: &str, text: &str| pattern == "*" || pattern == text;
-    let is_arg = |pattern: &str| pattern == "*" || pattern.strip_prefix(arg) == Some(part);
-    rows.iter().any(|(c, a, v, _)| fits(c, call) && is_arg(a) && fits(v, value))
+    let fits = |pattern: &str, first: &str, second: &str| match pattern.strip_suffix('*') {
+        Some(start) => {
+            first.starts_with(start) || start.strip_prefix(first).is_some_and(|rest| second.starts_with(rest))
+        }
+        None => pattern.strip_prefix(first) == Some(second),
+    };
+    rows.iter().any(|(c, a, v, _)| fits(c, call, "") && fits(a, arg, part) && fits(v, value, ""))
 }

@@ -9,6 +9,7 @@ mod concurrent;
 mod harmless;
 mod matrix;
 mod records;
+mod subject;
 mod values;
 mod world;
 

@@ -3,6 +3,7 @@
 
 use crate::attack::is_named;
 use crate::harmless::{HARMLESS, LEFT_OUT, REFUSED, has};
+use crate::subject::CARD_ROWS;
 use crate::values::{self, words};
 use crate::world::{Ground, World};
 use corey_abi::{
@@ -41,6 +42,8 @@ pub(crate) type Title = (&'static str, &'static str);
 /// A call, what is good for it, and how it went.
 pub(crate) struct Row<'a> {
     pub(crate) call: &'static SyscallInfo,
+    /// The call's, and what it is about.
+    pub(crate) name: &'static str,
     ground: &'a Ground,
     pub(crate) world: World,
     pub(crate) cells: u32,
@@ -50,7 +53,8 @@ pub(crate) struct Row<'a> {
 
 impl<'a> Row<'a> {
     pub(crate) fn new(call: &'static SyscallInfo, ground: &'a Ground) -> Result<Self, Error> {
-        Ok(Self { call, ground, world: World::new(ground)?, cells: 0, wrong: None })
+        let name = ground.subject.row(call.name);
+        Ok(Self { call, name, ground, world: World::new(ground)?, cells: 0, wrong: None })
     }
 
     /// Argument words, all good.
@@ -83,7 +87,9 @@ impl<'a> Row<'a> {
             if let Ok([made, _]) = result {
                 self.undo(&args, Id(made));
             }
-            self.renew();
+            if !self.ground.subject.leaves_all() {
+                self.renew();
+            }
         }
         result
     }
@@ -117,7 +123,7 @@ impl<'a> Row<'a> {
         self.world.fill();
         let args = self.good();
         let result = self.call(args);
-        let wanted = REFUSED.iter().find(|(name, ..)| *name == self.call.name).map(|(_, error, _)| *error);
+        let wanted = REFUSED.iter().find(|(name, ..)| *name == self.name).map(|(_, error, _)| *error);
         match (result, wanted) {
             (Ok(_), None) | (Err(Error::Unsupported), None) => None,
             (Err(error), Some(wanted)) if error == wanted => None,
@@ -137,22 +143,22 @@ impl<'a> Row<'a> {
     pub(crate) fn record_cell(&mut self, of: Title, value: &'static str, args: [Word; 6]) {
         self.cells += 1;
         let good = self.world.is_filled();
-        if self.call(args).is_ok() && !good && !has(HARMLESS, self.call.name, of, value) {
-            println!("allowed: {} {}{} {value}", self.call.name, of.0, of.1);
+        if self.call(args).is_ok() && !good && !has(HARMLESS, self.name, of, value) {
+            println!("allowed: {} {}{} {value}", self.name, of.0, of.1);
             self.wrong.get_or_insert((of, value, "was allowed"));
         }
     }
 
     /// Tries one cell.
     pub(crate) fn cell(&mut self, arg: Title, value: &'static str, args: [Word; 6]) {
-        if has(LEFT_OUT, self.call.name, arg, value) {
+        if has(LEFT_OUT, self.name, arg, value) {
             return;
         }
         self.cells += 1;
         let good = args == self.good();
         let result = self.call(args);
-        if result.is_ok() && !good && !has(HARMLESS, self.call.name, arg, value) {
-            println!("allowed: {} {}{} {value}", self.call.name, arg.0, arg.1);
+        if result.is_ok() && !good && !has(HARMLESS, self.name, arg, value) {
+            println!("allowed: {} {}{} {value}", self.name, arg.0, arg.1);
             self.wrong.get_or_insert((arg, value, "was allowed"));
         }
     }
@@ -172,14 +178,15 @@ fn row(suite: &mut Suite, process: &Process, ground: &Ground, call: &'static Sys
         return 0;
     }
     let Some(before) = report(process) else { return 0 };
-    let Some(mut row) = suite.works(call.name, Row::new(call, ground)) else { return 0 };
+    let Some(mut row) = suite.works(ground.subject.row(call.name), Row::new(call, ground)) else { return 0 };
+    let title = row.name;
     let refused = row.is_good();
-    suite.check(call.name, refused.is_none(), format_args!("good arguments: {refused:?}"));
+    suite.check(title, refused.is_none(), format_args!("good arguments: {refused:?}"));
     let mut at = 0;
-    for arg in call.args {
-        let Some((name, kind)) = arg.split_once(": ") else { continue };
+    for of in call.args {
+        let Some((name, kind)) = of.split_once(": ") else { continue };
         for (part, word) in words(kind) {
-            let title = (name, *part);
+            let arg = (name, *part);
             let (mut unsound, mut values) = (None, 0);
             for number in 0..values::of(*word, &row.world).len() {
                 row.world.fill();
@@ -189,7 +196,7 @@ fn row(suite: &mut Suite, process: &Process, ground: &Ground, call: &'static Sys
                     *slot = bad;
                 }
                 values += 1;
-                row.cell(title, value, args);
+                row.cell(arg, value, args);
                 let last = number + 1 == values::of(*word, &row.world).len();
                 if is_looked_at(process, last) && !report(process).is_some_and(|report| is_sound(&report)) {
                     unsound.get_or_insert(value);
@@ -198,7 +205,7 @@ fn row(suite: &mut Suite, process: &Process, ground: &Ground, call: &'static Sys
             let refused = row.is_good();
             let good = row.wrong.is_none() && unsound.is_none() && refused.is_none() && values >= 16;
             suite.check(
-                call.name,
+                title,
                 good,
                 format_args!(
                     "{name}{part}: {values} values; wrong {:?}, unsound after {unsound:?}, then {refused:?}",
@@ -213,12 +220,19 @@ fn row(suite: &mut Suite, process: &Process, ground: &Ground, call: &'static Sys
     row.end();
     let after = report(process);
     let same = after.is_some_and(|after| in_use(&after) == in_use(&before));
-    suite.check(call.name, same, format_args!("as many frames in use as before: {before:?} {after:?}"));
+    suite.check(title, same, format_args!("as many frames in use as before: {before:?} {after:?}"));
     cells
+}
+
+/// Has the stack's pages made, before frames are counted.
+#[inline(never)]
+fn deepen() {
+    core::hint::black_box([1_u8; 32 << 10]);
 }
 
 /// All calls.
 pub(crate) fn run(suite: &mut Suite, process: &Process, ground: &Ground) {
+    deepen();
     // Tables and caches of this program's own shares grow once.
     for name in ["machine_info", "pcore_run"] {
         let Some(call) = SYSCALLS.iter().find(|call| call.name == name) else { continue };
@@ -230,7 +244,11 @@ pub(crate) fn run(suite: &mut Suite, process: &Process, ground: &Ground) {
             });
         }
     }
-    let cells: u32 = SYSCALLS.iter().map(|call| row(suite, process, ground, call)).sum();
+    let mut cells: u32 = SYSCALLS.iter().map(|call| row(suite, process, ground, call)).sum();
+    for (name, subject) in CARD_ROWS {
+        let Some(call) = SYSCALLS.iter().find(|call| call.name == name) else { continue };
+        cells += row(suite, process, &ground.about(subject), call);
+    }
     suite.check(
         "every cell of the matrix",
         cells > 1500,

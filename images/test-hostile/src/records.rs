@@ -1,6 +1,7 @@
 //! Records that calls read from memory: each word of each, with each bad value.
 
 use crate::matrix::{Row, is_looked_at, is_sound, report};
+use crate::subject::CARD_ROWS;
 use crate::values::{self, Word};
 use crate::world::Ground;
 use corey_abi::SYSCALLS;
@@ -48,6 +49,8 @@ const CONTEXT: [(&str, Word); 17] = [
 ];
 const LINE: [(&str, Word); 2] = [(".ready and length", Word::Number), (".done and error", Word::Number)];
 
+const LENGTH: [(&str, Word); 1] = [(".length", Word::Length)];
+
 const RECORDS: &[Record] = &[
     ("at_set_slot", "mapping", &MAPPING),
     ("at_set", "table", &TABLE),
@@ -57,6 +60,9 @@ const RECORDS: &[Record] = &[
     ("device_buf", "segment", &LINE),
 ];
 
+/// What calls about the card read.
+const CARD_RECORDS: [Record; 2] = [("device_buf", "segment", &LINE), ("device_buf", "segment", &LENGTH)];
+
 /// One record of one call.
 fn record(suite: &mut Suite, process: &Process, ground: &Ground, (name, arg, words): Record) {
     let Some(call) = SYSCALLS.iter().find(|call| call.name == name) else {
@@ -65,7 +71,8 @@ fn record(suite: &mut Suite, process: &Process, ground: &Ground, (name, arg, wor
     if ground.idle.is_none() && name == "pcore_run" {
         return suite.check(name, true, "one core: it would end this program; tested with two and more");
     }
-    let Some(mut row) = suite.works(name, Row::new(call, ground)) else { return };
+    let title = ground.subject.row(call.name);
+    let Some(mut row) = suite.works(title, Row::new(call, ground)) else { return };
     let mut unsound = None;
     for (index, (part, word)) in words.iter().enumerate() {
         for number in 0..values::of(*word, &row.world).len() {
@@ -83,7 +90,7 @@ fn record(suite: &mut Suite, process: &Process, ground: &Ground, (name, arg, wor
     let refused = row.is_good();
     let good = row.wrong.is_none() && unsound.is_none() && refused.is_none();
     suite.check(
-        name,
+        title,
         good,
         format_args!(
             "{arg}: {} cells; wrong {:?}, unsound after {unsound:?}, then {refused:?}",
@@ -97,5 +104,10 @@ fn record(suite: &mut Suite, process: &Process, ground: &Ground, (name, arg, wor
 pub(crate) fn run(suite: &mut Suite, process: &Process, ground: &Ground) {
     for of in RECORDS {
         record(suite, process, ground, *of);
+    }
+    for (call, subject) in CARD_ROWS {
+        for of in CARD_RECORDS.iter().filter(|(name, ..)| *name == call) {
+            record(suite, process, &ground.about(subject), *of);
+        }
     }
 }

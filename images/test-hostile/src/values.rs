@@ -15,6 +15,8 @@ pub(crate) enum Word {
     Object,
     /// An address.
     Pointer,
+    /// The length of a buffer that is ready, behind that.
+    Length,
     /// A number: count, offset, length, mode, core, set of kinds.
     Number,
 }
@@ -61,6 +63,7 @@ const NUMBERS: [Value; 20] = [
 pub(crate) fn of(word: Word, world: &World) -> [Value; 20] {
     match word {
         Word::Number => NUMBERS,
+        Word::Length => NUMBERS.map(|(name, value)| (name, value << 32 | 1)),
         Word::Pointer => pointers(world),
         Word::Share | Word::Object => ids(world),
     }

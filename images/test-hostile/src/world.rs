@@ -1,9 +1,10 @@
 //! Good arguments of every call, so that one bad one is the only thing wrong.
 
+use crate::subject::Subject;
 use corey_abi::{
-    AddressTreeCalls, BufferHeader, CoreStat, Error, Home, Id, Kind, Kinds, MachineCalls, MapFlags, Mapping,
-    NAME_BYTES, Name, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RunContext, ShareCalls, ShareEntry, SyscallInfo,
-    TreeTable, core_mode, mapping_kind, run_mode,
+    AddressTreeCalls, BufferHeader, CoreStat, DeviceCalls, DeviceEntry, Error, Home, Id, Kind, Kinds,
+    MachineCalls, MapFlags, Mapping, NAME_BYTES, Name, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RunContext,
+    ShareCalls, ShareEntry, SyscallInfo, TreeTable, core_mode, device_kind, mapping_kind, run_mode,
 };
 use corey_libos_rt::sys::{address, address_mut, pause, segment, sys};
 use corey_libos_rt::vm::{Core, Space, interior, stack};
@@ -39,7 +40,11 @@ pub(crate) struct Ground {
     pub(crate) idle: Option<(Core, u64, Fixture)>,
     /// A core that nobody has.
     pub(crate) free_core: Option<u16>,
-    device: ObjRef,
+    console: ObjRef,
+    /// The number of the network card.
+    card: u64,
+    /// What calls on devices are about.
+    pub(crate) subject: Subject,
     boot: Id,
     pcore: ObjRef,
 }
@@ -89,7 +94,7 @@ impl Ground {
         };
         let mut entry = ShareEntry::default();
         sys().share_list(process.console, 0, address_mut(&mut entry), 1)?;
-        let device = ObjRef { share: process.console, object: entry.id };
+        let console = ObjRef { share: process.console, object: entry.id };
         if entry.kind != Kind::Device as u64 {
             return Err(Error::WrongKind);
         }
@@ -103,10 +108,17 @@ impl Ground {
             gone_va,
             idle,
             free_core,
-            device,
+            console,
+            card: card()?,
+            subject: Subject::Console,
             boot,
             pcore,
         })
+    }
+
+    /// The same ground for calls about another device.
+    pub(crate) fn about(&self, subject: Subject) -> Self {
+        Self { subject, ..*self }
     }
 
     pub(crate) fn boot(&self) -> Id {
@@ -118,6 +130,29 @@ impl Ground {
             core.release();
         }
     }
+}
+
+/// The number of the machine's network card.
+///
+/// # Errors
+///
+/// `NotFound`: this test needs one (QEMU: `-device e1000`).
+fn card() -> Result<u64, Error> {
+    let mut entries = [DeviceEntry::default(); 4];
+    let count = sys().device_list(0, address_mut(&mut entries), entries.len() as u64)?;
+    let mut there = entries.iter().take(count as usize);
+    there.find(|entry| entry.kind == device_kind::NETWORK).map(|entry| entry.device).ok_or(Error::NotFound)
+}
+
+/// Takes the card; the world before this one may have it until other cores have left the kernel once.
+fn take(share: Id, card: u64) -> Result<Id, Error> {
+    let name = Name::new("card");
+    let tried = || {
+        pause();
+        sys().device_alloc(share, card, Home::Any, address(&name))
+    };
+    let taken = (0..100_000).map(|_| tried()).find(|taken| *taken != Err(Error::Busy));
+    taken.unwrap_or(Err(Error::Busy))
 }
 
 fn share(parent: Id, quota: (u64, u64)) -> Result<Id, Error> {
@@ -149,6 +184,10 @@ impl World {
         let freed_share = share(all, (1, 1))?;
         end_share(all, freed_share);
         let dropped = share(all, (1, 1))?;
+        let device = match ground.subject {
+            Subject::Console | Subject::FreeCard => ground.console,
+            Subject::Card(..) => ObjRef { share: all, object: take(all, ground.card)? },
+        };
         let world = Self {
             ground: *ground,
             share: all,
@@ -157,7 +196,7 @@ impl World {
             segment: pages,
             interior: interior(all, "interior")?,
             root: Space::root(all, 0, "root")?.tree,
-            device: ground.device,
+            device,
             freed_segment: freed.object,
             freed_share,
             victim: segment(all, PAGE_BYTES, "victim")?,
@@ -231,11 +270,15 @@ impl World {
 
     /// Writes good records into the buffer.
     pub(crate) fn fill(&self) {
-        let line = BufferHeader { ready: 1, ..BufferHeader::default() };
+        let length = self.ground.subject.length();
+        let line = BufferHeader { ready: 1, length, ..BufferHeader::default() };
         self.put::<_, { BufferHeader::BYTES }>(place::LINE, &line);
         self.put::<_, NAME_BYTES>(place::NAME, &Name::new("good").0);
         self.put::<_, { Mapping::BYTES }>(place::MAPPING, &self.mapping());
         self.put::<_, { Mapping::BYTES }>(place::MAPPINGS, &self.mapping());
+        // What follows the only mapping of the table is none.
+        let none = Mapping { kind: u32::MAX, ..Mapping::default() };
+        self.put::<_, { Mapping::BYTES }>(place::MAPPINGS + Mapping::BYTES as u64, &none);
         let table = TreeTable { mappings: self.buffer + place::MAPPINGS, count: 1, ..TreeTable::default() };
         self.put::<_, { TreeTable::BYTES }>(place::TABLE, &table);
         self.put::<_, { RunContext::BYTES }>(place::CONTEXT, &self.context());
@@ -271,7 +314,11 @@ impl World {
             ("at_alloc", "grain") => one(30),
             ("at_get" | "at_set", "table") => one(self.buffer + place::TABLE),
             ("pcore_alloc", "core") => one(self.ground.free_core.unwrap_or(0).into()),
-            // A line that is empty.
+            ("device_alloc", "device") if matches!(self.ground.subject, Subject::FreeCard) => {
+                one(self.ground.card)
+            }
+            ("device_buf", "operation") => one(self.ground.subject.operation()),
+            // A line that is empty, or a frame.
             ("device_buf", "segment") => object(self.ground.memory),
             ("segment_set_nbytes", "nbytes") => one(SEGMENT_PAGES * PAGE_BYTES),
             (_, "pcore") => object(idle),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use corey_lib_sharing::{Case, Part};
+use corey_lib_sharing::{Case, Part, cards};
 use serde_json::Value;
 
 use crate::Result;
@@ -60,6 +60,7 @@ impl Files {
         let cores = 2 * run.workers + 2;
         let mut machine = Machine::new(cores, if cores > 40 { "4G" } else { "2G" }, boot);
         machine.execution = Execution::Counted;
+        machine.cards = vec!["e1000"; cards(run.workers) as usize];
         let plugin = format!("{},out={},hot=4,lines=on", library.display(), self.metered.display());
         machine.plugin = Some(plugin);
         let outcome = machine.run(Duration::from_secs(3600), |_| ())?;

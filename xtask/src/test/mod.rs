@@ -16,7 +16,7 @@ mod vm;
 
 use std::process::ExitCode;
 use std::thread::available_parallelism;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::build::{self, Images, Medium, Size};
 use crate::process::interrupted;
@@ -26,6 +26,7 @@ use crate::{Result, bench, sharing};
 
 use minutes::Minutes;
 use models::Checker;
+pub(crate) use net::{Inside, inside};
 
 /// Words of `cargo xtask test`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -39,6 +40,9 @@ pub(crate) struct Options {
     /// Of the planted mistakes only those with this in their names.
     #[arg(long, value_name = "TEXT")]
     planted: Option<String>,
+    /// Seed of what the network is tested with; without: another one each time. It is printed.
+    #[arg(long)]
+    seed: Option<u64>,
     /// Keep the minutes of the groups that ran in golden/minutes.jsonl.
     #[arg(long, conflicts_with = "full")]
     keep: bool,
@@ -59,6 +63,8 @@ enum Group {
     Boot,
     /// Programs inside the machine, one group of tests each.
     Vm,
+    /// A server in the machine, and Linux as its client: over good wires and bad ones.
+    Net,
     /// Every call against every other under the line meter.
     Sharing,
     /// Counts against the golden table.
@@ -75,13 +81,14 @@ enum Group {
     Bench,
 }
 
-const GROUPS: [Group; 13] = [
+const GROUPS: [Group; 14] = [
     Group::Static,
     Group::Host,
     Group::Loom,
     Group::Shuttle,
     Group::Boot,
     Group::Vm,
+    Group::Net,
     Group::Sharing,
     Group::Golden,
     Group::Hard,
@@ -187,6 +194,10 @@ fn run(group: Group, core: Option<Core>, options: &Options, built: &mut Option<B
         Group::Shuttle => models::cases(Checker::Shuttle, full),
         Group::Boot => boot::cases(prepare(core, built)?, full),
         Group::Vm => vm::cases(prepare(core, built)?, full),
+        Group::Net => {
+            let seed = options.seed.unwrap_or_else(clock);
+            Ok(net::cases(prepare(core, built)?, full, seed))
+        }
         Group::Sharing => {
             let built = prepare(core, built)?;
             let verdict = sharing::check(&built.images, &built.medium, full)?;
@@ -219,6 +230,11 @@ fn run(group: Group, core: Option<Core>, options: &Options, built: &mut Option<B
             Ok(vec![case])
         }
     }
+}
+
+/// Microseconds since 1970: a seed that was not there before.
+fn clock() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_micros() as u64)
 }
 
 fn prepare(core: Option<Core>, built: &mut Option<Built>) -> Result<&Built> {

@@ -89,8 +89,8 @@ const MUTANTS: &[Mutant] = &[
     (
         "a card that keeps the pages of a segment that ended",
         "crates/kernel/corey/src/exit.rs",
-        "if segment.was_posted()",
-        "if segment.was_posted() && !segment.is_known()",
+        "&|device| segment.was_posted(device)",
+        "&|device| segment.was_posted(device) && !segment.is_known()",
         Program("test-net", RICH),
     ),
     (

@@ -13,7 +13,7 @@ use crate::Result;
 use crate::build::Medium;
 use crate::qemu::{Boot, End, Execution, Machine, Outcome};
 
-use super::{Built, Case, Verdict, locality, net, show};
+use super::{Built, Case, Verdict, locality, show};
 
 /// Processor models: an AMD one, an Intel one.
 const MODELS: [&str; 2] = ["EPYC", "Haswell"];
@@ -48,7 +48,6 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
         return Err("there is no program images/test-*".into());
     }
     cases.extend(locality::cases(built)?);
-    cases.extend(net::cases(built)?);
     // Sixteen processors that run at once, whatever the host has.
     let torture = if full { "test-torture seconds=45" } else { "test-torture" };
     cases.extend(one(built, torture, "512M", MODELS[0], 16, Execution::Multi)?);
@@ -151,9 +150,13 @@ fn matches(line: &str, wanted: &str) -> bool {
     (0..=line.len()).any(|at| line.get(at..).is_some_and(|line| matches(line, rest)))
 }
 
-/// The cards of a machine that runs a test program: one that there is a driver for, and one that there is none for.
+/// The cards of a machine that runs a test program: `test-net` has one, too, that there is no driver for.
 fn cards(words: &str) -> Vec<&'static str> {
-    if words.starts_with("test-net") { vec!["vmxnet3", "e1000"] } else { Vec::new() }
+    match words.split(' ').next() {
+        Some("test-net") => vec!["vmxnet3", "e1000"],
+        Some("test-hostile") => vec!["e1000"],
+        _ => Vec::new(),
+    }
 }
 
 /// Threads of their own while this machine has a core for each.
@@ -221,24 +224,29 @@ pub(super) fn run(machine: &Machine, prefix: &str, says: &[&str]) -> Result<Vec<
     Ok(cases)
 }
 
+/// The case that a record of a test tells of.
+pub(super) fn case(prefix: &str, record: &Value) -> Option<Case> {
+    if record["record"] != "test" {
+        return None;
+    }
+    let text = |key: &str| record[key].as_str().unwrap_or("?").to_owned();
+    let verdict = match &record["ok"] {
+        Value::Bool(true) => Verdict::Passed,
+        ok if *ok == 1 => Verdict::Passed,
+        Value::Null => Verdict::Skipped(text("detail")),
+        _ => Verdict::Failed(text("detail")),
+    };
+    Some((format!("{prefix}: {}", text("name")), verdict))
+}
+
 /// The tests of one boot, and a case of its own when the boot did not end as its records say.
 fn verdicts(prefix: &str, outcome: &Outcome) -> Vec<Case> {
     let (mut cases, mut sum) = (Vec::new(), None);
     for line in outcome.lines.iter().filter(|line| line.starts_with('{')) {
         let Ok(record) = serde_json::from_str::<Value>(line) else { continue };
-        let text = |key: &str| record[key].as_str().unwrap_or("?").to_owned();
-        match record["record"].as_str() {
-            Some("test") => {
-                let verdict = match &record["ok"] {
-                    Value::Bool(true) => Verdict::Passed,
-                    ok if ok == 1 => Verdict::Passed,
-                    Value::Null => Verdict::Skipped(text("detail")),
-                    _ => Verdict::Failed(text("detail")),
-                };
-                cases.push((format!("{prefix}: {}", text("name")), verdict));
-            }
-            Some("tests") => sum = Some(record),
-            _ => {}
+        cases.extend(case(prefix, &record));
+        if record["record"] == "tests" {
+            sum = Some(record);
         }
     }
     let failed = cases.iter().filter(|(_, v)| matches!(v, Verdict::Failed(_))).count() as u64;

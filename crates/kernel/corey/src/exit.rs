@@ -85,9 +85,8 @@ fn last_of_others<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &
             // Whoever waits would not be woken by anybody else.
             waiting::wake_all(ctx, header.home(), header.link());
             if let Some(segment) = header.handle::<Segment>() {
-                if segment.was_posted()
-                    && let Some(posts) = ctx.hooks.posts
-                    && !posts.forget(ctx, inside, segment.link())
+                if let Some(posts) = ctx.hooks.posts
+                    && !posts.forget(ctx, inside, header.link(), &|device| segment.was_posted(device))
                 {
                     // What a device may still write is nobody's for good.
                     return;

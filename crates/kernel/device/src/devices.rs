@@ -59,9 +59,9 @@ impl Devices {
         let taken = alloc.slice(1 + count, |_| Taken::default());
         let rooms = alloc.slice(count * POSTED, |_| None);
         let mut both = cards.iter_mut().zip(rooms.chunks_exact_mut(POSTED));
-        let cards = alloc.slice(count, |_| {
+        let cards = alloc.slice(count, |number| {
             let (driver, posted) = both.next().expect("as many as there are");
-            Network::new(&mut **driver, posted, tsc_hz / 1_000_000)
+            Network::new(number as u32, &mut **driver, posted, tsc_hz / 1_000_000)
         });
         Self { machine, console: Shared::new(0, "console", Console::default()), cards, taken }
     }
@@ -125,8 +125,15 @@ impl Devices {
 }
 
 impl<P: Platform> Posts<P> for Devices {
-    fn forget(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: Link) -> bool {
-        self.cards.iter().all(|card| card.forget(ctx, inside, segment))
+    fn forget(
+        &self,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        segment: Link,
+        posted: &dyn Fn(u32) -> bool,
+    ) -> bool {
+        let mut cards = self.cards.iter().filter(|card| posted(card.number()));
+        cards.all(|card| card.forget(ctx, inside, segment))
     }
 }
 

@@ -131,6 +131,8 @@ impl Card {
 /// A network card of the machine.
 #[derive(Debug)]
 pub(crate) struct Network {
+    /// Its position among the cards.
+    number: u32,
     /// Lock order 6 (`card`): what a network card has. Nothing is taken under it.
     card: Shared<Card>,
 }
@@ -138,6 +140,7 @@ pub(crate) struct Network {
 impl Network {
     /// `posted` has [`POSTED`] elements.
     pub(crate) fn new(
+        number: u32,
         driver: &'static mut dyn NetworkCard,
         posted: &'static mut [Option<Posted>],
         ticks: u64,
@@ -146,7 +149,11 @@ impl Network {
         // As many as fit; the first is taken first.
         (0..POSTED as u16).rev().for_each(|cookie| _ = free.push(cookie));
         let card = Card { driver, posted, free, received: 0, sent: 0, failed: 0, lost: false, ticks };
-        Self { card: Shared::new(0, "card", card) }
+        Self { number, card: Shared::new(0, "card", card) }
+    }
+
+    pub(crate) fn number(&self) -> u32 {
+        self.number
     }
 
     /// Starts the card for a new owner.
@@ -206,7 +213,7 @@ impl Network {
         let platform = ctx.local.platform.clone();
         let posted = Posted { segment: segment.link(), offset, frame, direction };
         let result = read_length(&platform, &posted).and_then(|length| {
-            segment.set_posted();
+            segment.set_posted(self.number);
             let mut card = self.card.lock(&mut ctx.local);
             card.give(&platform, inside, posted, length, segment.header().refs() != 0, last)
         });

@@ -57,10 +57,16 @@ pub enum Take {
 
 /// Who has buffers of segments posted to devices.
 pub trait Posts<P: Platform>: Sync + core::fmt::Debug {
-    /// Takes the buffers of `segment`, which has no references any more, from the devices. False when one may still write
-    /// its pages.
+    /// Takes the buffers of `segment`, which has no references any more, from the devices to which `posted` says that one was
+    /// ever posted; no other is looked at. False when one may still write its pages.
     #[must_use]
-    fn forget(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: Link) -> bool;
+    fn forget(
+        &self,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        segment: Link,
+        posted: &dyn Fn(u32) -> bool,
+    ) -> bool;
 }
 
 /// Moves bytes between the kernel and a segment, at an offset.

@@ -5,7 +5,7 @@ use corey_abi::{Error, Kind};
 use corey_kernel_hal::{CoreId, Field, Frame, PAGE_SIZE, Platform, fields};
 use corey_kernel_mem::{DataFrame, Memory, PageSlot, PageState, Source};
 use corey_kernel_object::{Ctx, Entered, Handle, Link, Object, Take};
-use corey_lib_sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use corey_lib_sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use corey_lib_sync::{Guard, Quarantine, Relax, Shared};
 
 /// A mapping of a segment: slot `slot` of address tree `tree`.
@@ -84,9 +84,14 @@ pub struct Page<'k> {
 }
 
 /// In `known`: a core waited on a word of it.
-const WAITED: u8 = 1;
-/// In `known`: a core posted a buffer in it to a device.
-const POSTED: u8 = 2;
+const WAITED: u64 = 1;
+/// Devices of which it is known, each on its own, that a core posted a buffer in it; the others are one.
+const DEVICES: u32 = 63;
+
+/// In `known`: a core posted a buffer in it to device `device`.
+fn posted(device: u32) -> u64 {
+    2 << device.min(DEVICES - 1)
+}
 
 /// Physical memory, in pages.
 #[derive(Debug)]
@@ -96,8 +101,8 @@ pub struct Segment {
     size: PageSize,
     /// By page, whatever its size.
     slots: Slots,
-    /// [`WAITED`], [`POSTED`].
-    known: AtomicU8,
+    /// [`WAITED`], and above it a bit for each of [`DEVICES`] in which a buffer was posted.
+    known: AtomicU64,
     /// Whether it was ever cut: then slots above its end may be closed. For whoever began a change.
     was_cut: AtomicBool,
     /// Lock order 3 (`segment.mappings`): the list of mappings. Leaf tables are locked under it.
@@ -136,7 +141,7 @@ impl Segment {
             npages: AtomicU64::new(npages),
             size,
             slots: Slots::default(),
-            known: AtomicU8::new(0),
+            known: AtomicU64::new(0),
             was_cut: AtomicBool::new(false),
             maps: Shared::new(home.0, "segment.mappings", MapList::default()),
         }
@@ -434,17 +439,17 @@ impl Segment {
         self.known.fetch_or(WAITED, Ordering::SeqCst);
     }
 
-    /// Notes that a core is about to post a buffer in it.
-    pub fn set_posted(&self) {
-        if !self.was_posted() {
-            self.known.fetch_or(POSTED, Ordering::SeqCst);
+    /// Notes that a core is about to post a buffer in it to device `device`.
+    pub fn set_posted(&self, device: u32) {
+        if !self.was_posted(device) {
+            self.known.fetch_or(posted(device), Ordering::SeqCst);
         }
     }
 
-    /// Whether a core ever posted a buffer in it.
+    /// Whether a core ever posted a buffer in it to device `device`.
     #[must_use]
-    pub fn was_posted(&self) -> bool {
-        self.known.load(Ordering::SeqCst) & POSTED != 0
+    pub fn was_posted(&self, device: u32) -> bool {
+        self.known.load(Ordering::SeqCst) & posted(device) != 0
     }
 
     /// Whether a core ever waited on a word of it, or posted a buffer in it: then its end is more than its pages.

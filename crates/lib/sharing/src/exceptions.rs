@@ -41,21 +41,26 @@ pub struct Exception {
 pub const EXCEPTIONS: &[Exception] = &[
     // Private objects: what is one per machine.
     exception(Part::Private, Who::With("audit"), ANY, AUDIT),
-    exception(Part::Private, Who::Pair("device_buf", "device_buf"), ANY, CONSOLE),
+    exception(Part::Private, Who::Pair("device_buf", "device_buf"), LINE, CONSOLE),
     exception(Part::Private, Who::Pair("device_alloc", "device_alloc"), DEVICES, DEVICE),
     exception(Part::Private, Who::Pair("machine_control", "machine_control"), LOG, LOG_LEVEL),
     // The same, and what a core and its target share.
     exception(Part::Alone, Who::With("audit"), ANY, AUDIT),
-    exception(Part::Alone, Who::With("device_buf"), ANY, CONSOLE),
+    exception(Part::Alone, Who::With("device_buf"), LINE, CONSOLE),
     exception(Part::Alone, Who::With("device_alloc"), DEVICES, DEVICE),
     exception(Part::Alone, Who::With("machine_control"), LOG, LOG_LEVEL),
     exception(Part::Alone, Who::With("pcore_run"), ANY, TARGET),
     exception(Part::Alone, Who::With("pcore_halt"), ANY, TARGET),
     // Shared objects: what is one per machine.
     exception(Part::Shared, Who::With("audit"), ANY, AUDIT),
-    exception(Part::Shared, Who::Pair("device_buf", "device_buf"), ANY, CONSOLE),
+    exception(Part::Shared, Who::Pair("device_buf", "device_buf"), LINE, CONSOLE),
     exception(Part::Shared, Who::Pair("device_alloc", "device_alloc"), DEVICES, DEVICE),
     exception(Part::Shared, Who::Pair("machine_control", "machine_control"), LOG, LOG_LEVEL),
+    exception(Part::Shared, Who::Pair("device_buf", "device_buf"), CARD, ONE_CARD),
+    exception(Part::Shared, Who::Pair("device_buf", "device_stat"), CARD, ONE_CARD),
+    exception(Part::Shared, Who::Pair("device_stat", "device_stat"), CARD, ONE_CARD),
+    exception(Part::Shared, Who::Pair("device_buf", "share_delobj"), CARD, ONE_CARD),
+    exception(Part::Shared, Who::Pair("device_stat", "share_delobj"), CARD, ONE_CARD),
     // What asks the other core, because it holds or maps the object.
     exception(Part::Shared, Who::With("segment_copy"), &["percore.mailbox"], MESSAGE),
     exception(Part::Shared, Who::With("segment_set_nbytes"), &["percore.mailbox"], MESSAGE),
@@ -82,6 +87,10 @@ pub const EXCEPTIONS: &[Exception] = &[
 ];
 
 const ANY: &[&str] = &[];
+/// The console's lock and what it guards, the screen.
+const LINE: &[&str] = &["system.devices", "screen memory", "static"];
+/// A card: its lock, what it has, its driver and its rings; the latter have no names.
+const CARD: &[&str] = &["card", "a frame of a short-lived object"];
 const DEVICES: &[&str] = &["system.devices", "device.taken"];
 const LOG: &[&str] = &["static log::"];
 /// What says who has a core and what it is to run.
@@ -93,6 +102,7 @@ const PAGED: &[&str] = &["a frame of a short-lived object", "frame.descriptor", 
 
 const AUDIT: &str = "an audit stops every core and looks at every object: that is what it is for";
 const CONSOLE: &str = "there is one console: its lock, its sequence number, the serial port, the screen";
+const ONE_CARD: &str = "both use one network card: its lock, what is posted to it, its driver's rings";
 const DEVICE: &str = "a device is exclusive: whoever takes it or gives it back writes that it is taken";
 const LOG_LEVEL: &str = "the log level is one per machine, and this call sets it";
 const TARGET: &str =

@@ -18,7 +18,7 @@ mod part;
 
 pub use cases::{Case, FAULT, FILE, LEFT_OUT};
 pub use exceptions::{EXCEPTIONS, Exception, Who};
-pub use part::{Part, plan};
+pub use part::{Part, cards, plan};
 
 /// First words of the names of objects that both cores of a pair can reach in [`Part::Shared`].
 pub const BOTH: &str = "both";

@@ -62,6 +62,21 @@ fn chosen(seed: u64, first: Case, second: Case) -> bool {
 
 /// Workers up to which heavy cases are measured alone.
 const HEAVY_UP_TO: u32 = 16;
+/// Network cards that a machine has at most.
+const CARDS: u32 = 16;
+
+/// Network cards for so many workers: one for each, and where there is room one that they share. None where there are not
+/// enough.
+#[must_use]
+pub const fn cards(workers: u32) -> u32 {
+    if workers < CARDS {
+        workers + 1
+    } else if workers == CARDS {
+        CARDS
+    } else {
+        0
+    }
+}
 
 /// The measurements of a part with so many workers, in the order in which they are made. With a `seed` only a tenth of
 /// the shared ones; with `only` those that this case takes part in.
@@ -77,7 +92,10 @@ pub fn plan(
         match part {
             Part::Private => wanted,
             Part::Shared => wanted && seed.is_none_or(|seed| chosen(seed, *a, *b)),
-            Part::Alone => wanted && a == b && (workers <= HEAVY_UP_TO || !a.is_heavy()),
+            Part::Alone => {
+                let heavy = a.is_heavy() && workers > HEAVY_UP_TO;
+                wanted && a == b && !heavy && (cards(workers) > 0 || !a.has_card())
+            }
             // Both set the size of one segment.
             Part::Planted => *a == Case::SegmentGrow && a == b,
         }

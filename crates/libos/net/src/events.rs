@@ -44,7 +44,7 @@ pub enum Event {
     Connection(Connection, Ready),
     /// A socket has datagrams.
     Datagram(Socket),
-    /// The stack's address is new, or gone.
+    /// The stack's address is new, or gone. A fixed one is new at the start.
     Address(Option<Ipv4Addr>),
 }
 

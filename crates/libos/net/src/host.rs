@@ -78,6 +78,7 @@ impl Host {
         match config.addressing {
             Addressing::Static { address, prefix, gateway } => {
                 host.network.set_interface(Some(Interface { address, prefix: prefix.min(32), gateway }));
+                host.tell_address();
             }
             Addressing::Dhcp => host.dhcp = Some(Dhcp::new(station, now, &mut host.random)),
         }
@@ -194,11 +195,15 @@ impl Host {
         if self.network.interface.map(|old| old.address) != interface.map(|new| new.address) {
             let (mut env, tcp, _, events, _) = self.parts(now);
             tcp.lose_address(&mut env, events);
-            if !core::mem::replace(&mut self.address_news, true) {
-                self.events.push_back(Source::Address);
-            }
+            self.tell_address();
         }
         self.network.set_interface(interface);
+    }
+
+    fn tell_address(&mut self) {
+        if !core::mem::replace(&mut self.address_news, true) {
+            self.events.push_back(Source::Address);
+        }
     }
 
     /// Sends an answer.

@@ -1,4 +1,4 @@
-//! A lossy Ethernet in virtual time, and an independent peer on it.
+//! A lossy Ethernet in virtual time, an independent peer and a DHCP server on it, and frames that are wrong.
 //!
 //! **Paper.** None.
 //!
@@ -10,6 +10,8 @@
 //! **Testing.** The tests of `libos/net` use it.
 #![forbid(unsafe_code)]
 
+mod dhcp;
+mod malformed;
 mod peer;
 
 use std::cell::RefCell;
@@ -17,6 +19,8 @@ use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::rc::Rc;
 
+pub use dhcp::{Asked, DhcpServer, Mood};
+pub use malformed::{Malformed, Station};
 pub use peer::Peer;
 
 /// What a wire does to frames; each of a thousand, on its own.
@@ -117,6 +121,12 @@ impl Wire {
     #[must_use]
     pub fn now(&self) -> u64 {
         self.0.borrow().now
+    }
+
+    /// When the next frame arrives.
+    #[must_use]
+    pub fn next(&self) -> Option<u64> {
+        self.0.borrow().flying.peek().map(|Reverse((at, ..))| *at)
     }
 
     /// Frames sent so far.

@@ -8,6 +8,13 @@ use super::*;
 use crate::{Event, Ready, State};
 
 #[test]
+fn a_fixed_address_is_news_once() {
+    let mut pair = Pair::new(Faults::default(), 1);
+    assert_eq!(pair.a.event(), Some(crate::Event::Address(Some(ip(1)))));
+    assert_eq!(pair.a.event(), None);
+}
+
+#[test]
 fn a_datagram_arrives_and_its_answer_comes_back() {
     let mut pair = Pair::new(Faults::default(), 1);
     let server = pair.b.bind(7).expect("free");

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use corey_test_host_net::Random;
+use corey_test_host_net::{Malformed, Random, Station};
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetFrame, EthernetProtocol, IpAddress, IpProtocol, Ipv4Packet,
     TcpPacket, TcpSeqNumber, UdpPacket,
@@ -362,4 +362,36 @@ fn hostile_servers_break_no_dhcp_client() {
         attacker.leave();
     }
     assert!((1..200).contains(&bound), "it had an address, and lost it: {bound}");
+}
+
+/// The frames that a machine is given by `cargo xtask test --only net`.
+#[test]
+fn a_million_malformed_frames_break_nothing() {
+    let of = |number| Station { ethernet: station(number), address: ip(number) };
+    let stats = [0, 1, 2, 3].map(|seed| {
+        let mut attacker = Attacker::new(seed, None);
+        let mut malformed = Malformed::new(seed, of(1), of(2));
+        for step in 0..250_000 {
+            attacker.stack.link().frames.push_back(malformed.frame());
+            if step % 4 == 0 {
+                attacker.now += 300;
+                attacker.stack.poll(Instant::from_micros(attacker.now));
+                attacker.stack.link().sent.drain(..).for_each(|frame| malformed.hear(&frame));
+                attacker.call();
+            }
+            if step % 512 == 0 {
+                attacker.stack.check_all();
+            }
+        }
+        attacker.leave()
+    });
+    println!("{stats:#?}");
+    // It got everywhere.
+    let least = |of: fn(&crate::Stats) -> u64| stats.iter().map(of).min().unwrap_or(0);
+    assert!(least(|stats| stats.frames_in) > 249_000 && least(|stats| stats.malformed) > 1000);
+    assert!(least(|stats| stats.ipv4_checksum) > 1000 && least(|stats| stats.transport_checksum) > 1000);
+    assert!(least(|stats| stats.fragments) > 1000 && least(|stats| stats.echoes) > 1000);
+    assert!(least(|stats| stats.udp_in) > 1000 && least(|stats| stats.arp_ignored) > 1000);
+    assert!(least(|stats| stats.tcp_established) > 100 && least(|stats| stats.tcp_challenges) > 1000);
+    assert!(least(|stats| stats.tcp_out_of_order) > 20 && least(|stats| stats.tcp_resets_in) > 100);
 }
