@@ -82,9 +82,11 @@ fn last_of_others<P: Platform>(ctx: &mut Ctx<P>, inside: &Entered<'_>, header: &
     let done = match header.kind() {
         Kind::Share => false,
         Kind::Segment => {
-            // Whoever waits would not be woken by anybody else.
-            waiting::wake_all(ctx, header.home(), header.link());
             if let Some(segment) = header.handle::<Segment>() {
+                if segment.was_waited() {
+                    // Whoever waits would not be woken by anybody else.
+                    waiting::wake_all(ctx, header.home(), header.link());
+                }
                 if let Some(posts) = ctx.hooks.posts
                     && !posts.forget(ctx, inside, header.link(), &|device| segment.was_posted(device))
                 {

@@ -446,6 +446,12 @@ impl Segment {
         }
     }
 
+    /// Whether a core ever waited on a word of it.
+    #[must_use]
+    pub fn was_waited(&self) -> bool {
+        self.known.load(Ordering::SeqCst) & WAITED != 0
+    }
+
     /// Whether a core ever posted a buffer in it to device `device`.
     #[must_use]
     pub fn was_posted(&self, device: u32) -> bool {
