@@ -1,12 +1,13 @@
 //! `netserver`: a server on every network card, until the machine is turned off.
 //!
-//! `init=netserver [ip=dhcp|ADDRESS/LEN[,GATEWAY]] [cores=N]`. TCP: 128 bytes on port 7000, echo on 7, discard on 9,
+//! `init=netserver [ip=dhcp|ADDRESS/LEN[,GATEWAY]] [cores=N] [kernel=on]`. TCP: 128 bytes on port 7000, echo on 7, discard on 9,
 //! characters without end on 19 (RFC 862, 863, 864). UDP: echo on 7. Each card has a stack of its own; with a fixed
 //! address card `n` has the `n`-th behind it. When a card's stack has an address it prints
 //! `{"record":"net","nic":n,"ip":"…","ready":true}`.
 //!
 //! `N` cores serve, card `n` the core `n` modulo `N`; without the word each card has a core, as far as there are cores. A
-//! core's cards, their packets and their stacks are named by a share that no other core holds.
+//! core's cards, their packets and their stacks are named by a share that no other core holds. With `kernel=on` each card also has a
+//! kernel core, which polls it, and which its stack's core feeds by ring.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
@@ -17,7 +18,7 @@ mod core_server;
 mod server;
 mod words;
 
-use core_server::{CARD_PAGES, Cards, serve};
+use core_server::{CARD_PAGES, Cards, KernelCores, serve};
 use corey_abi::{Error, Home, Id, Kinds, Name, ShareCalls};
 use corey_libos_card::cards;
 use corey_libos_cores::{Failure, Here};
@@ -67,26 +68,28 @@ fn spread(here: &mut Here, wanted: Wanted, all: &Cards) -> Result<Status, Failur
     let boot = here.process().boot;
     here.scope(|scope| {
         let free: heapless::Vec<u16, 256> = scope.free().collect();
-        let count = match wanted.cores(all.len(), 1 + free.len()) {
+        let kernel_cores = if wanted.kernel { all.len() } else { 0 };
+        let count = match wanted.cores(all.len(), (1 + free.len()).saturating_sub(kernel_cores)) {
             Ok(count) => count,
             Err(bad) => {
                 println!("{bad}");
                 return Ok(Status::BadCommandLine);
             }
         };
+        let kernel: KernelCores = free.iter().copied().skip(count - 1).take(kernel_cores).collect();
         let part = |core: usize| all.iter().copied().skip(core).step_by(count).collect::<Cards>();
         for (position, core) in (1..count).zip(free) {
-            let mine = part(position);
+            let (mine, kernel) = (part(position), kernel.clone());
             // It never returns.
             let _ = scope.spawn(core, move |here| {
                 let process = here.process();
                 let own = process.program;
-                fail(serve(process, own, &mine, wanted))
+                fail(serve(process, own, &mine, wanted, &kernel))
             })?;
         }
         // The program's own share is known to every thread.
         match private_share(boot, all) {
-            Ok(own) => scope.with_process(|process| fail(serve(process, own, &part(0), wanted))),
+            Ok(own) => scope.with_process(|process| fail(serve(process, own, &part(0), wanted, &kernel))),
             Err(error) => println!("a share for the cards of core 0: {error:?}"),
         }
         Ok(Status::Failed)

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 use corey_lib_bench::served::{MESSAGE, PORT, character};
-use corey_libos_card::Card;
+use corey_libos_card::{Card, Way};
 use corey_libos_net::{Config, Connection, Error, Event, Instant, Listener, Ready, Socket, Stack};
 use corey_libos_rt::println;
 
@@ -34,17 +34,17 @@ struct Open {
 }
 
 /// A card's server.
-pub(crate) struct Server {
+pub(crate) struct Server<W: Way> {
     number: u32,
-    stack: Stack<Card>,
+    stack: Stack<Card<W>>,
     listeners: Vec<(Listener, Service)>,
     echo: Option<Socket>,
     /// By [`Connection::index`].
     open: Vec<Option<Open>>,
 }
 
-impl Server {
-    pub(crate) fn new(number: u32, card: Card, config: &Config, now: Instant) -> Self {
+impl<W: Way> Server<W> {
+    pub(crate) fn new(number: u32, card: Card<W>, config: &Config, now: Instant) -> Self {
         let mut stack = Stack::new(card, config, now);
         let listen = |(port, service)| Some((stack.listen(port, 1024).ok()?, service));
         let listeners = PORTS.into_iter().filter_map(listen).collect();
@@ -134,7 +134,7 @@ impl Server {
 }
 
 /// Sends back what comes; true when all is done.
-fn echo(stack: &mut Stack<Card>, open: &mut Open) -> Result<bool, Error> {
+fn echo<W: Way>(stack: &mut Stack<Card<W>>, open: &mut Open) -> Result<bool, Error> {
     loop {
         while !open.waiting.is_empty() {
             match stack.write(open.connection, &open.waiting) {
@@ -157,7 +157,7 @@ fn echo(stack: &mut Stack<Card>, open: &mut Open) -> Result<bool, Error> {
 }
 
 /// Reads what comes and forgets it.
-fn discard(stack: &mut Stack<Card>, open: &mut Open) -> Result<bool, Error> {
+fn discard<W: Way>(stack: &mut Stack<Card<W>>, open: &mut Open) -> Result<bool, Error> {
     let mut bytes = [0; ROOM];
     loop {
         match stack.read(open.connection, &mut bytes) {
@@ -170,7 +170,7 @@ fn discard(stack: &mut Stack<Card>, open: &mut Open) -> Result<bool, Error> {
 }
 
 /// Sends characters as long as there is room. What comes is forgotten; its end ends the connection.
-fn write_characters(stack: &mut Stack<Card>, open: &mut Open) -> Result<bool, Error> {
+fn write_characters<W: Way>(stack: &mut Stack<Card<W>>, open: &mut Open) -> Result<bool, Error> {
     if discard(stack, open)? {
         return Ok(true);
     }

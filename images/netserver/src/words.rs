@@ -14,12 +14,15 @@ pub(crate) struct Wanted {
     addressing: Addressing,
     /// Cores that serve; `None`: one for each card, as far as there are cores.
     cores: Option<usize>,
+    /// Whether each card has a kernel core.
+    pub(crate) kernel: bool,
 }
 
 /// Why a word is refused; its text says what is valid.
 pub(crate) enum BadWord<'a> {
     Address(&'a str),
     Cores(&'a str),
+    Kernel(&'a str),
     Unknown(&'a str),
     /// More cores than can serve: asked, cards, processors.
     TooManyCores(usize, usize, usize),
@@ -33,11 +36,15 @@ impl fmt::Display for BadWord<'_> {
                 "ip={word}: wanted ip=dhcp or ip=ADDRESS/LEN[,GATEWAY], as in ip=10.0.2.15/24,10.0.2.2"
             ),
             Self::Cores(word) => write!(f, "cores={word}: wanted how many cores serve, as in cores=2"),
+            Self::Kernel(word) => write!(f, "kernel={word}: wanted kernel=on or kernel=off"),
             Self::Unknown(word) => {
-                write!(f, "{word}: unknown word; valid: ip cores")?;
+                write!(f, "{word}: unknown word; valid: ip cores kernel")?;
                 OTHERS.iter().try_for_each(|word| write!(f, " {word}"))?;
                 f.write_str(", each as key=value")
             }
+            Self::TooManyCores(_, _, 0) => f.write_str(
+                "kernel=on: a card needs two cores, one of them the kernel's; give the machine more",
+            ),
             Self::TooManyCores(asked, cards, processors) => {
                 let most = cards.min(processors);
                 write!(
@@ -57,7 +64,7 @@ impl Wanted {
     ///
     /// The first word that means nothing.
     pub(crate) fn parse(words: &str) -> Result<Self, BadWord<'_>> {
-        let mut wanted = Self { addressing: Addressing::Dhcp, cores: None };
+        let mut wanted = Self { addressing: Addressing::Dhcp, cores: None, kernel: false };
         for word in words.split_whitespace() {
             match word.split_once('=') {
                 Some(("ip", value)) => {
@@ -67,6 +74,9 @@ impl Wanted {
                     let count = value.parse().ok().filter(|count| *count > 0);
                     wanted.cores = Some(count.ok_or(BadWord::Cores(value))?);
                 }
+                Some(("kernel", "on")) => wanted.kernel = true,
+                Some(("kernel", "off")) => wanted.kernel = false,
+                Some(("kernel", value)) => return Err(BadWord::Kernel(value)),
                 Some((key, _)) if OTHERS.contains(&key) => {}
                 _ => return Err(BadWord::Unknown(word)),
             }
@@ -82,6 +92,7 @@ impl Wanted {
     pub(crate) fn cores(self, cards: usize, processors: usize) -> Result<usize, BadWord<'static>> {
         let most = cards.min(processors);
         match self.cores {
+            None if most == 0 => Err(BadWord::TooManyCores(0, cards, processors)),
             Some(asked) if asked > most => Err(BadWord::TooManyCores(asked, cards, processors)),
             asked => Ok(asked.unwrap_or(most)),
         }

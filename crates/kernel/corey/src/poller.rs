@@ -14,7 +14,8 @@
 //!
 //! **Sleep.** After [`PATIENCE`] without anything to do every ring says that its kernel core sleeps, and is looked at once
 //! more ([`Consumer::arm`]); who submits then rings (`device_buf` 3), which is a message, and a message ends the sleep. Cards do
-//! not interrupt yet, so where there is one the sleep lasts [`NAP`] at most.
+//! not interrupt yet, so where there is one the sleep lasts [`NAP`] at most, and twice as long each time that it was for nothing,
+//! up to [`LONGEST_NAP`].
 
 use crate::core_kernel::Core;
 use crate::gate::Gate;
@@ -29,8 +30,9 @@ use corey_lib_ring::{BUDGET, Consumer, Request};
 
 /// Microseconds without anything to do before the core sleeps.
 const PATIENCE: u64 = 50;
-/// Microseconds of a sleep at most, where a card cannot end it.
+/// Microseconds of the first sleep at most, where a card cannot end it, and of those after it.
 const NAP: u64 = 500;
+const LONGEST_NAP: u64 = 4000;
 
 /// A ring that this core serves.
 #[derive(Debug)]
@@ -53,6 +55,8 @@ pub(crate) struct Poller {
     first: usize,
     /// When there was something to do last, in ticks of the time-stamp counter.
     busy: u64,
+    /// Microseconds of the last sleep; 0 since there was something to do.
+    nap: u64,
 }
 
 impl Poller {
@@ -89,7 +93,7 @@ impl<P: Platform> Core<P> {
     /// Polls until something waits for the kernel exit. Takes the kernel entry it is in, and returns the one it is in then.
     #[inline(never)]
     pub(crate) fn poll(&mut self, mut inside: Entered<'static>) -> Entered<'static> {
-        self.poller.busy = self.ctx.local.platform.tsc();
+        self.awake();
         loop {
             let useful = self.turn(&inside);
             let counters = &mut self.ctx.local.counters;
@@ -99,7 +103,7 @@ impl<P: Platform> Core<P> {
                 return inside;
             }
             if useful {
-                self.poller.busy = self.ctx.local.platform.tsc();
+                self.awake();
             }
             let sleeps = !useful && self.may_sleep(&inside);
             self.ctx.leave(inside);
@@ -107,7 +111,6 @@ impl<P: Platform> Core<P> {
                 self.nap();
                 inside = self.ctx.enter();
                 self.ctx.local.serve_all();
-                self.poller.busy = self.ctx.local.platform.tsc();
             } else {
                 if !useful {
                     self.ctx.local.platform.pause();
@@ -118,6 +121,12 @@ impl<P: Platform> Core<P> {
                 return inside;
             }
         }
+    }
+
+    /// There is something to do, or soon may be.
+    fn awake(&mut self) {
+        self.poller.busy = self.ctx.local.platform.tsc();
+        self.poller.nap = 0;
     }
 
     fn is_called(&self) -> bool {
@@ -222,7 +231,8 @@ impl<P: Platform> Core<P> {
     /// Sleeps until a message comes; with cards, not for long.
     fn nap(&mut self) {
         if !self.poller.cards.is_empty() {
-            let until = self.ctx.local.platform.tsc().saturating_add(self.microseconds(NAP));
+            self.poller.nap = (2 * self.poller.nap).clamp(NAP, LONGEST_NAP);
+            let until = self.ctx.local.platform.tsc().saturating_add(self.microseconds(self.poller.nap));
             self.ctx.local.set_timer(Some(until));
         }
         self.ctx.local.platform.sleep();
