@@ -34,8 +34,8 @@ struct Counted {
     /// Every record.
     all: Vec<String>,
     rows: Rows,
-    /// Whether all is there.
-    complete: bool,
+    /// What is missing, and why.
+    missing: Vec<String>,
     lists: Vec<(System, hot::List)>,
     profiles: Vec<(System, Profile)>,
 }
@@ -57,8 +57,8 @@ pub(super) struct Figure {
 /// A record that is missing.
 pub(super) fn figures(guests: &Guests, plans: &[Plan]) -> Result<Vec<Figure>> {
     let counted = collect(guests, plans, false)?;
-    if !counted.complete {
-        return Err("not every record was given".into());
+    if let Some(failure) = counted.missing.first() {
+        return Err(format!("not every record was given: {failure}").into());
     }
     let figure = |(row, systems): (&Row, &BTreeMap<System, Figures>)| {
         let ours = systems.get(&System::Corey)?;
@@ -69,8 +69,7 @@ pub(super) fn figures(guests: &Guests, plans: &[Plan]) -> Result<Vec<Figure>> {
 
 fn collect(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<Counted> {
     let library = build_meter()?;
-    let Counted { mut all, mut rows, mut complete, mut lists, mut profiles } =
-        Counted { complete: true, ..Counted::default() };
+    let Counted { mut all, mut rows, mut missing, mut lists, mut profiles } = Counted::default();
     let words = if profiled { ",profile=on" } else { "" };
     let stamp = Stamp::new(Execution::Counted);
     let runs = [System::Corey, System::Linux]
@@ -88,14 +87,13 @@ fn collect(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<Counted> {
             title: "counting (minutes, not seconds)",
         };
         let said = guests.run(system, plan, mode)?;
-        if let Some(failure) = &said.failure {
-            eprintln!("{failure}");
-            complete = false;
-        }
+        missing.extend(said.failure.clone());
         let metered = std::fs::read_to_string(&out).unwrap_or_default();
         let symbols = symbols(guests, system, &kallsyms)?;
         let list = hot::List::new(&said, &metered, &symbols);
-        complete &= join(&mut rows, system, &said, &metered);
+        if !join(&mut rows, system, &said, &metered) {
+            missing.push(format!("{}: a report is not of its record", system.name()));
+        }
         if profiled {
             let lines = if system == System::Corey { Lines::of(&guests.images)? } else { Lines::none() };
             profiles.push((system, Profile::new(&said, &metered, &symbols, &lines)));
@@ -105,13 +103,13 @@ fn collect(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<Counted> {
         all.extend(metered.lines().map(named));
         lists.push((system, list));
     }
-    Ok(Counted { all, rows, complete, lists, profiles })
+    Ok(Counted { all, rows, missing, lists, profiles })
 }
 
 /// Counts in each guest, prints table and hot list, and where instructions go if `profiled`; returns every record
-/// and whether all is there.
-pub(super) fn measure(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<(Vec<String>, bool)> {
-    let Counted { all, rows, complete, lists, profiles } = collect(guests, plans, profiled)?;
+/// and what is missing.
+pub(super) fn measure(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<(Vec<String>, Vec<String>)> {
+    let Counted { all, rows, missing, lists, profiles } = collect(guests, plans, profiled)?;
     println!("{}", table(&rows));
     println!(
         "Per operation. insn = instructions, median, user and kernel, a rep instruction as one; \
@@ -129,7 +127,7 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan], profiled: bool) -> Result
         println!("{profile}");
     }
     caveats();
-    Ok((all, complete))
+    Ok((all, missing))
 }
 
 /// Builds the line meter; returns the plugin.

@@ -71,8 +71,20 @@ impl Guests {
         [Some(System::Corey), peer].into_iter().flatten().collect()
     }
 
-    /// Boots `system`, runs the plan at the core counts of `mode`, and waits for its end.
+    /// Boots `system`, runs the plan at the core counts of `mode`, and waits for its end. A peer that fails is a stranger's: it is
+    /// run once more, and that is said.
     pub(super) fn run(&self, system: System, plan: &Plan, mode: Mode<'_>) -> Result<Said> {
+        let said = self.once(system, plan, mode)?;
+        match said.failure {
+            Some(failure) if system == System::Linux => {
+                println!("the peer is run once more: {failure}");
+                self.once(system, plan, mode)
+            }
+            _ => Ok(said),
+        }
+    }
+
+    fn once(&self, system: System, plan: &Plan, mode: Mode<'_>) -> Result<Said> {
         let list: Vec<String> = mode.cores.iter().map(u32::to_string).collect();
         let words = format!("{} cores={}", plan.words, list.join(","));
         let most = plan.factor * mode.cores.iter().copied().max().unwrap_or(1);

@@ -134,13 +134,15 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     };
     let words = linux::words(&options.linux_words);
     let guests = Guests { images, medium, peer, words };
-    let (all, complete) = if options.count {
+    let (all, missing) = if options.count {
         counts::measure(&guests, &plans, options.profile)?
     } else {
         times::measure(&guests, &plans, options.pairs.max(1))?
     };
     keep(options, &all)?;
-    Ok(if complete { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    // Last, where one looks.
+    missing.iter().for_each(|failure| println!("not complete: {failure}"));
+    Ok(if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// Compares with the golden table; for the tests. Says what rose.

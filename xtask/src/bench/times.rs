@@ -27,17 +27,14 @@ const HARDWARE_ONLY: &str = "fig1 has no times under an emulator, which has no c
 
 type Samples = BTreeMap<Row, BTreeMap<System, Vec<Sample>>>;
 
-/// Runs the pairs, prints the table, and returns every record and whether all was complete.
-pub(super) fn measure(guests: &Guests, plans: &[Plan], pairs: u32) -> Result<(Vec<String>, bool)> {
+/// Runs the pairs, prints the table, and returns every record and what is missing.
+pub(super) fn measure(guests: &Guests, plans: &[Plan], pairs: u32) -> Result<(Vec<String>, Vec<String>)> {
     let host = host_cores();
-    let (mut all, mut samples, mut complete) = (Vec::new(), Samples::new(), true);
+    let (mut all, mut samples, mut missing) = (Vec::new(), Samples::new(), Vec::new());
     let mut run = |plan: &Plan, system, cores: &[u32], execution, title: &str| -> Result<()> {
         let mode = Mode { cores, execution, meter: None, kallsyms: None, title };
         let said = guests.run(system, plan, mode)?;
-        if let Some(failure) = &said.failure {
-            eprintln!("{failure}");
-            complete = false;
-        }
+        missing.extend(said.failure.clone());
         let stamp = Stamp::new(execution);
         for line in &said.lines {
             collect(&mut samples, system, line, execution == Execution::Multi);
@@ -71,7 +68,7 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan], pairs: u32) -> Result<(Ve
         println!("{HARDWARE_ONLY}");
     }
     caveats();
-    Ok((all, complete))
+    Ok((all, missing))
 }
 
 fn collect(samples: &mut Samples, system: System, line: &str, timed: bool) {

@@ -59,6 +59,8 @@ fn count<P: Platform>(system: &'static System<P>, call: &mut Call<'_, P>, cached
     let (slots, dying, limbo) = call.ctx.census();
     let (mut owned, mut objects, mut errors, mut tables) = (slots, 0, 0, 0);
     call.ctx.each_object(inside, &mut |ctx, header| {
+        // Others wait meanwhile, and may ask whether this core goes on.
+        ctx.local.platform.note_turn();
         objects += u64::from(header.is_alive());
         // What it owns, and what that costs the shares naming it.
         let (frames, price) = match header.kind() {
