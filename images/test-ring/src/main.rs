@@ -5,10 +5,10 @@
 
 use corey_abi::{
     CoreStat, DeviceCalls, Error, Home, Id, Kinds, MachineCalls, Name, ObjRef, ObjectCalls, PAGE_BYTES,
-    PcoreCalls, SegmentCalls, ShareCalls, buffer_op, core_mode, number,
+    PcoreCalls, SYSCALLS, SegmentCalls, ShareCalls, SyscallInfo, Transport, buffer_op, core_mode, number,
 };
 use corey_libos_kernel_core::{Calls, KernelCore};
-use corey_libos_rt::sys::{address, address_mut, pause, rdtsc, segment, sys};
+use corey_libos_rt::sys::{address, address_mut, pause, raw, rdtsc, segment, sys};
 use corey_libos_rt::{Process, Status, entry};
 use corey_libos_test::Suite;
 
@@ -30,6 +30,7 @@ fn main(mut process: Process) -> Status {
         if round == 0 {
             all_kinds(&mut suite, &mut calls, share);
             refuses(&mut suite, &mut calls, &process, core, share);
+            as_by_trap(&mut suite, &mut calls, share);
             many(&mut suite, &mut calls, share);
             sleeps(&mut suite, &mut calls, core, process.info.header.tsc_hz);
         }
@@ -101,6 +102,49 @@ fn refuses(suite: &mut Suite, calls: &mut Calls, process: &Process, core: Kernel
         // Only one of them: the kernel core's own share stays the one that its end goes by.
         suite.works("and forgotten", sys().share_delobj(pcore));
     }
+}
+
+/// Words that are no good argument of any call, whichever way it comes.
+const BAD: [u64; 11] = [
+    0,
+    7,
+    4096,
+    1 << 20,
+    1 << 32,
+    (1 << 47) - 4096,
+    1 << 48,
+    1 << 55,
+    1 << 63,
+    0xffff_8000_0010_0000,
+    u64::MAX,
+];
+
+/// Bad words in all places of every call, and the ring's share in the first, but where it would be dropped: the same answer by
+/// ring as by trap.
+fn as_by_trap(suite: &mut Suite, calls: &mut Calls, share: Id) {
+    let (mut compared, mut refused) = (0_u32, 0_u32);
+    for call in SYSCALLS.iter().filter(|call| SyscallInfo::is_for_rings(call.number)) {
+        let mut other = None;
+        for bad in BAD {
+            // Core 0 is the caller's, and out of the ring's reach.
+            let good = if call.number == number::self_drop || bad == 0 { bad } else { share.0 };
+            for first in [bad, good] {
+                let args = [first, bad, bad, bad, bad, bad];
+                let by_trap = raw(call.number, args).map(|_| ());
+                let by_ring = (&mut calls.submitter()).call::<6>(call.number, args).map(|_| ());
+                compared += 1;
+                refused += u32::from(by_trap.is_err());
+                if by_trap != by_ring {
+                    other = Some((args, by_trap, by_ring));
+                }
+            }
+        }
+        suite.equal(call.name, other, None);
+    }
+    let number = SYSCALLS.iter().map(|call| call.number).max().unwrap_or(0) + 1;
+    let none = (&mut calls.submitter()).call::<6>(number, [0; 6]);
+    suite.refused("a call that there is not", none, Error::BadSyscall);
+    suite.check("most are refused", refused > compared / 2, format_args!("{refused} of {compared}"));
 }
 
 /// All that fit in flight, several times over.

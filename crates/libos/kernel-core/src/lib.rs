@@ -197,6 +197,11 @@ impl Calls {
         Client(&mut self.submitter)
     }
 
+    /// The ring's end as a transport, for calls by number.
+    pub fn submitter(&mut self) -> &mut Submitter<Mapped<'static>, Doorbell> {
+        &mut self.submitter
+    }
+
     /// Submits call `number` with the first `N` of `args`.
     ///
     /// # Errors
