@@ -94,6 +94,20 @@ const MUTANTS: &[Mutant] = &[
         Program("test-net", RICH),
     ),
     (
+        "a ring's calls in the kernel core's own name",
+        "crates/kernel/corey/src/poller.rs",
+        "core::mem::swap(&mut self.held, &mut served.held);",
+        "let _ = &mut served.held;",
+        Program("test-ring", RICH),
+    ),
+    (
+        "a kernel core that sleeps without saying so",
+        "crates/kernel/corey/src/poller.rs",
+        "is_none_or(|words| consumer.arm(&words))",
+        "is_none_or(|_| consumer.shape().slots() > 0)",
+        Program("test-ring", RICH),
+    ),
+    (
         "text writable in the direct map",
         "arch/x86-64/facade/src/run.rs",
         "(from, to, false)",
