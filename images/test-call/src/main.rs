@@ -182,5 +182,5 @@ fn names(suite: &mut Suite, process: &Process) {
 
 fn unsupported(suite: &mut Suite, process: &Process) {
     let answer = sys().pcore_add_device(process.pcore, process.pcore);
-    suite.refused("pcore_add_device is not there yet, and says so", answer, Error::Unsupported);
+    suite.refused("a pcore is no device", answer, Error::WrongKind);
 }

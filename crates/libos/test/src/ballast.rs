@@ -61,8 +61,10 @@ impl Ballast {
         let (boot, program, pcore) = (process.boot, process.program, process.pcore);
         let name = Name::new("slack");
         let slack = sys().share_alloc(boot, Kinds::all(), 0, 8 * SLACK, Home::Any, address(&name))?;
-        for _ in 0..8 * SLACK {
-            segment(slack, 0, "slack")?;
+        for n in 0..8 * SLACK {
+            // In all cores' memory: one core's may be little.
+            let home = Home::Core((n % process.info.header.cores) as u16);
+            sys().segment_alloc(slack, 0, home, 0, address(&name))?;
         }
         sys().share_delobj(ObjRef { share: boot, object: slack })?;
         sys().self_drop(slack)?;
