@@ -79,11 +79,7 @@ fn refused(suite: &mut Suite, process: &mut Process) {
     suite.works("halted", sys().pcore_halt(core.pcore, 9));
     suite.equal("with that value", remote.wait(), Some(Ended::HaltedByOther(9)));
     suite.refused("halted twice", sys().pcore_halt(core.pcore, 9), Error::NotPermitted);
-    suite.refused(
-        "kernel-core mode is not there yet",
-        run(&RunContext { mode: 1, ..context }),
-        Error::Unsupported,
-    );
+    suite.refused("a kernel core has no tree", run(&RunContext { mode: 1, ..context }), Error::BadArgument);
     suite.refused("an unknown mode", run(&RunContext { mode: 7, ..context }), Error::BadArgument);
     suite.refused("too many shares", run(&RunContext { nshares: 21, ..context }), Error::BadArgument);
     suite.refused(

@@ -274,6 +274,10 @@ impl<P: Platform> Core<P> {
         self.current = Current::begin(&mut self.ctx, inside, &run);
         if self.current.is_some() {
             self.enter = (!run.tree.is_null()).then_some(run.context);
+            if run.tree.is_null() {
+                // Before a halt is served: what was begun has its rings, and ends them.
+                self.attend(inside);
+            }
             // Before a message is served that asks for them.
             self.publish_shares();
             return;

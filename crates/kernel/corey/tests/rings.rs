@@ -519,3 +519,21 @@ fn the_key_to_the_machine_halts_whatever_runs() {
     });
     audit(&booted);
 }
+
+#[test]
+fn a_kernel_core_that_is_halted_at_once_ends_its_rings() {
+    let booted = boot(2);
+    booted.on(0, |user| {
+        let made = make(user);
+        for _ in 0..50 {
+            configure(user, &made, &[]).unwrap();
+            run_kernel_core(user, &made).unwrap();
+            user.sys().pcore_halt(made.pcore, 0).unwrap();
+            with(user, &made, |ring| {
+                assert_eq!(Client(&mut *ring).pcore_current(), Err(Error::DeviceFailed));
+            });
+        }
+        put_away(user, &made);
+    });
+    audit(&booted);
+}
