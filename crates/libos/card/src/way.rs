@@ -1,6 +1,6 @@
 //! How buffers go to a card: by trap, or over a ring to the kernel core that polls it.
 
-use corey_abi::{DeviceCalls, Error, ObjRef, buffer_op, number};
+use corey_abi::{DeviceCalls, Error, ObjRef, PAGE_BYTES, buffer_op, number};
 use corey_libos_kernel_core::Calls;
 use corey_libos_sys::{Trap, sys};
 
@@ -49,15 +49,19 @@ impl Way for Trap {
 
 /// Most calls in flight.
 const SLOTS: usize = 256;
+/// Refused buffers that are kept until the next poll; the answers behind them wait.
+const REFUSED: usize = 8;
 
 /// By ring, and on without waiting: the kernel core that serves it polls the card, too.
 #[derive(Debug)]
 pub struct ByRing {
     calls: Calls,
-    /// Where the header is of the call with this ticket, modulo [`SLOTS`].
-    offsets: [u32; SLOTS],
-    /// Refused while a place in the ring was made.
-    refused: heapless::Vec<(u32, Error), SLOTS>,
+    /// The page of the call with this ticket, modulo [`SLOTS`]. Small, as stacks are.
+    pages: [u16; SLOTS],
+    /// Where in their pages all headers are.
+    within: u64,
+    /// Refused since the last poll.
+    refused: heapless::Vec<(u16, Error), REFUSED>,
     /// Why the ring ended.
     ended: Option<Error>,
 }
@@ -66,7 +70,7 @@ impl ByRing {
     /// Over these calls, whose ring has at most 256 slots.
     #[must_use]
     pub fn new(calls: Calls) -> Self {
-        Self { calls, offsets: [0; SLOTS], refused: heapless::Vec::new(), ended: None }
+        Self { calls, pages: [0; SLOTS], within: 0, refused: heapless::Vec::new(), ended: None }
     }
 
     /// The ring.
@@ -75,10 +79,12 @@ impl ByRing {
         self.calls
     }
 
-    /// Takes the answers that are there.
+    /// Takes the answers that are there, as long as there is room for refused ones.
     #[inline(always)]
     fn answers(&mut self) {
-        while let Some((ticket, result)) = self.calls.poll() {
+        while !self.refused.is_full()
+            && let Some((ticket, result)) = self.calls.poll()
+        {
             if let Err(error) = result {
                 self.note(ticket.0, error);
             }
@@ -87,9 +93,9 @@ impl ByRing {
 
     #[cold]
     fn note(&mut self, ticket: u64, error: Error) {
-        if let Some(offset) = self.offsets.get(ticket as usize % SLOTS) {
-            // No more are in flight.
-            let _ = self.refused.push((*offset, error));
+        if let Some(page) = self.pages.get(ticket as usize % SLOTS) {
+            // There was room before this answer was taken.
+            let _ = self.refused.push((*page, error));
         }
     }
 }
@@ -108,9 +114,10 @@ impl Way for ByRing {
         let ticket = ticket.map_err(Error::from).inspect_err(|error| {
             self.ended = Some(*error).filter(|error| *error != Error::Full);
         })?;
-        if let Some(place) = self.offsets.get_mut(ticket.0 as usize % SLOTS) {
-            *place = offset as u32;
+        if let Some(place) = self.pages.get_mut(ticket.0 as usize % SLOTS) {
+            *place = (offset / PAGE_BYTES) as u16;
         }
+        self.within = offset % PAGE_BYTES;
         Ok(())
     }
 
@@ -118,8 +125,9 @@ impl Way for ByRing {
     fn poll(&mut self, _: ObjRef, refused: &mut dyn FnMut(u64, Error)) -> Result<(), Error> {
         self.calls.flush();
         self.answers();
-        while let Some((offset, error)) = self.refused.pop() {
-            refused(offset.into(), error);
+        while let Some((page, error)) = self.refused.pop() {
+            refused(u64::from(page) * PAGE_BYTES + self.within, error);
+            self.answers();
         }
         self.ended.map_or(Ok(()), Err)
     }
