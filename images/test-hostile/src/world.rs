@@ -3,8 +3,9 @@
 use crate::subject::Subject;
 use corey_abi::{
     AddressTreeCalls, BufferHeader, CoreStat, DeviceCalls, DeviceEntry, Error, Home, Id, Kind, Kinds,
-    MachineCalls, MapFlags, Mapping, NAME_BYTES, Name, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RunContext,
-    ShareCalls, ShareEntry, SyscallInfo, TreeTable, core_mode, device_kind, mapping_kind, run_mode,
+    MachineCalls, MapFlags, Mapping, NAME_BYTES, Name, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RingConfig,
+    RunContext, SYSCALL_DEVICE, ShareCalls, ShareEntry, SyscallInfo, TreeTable, core_mode, device_kind,
+    mapping_kind, run_mode,
 };
 use corey_libos_rt::sys::{address, address_mut, pause, segment, sys};
 use corey_libos_rt::vm::{Core, Space, interior, stack};
@@ -23,6 +24,7 @@ mod place {
     pub(super) const MAPPING: u64 = 0x200;
     pub(super) const TABLE: u64 = 0x300;
     pub(super) const CONTEXT: u64 = 0x400;
+    pub(super) const RING: u64 = 0x600;
     pub(super) const MAPPINGS: u64 = 0x1000;
     pub(super) const OUT: u64 = 0x2000;
 }
@@ -60,6 +62,8 @@ pub(crate) struct World {
     pub(crate) interior: ObjRef,
     pub(crate) root: ObjRef,
     pub(crate) device: ObjRef,
+    /// A system-call device, without a ring.
+    calls: ObjRef,
     pub(crate) freed_segment: Id,
     pub(crate) freed_share: Id,
     /// To be deleted, to be dropped.
@@ -188,6 +192,8 @@ impl World {
             Subject::Console | Subject::FreeCard => ground.console,
             Subject::Card(..) => ObjRef { share: all, object: take(all, ground.card)? },
         };
+        let name = Name::new("calls");
+        let calls = sys().device_alloc(all, SYSCALL_DEVICE, Home::Any, address(&name))?;
         let world = Self {
             ground: *ground,
             share: all,
@@ -197,6 +203,7 @@ impl World {
             interior: interior(all, "interior")?,
             root: Space::root(all, 0, "root")?.tree,
             device,
+            calls: ObjRef { share: all, object: calls },
             freed_segment: freed.object,
             freed_share,
             victim: segment(all, PAGE_BYTES, "victim")?,
@@ -282,6 +289,21 @@ impl World {
         let table = TreeTable { mappings: self.buffer + place::MAPPINGS, count: 1, ..TreeTable::default() };
         self.put::<_, { TreeTable::BYTES }>(place::TABLE, &table);
         self.put::<_, { RunContext::BYTES }>(place::CONTEXT, &self.context());
+        self.put::<_, { RingConfig::BYTES }>(place::RING, &self.ring());
+    }
+
+    /// A ring of two pages, its arguments in the same segment.
+    fn ring(&self) -> RingConfig {
+        let mut ring = RingConfig {
+            ring: self.segment,
+            offset: PAGE_BYTES,
+            slots: 64,
+            arguments: self.segment,
+            nshares: 1,
+            ..RingConfig::default()
+        };
+        ring.shares[0] = self.share;
+        ring
     }
 
     /// Waits until nothing runs on the other core; whether that came.
@@ -313,6 +335,7 @@ impl World {
             ("at_alloc", "kind") => one(1),
             ("at_alloc", "grain") => one(30),
             ("at_get" | "at_set", "table") => one(self.buffer + place::TABLE),
+            ("pcore_add_device" | "device_conf", "device") => object(self.calls),
             ("pcore_alloc", "core") => one(self.ground.free_core.unwrap_or(0).into()),
             ("device_alloc", "device") if matches!(self.ground.subject, Subject::FreeCard) => {
                 one(self.ground.card)
@@ -327,6 +350,7 @@ impl World {
             (_, "name") => one(self.buffer + place::NAME),
             (_, "mapping") => one(self.buffer + place::MAPPING),
             (_, "context") => one(self.buffer + place::CONTEXT),
+            (_, "configuration") => one(self.buffer + place::RING),
             (_, "pages" | "objects" | "count") => one(1),
             (_, "nbytes") => one(PAGE_BYTES),
             _ => match kind {
@@ -347,6 +371,7 @@ impl World {
             (_, "table") => place::TABLE,
             (_, "mappings") => place::MAPPINGS,
             (_, "context") => place::CONTEXT,
+            (_, "configuration") => place::RING,
             _ => place::LINE,
         };
         // SAFETY: inside the buffer, mapped writable for good.
