@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Calls of a run in CI.
 pub(crate) const CI_CALLS: u64 = 5_000_000;
 /// Calls of a run in CI that measures coverage.
-pub(crate) const COVERED_CALLS: u64 = 300_000;
+pub(crate) const COVERED_CALLS: u64 = 200_000;
 
 /// Words of `cargo xtask fuzz`.
 #[derive(Clone, Debug, clap::Args)]

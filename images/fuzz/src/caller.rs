@@ -7,6 +7,7 @@ use crate::sequence::FRAME_PAGES;
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
     Error, Home, Id, Kinds, ObjRef, PAGE_BYTES, RING_ARGUMENTS, SYSCALL_DEVICE, SYSCALLS, SyscallInfo, Word,
+    buffer_op,
 };
 use corey_libos_rt::sys::{pause, raw};
 use corey_libos_test::{Random, touch};
@@ -172,10 +173,16 @@ impl Caller {
             }
             (_, "offset") => random.below(64) * 16,
             (_, "count" | "start") => random.below(20),
-            (_, "operation") => random.below(4) | u64::from(random.once_in(3)) << 8,
-            // More of cards than of the console; one that is not there.
+            // A reset takes 10 ms.
+            ("device_buf", "operation") if random.once_in(100) => buffer_op::RESET,
+            ("device_buf", "operation") => {
+                random.one(&[0, 0, 1, 1, 3]).unwrap_or(0) | u64::from(random.once_in(3)) << 8
+            }
+            (_, "operation") => random.below(4),
+            // The console, a card that is not there; a card takes 10 ms.
             ("device_alloc", "device") => {
-                random.one(&[0, 1, 1, 2, 2, 3, SYSCALL_DEVICE, SYSCALL_DEVICE]).unwrap_or(0)
+                let calls = SYSCALL_DEVICE;
+                random.one(&[0, 1, 2, 3, calls, calls, calls, calls, calls, calls]).unwrap_or(0)
             }
             (_, "nanoseconds") => random.below(patience),
             (_, "value") => random.below(3),

@@ -17,7 +17,7 @@ const SLOTS: u32 = 32;
 /// Pages of a ring.
 const PAGES: u64 = 1;
 /// Turns that a call's answer is waited for.
-const TURNS: u32 = 2_000;
+const TURNS: u32 = 500;
 
 /// Rings made for a core; 0 for none.
 static GENERATION: [AtomicU64; CORES] = [const { AtomicU64::new(0) }; CORES];

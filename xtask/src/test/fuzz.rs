@@ -1,4 +1,4 @@
-//! The fuzzer in CI: five million calls on the kernel, and 300,000 on one that says which code they reach.
+//! The fuzzer in CI: five million calls on the kernel, and 200,000 on one that says which code they reach.
 
 use std::time::Instant;
 
