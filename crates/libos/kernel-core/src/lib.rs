@@ -32,6 +32,9 @@ use corey_lib_sync::Relax;
 use corey_libos_sys::{address, pause, segment, sys};
 use corey_libos_vm::{Core, Space};
 
+/// Bytes of the largest value that arguments take: a record of `core_stat` fits.
+const LARGEST: usize = 2048;
+
 /// A core for the kernel.
 #[derive(Clone, Copy, Debug)]
 pub struct KernelCore(Core);
@@ -243,12 +246,11 @@ impl Calls {
     }
 
     /// Puts a value at byte `at` of the arguments; how calls name it. `None` where it does not fit.
-    pub fn put(&mut self, at: u64, value: &impl Plain) -> Option<UserPtr> {
-        let mut bytes = [0; 1024];
+    pub fn put<T: Plain>(&mut self, at: u64, value: &T) -> Option<UserPtr> {
+        let mut bytes = [0; LARGEST];
         value.to_bytes(&mut bytes);
-        let length = size_of_val(value).min(bytes.len());
-        let to = self.place(at, length)?;
-        for (n, byte) in bytes.iter().take(length).enumerate() {
+        let to = self.place(at, T::BYTES)?;
+        for (n, byte) in bytes.get(..T::BYTES)?.iter().enumerate() {
             // SAFETY: inside the arguments, which are mapped; the kernel reads them, too, so they are atomic.
             unsafe { &*to.wrapping_add(n) }.store(*byte, Ordering::Relaxed);
         }
@@ -258,9 +260,9 @@ impl Calls {
     /// The value at byte `at` of the arguments; `None` where none can be.
     #[must_use]
     pub fn take<T: Plain>(&self, at: u64) -> Option<T> {
-        let mut bytes = [0; 1024];
+        let mut bytes = [0; LARGEST];
         let from = self.place(at, T::BYTES)?;
-        for (n, byte) in bytes.iter_mut().take(T::BYTES).enumerate() {
+        for (n, byte) in bytes.get_mut(..T::BYTES)?.iter_mut().enumerate() {
             // SAFETY: as in `put`.
             *byte = unsafe { &*from.wrapping_add(n) }.load(Ordering::Relaxed);
         }
