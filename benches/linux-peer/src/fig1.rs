@@ -4,15 +4,14 @@ use std::cell::Cell;
 use std::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use corey_arch_x86_64_user::marker::{marker, pause};
-use corey_lib_bench::{Kind, Lock, Place, Span, run_region, run_region_between, table};
+use corey_lib_bench::region::{MACHINE_BEGIN as BEGIN, MACHINE_END as END};
+use corey_lib_bench::{Lock, Place, Span, run_region, run_region_between, table};
 
 use crate::arena::Mapping;
 use crate::guest::Failure;
 use crate::vm::{map_page, touch, unmap_page};
 use crate::work::Linux;
 
-const BEGIN: u32 = Kind::MachineBegin as u32;
-const END: u32 = Kind::MachineEnd as u32;
 /// Lines of a page.
 const LINES: usize = 32;
 

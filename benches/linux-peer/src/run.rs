@@ -3,14 +3,13 @@
 use std::ptr::null_mut;
 
 use corey_arch_x86_64_user::marker::marker;
-use corey_lib_bench::{Kind, Place, Span, run_region_between, table};
+use corey_lib_bench::region::{MACHINE_BEGIN as BEGIN, MACHINE_END as END};
+use corey_lib_bench::{Place, Span, run_region_between, table};
 
 use crate::arena::{Mapping, Visibility};
 use crate::guest::Failure;
 use crate::work::{Linux, bind};
 
-const BEGIN: u32 = Kind::MachineBegin as u32;
-const END: u32 = Kind::MachineEnd as u32;
 /// Segments of the process that is forked, and pages of each.
 const SEGMENTS: usize = 10;
 const SEGMENT_PAGES: usize = 16;

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
 
 use corey_abi::{Error, MapFlags, PAGE_BYTES, mapping_kind};
-use corey_lib_bench::Kind;
+use corey_lib_bench::region::{MACHINE_BEGIN as BEGIN, MACHINE_END as END};
 use corey_lib_bench::table::CFORK_DEFAULT;
 use corey_libos_bench::{Worker, program, touch};
 use corey_libos_cfork::{Cfork, CforkError, Child, Forked};
@@ -14,8 +14,6 @@ use corey_libos_rt::{Process, Status, entry, halt};
 
 entry!(main);
 
-const BEGIN: u32 = Kind::MachineBegin as u32;
-const END: u32 = Kind::MachineEnd as u32;
 /// What the child halts with.
 const DONE: u32 = 7;
 /// Segments that the program maps, at least.

@@ -5,8 +5,9 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{AddressTreeCalls, Error, MapFlags, Mapping, PAGE_BYTES, mapping_kind};
+use corey_lib_bench::Lock;
+use corey_lib_bench::region::{MACHINE_BEGIN as BEGIN, MACHINE_END as END};
 use corey_lib_bench::table::{FIG1_LATENCY, FIG1_LOCK, FIG1_LOCKCONTENDED, FIG1_SHOOTDOWN};
-use corey_lib_bench::{Kind, Lock};
 use corey_libos_bench::{Worker, program, touch};
 use corey_libos_rt::sys::{address, marker, pause, segment, sys};
 use corey_libos_rt::vm::interior;
@@ -14,8 +15,6 @@ use corey_libos_rt::{Process, Shared, Status, entry, shared};
 
 entry!(main);
 
-const BEGIN: u32 = Kind::MachineBegin as u32;
-const END: u32 = Kind::MachineEnd as u32;
 /// Words of a line, and of the one an adjacent-line prefetcher would take with it.
 const LINE: usize = 16;
 /// Lines of one page.

@@ -4,7 +4,7 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
 
 use corey_abi::{Error, ObjRef, SegmentCalls, number};
-use corey_lib_bench::Kind;
+use corey_lib_bench::region::{MACHINE_BEGIN as BEGIN, MACHINE_END as END};
 use corey_lib_bench::table::{RING_DEPTH_1, RING_DEPTH_32};
 use corey_libos_bench::{Worker, program};
 use corey_libos_kernel_core::{Calls, KernelCore};
@@ -13,8 +13,6 @@ use corey_libos_rt::{Process, Status, entry};
 
 entry!(main);
 
-const BEGIN: u32 = Kind::MachineBegin as u32;
-const END: u32 = Kind::MachineEnd as u32;
 /// Calls that are submitted together in variant 1.
 const BATCH: u32 = 32;
 /// Slots of the ring: the fewest with which so many are in flight.

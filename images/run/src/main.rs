@@ -5,7 +5,7 @@
 
 use core::sync::atomic::AtomicU64;
 use corey_abi::{Error, MapFlags, PAGE_BYTES};
-use corey_lib_bench::Kind;
+use corey_lib_bench::region::{MACHINE_BEGIN as BEGIN, MACHINE_END as END};
 use corey_lib_bench::table::RUN_DEFAULT;
 use corey_libos_bench::{Worker, program};
 use corey_libos_rt::sys::{marker, segment};
@@ -14,8 +14,6 @@ use corey_libos_rt::{Process, Shared, Status, entry, halt, shared};
 
 entry!(main);
 
-const BEGIN: u32 = Kind::MachineBegin as u32;
-const END: u32 = Kind::MachineEnd as u32;
 /// What the target halts with.
 const DONE: u32 = 7;
 

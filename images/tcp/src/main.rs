@@ -7,7 +7,7 @@
 mod server;
 
 use corey_abi::{Error, NetworkStat};
-use corey_lib_bench::Kind;
+use corey_lib_bench::region::{MACHINE_BEGIN as BEGIN, MACHINE_END as END};
 use corey_lib_bench::served::{COOL, Served, WARM, connections, server as address};
 use corey_lib_bench::table::{TCP_KERNELCORE, TCP_STACK};
 use corey_libos_bench::{Worker, program};
@@ -20,8 +20,6 @@ use server::Server;
 
 entry!(main);
 
-const BEGIN: u32 = Kind::MachineBegin as u32;
-const END: u32 = Kind::MachineEnd as u32;
 /// Slots of a ring: the most there can be, as all buffers of a card are given to it at the start.
 const SLOTS: u32 = 256;
 /// Pages of a worker's share: its card's packets and their tables.

@@ -9,8 +9,10 @@ const TRACK_OFF: u32 = Kind::TrackOff as u32;
 const BEGIN: u32 = Kind::Begin as u32;
 const END: u32 = Kind::End as u32;
 const REPORT: u32 = Kind::Report as u32;
-const MACHINE_BEGIN: u32 = Kind::MachineBegin as u32;
-const MACHINE_END: u32 = Kind::MachineEnd as u32;
+/// Marker kind: a machine-wide operation begins.
+pub const MACHINE_BEGIN: u32 = Kind::MachineBegin as u32;
+/// Marker kind: it ends.
+pub const MACHINE_END: u32 = Kind::MachineEnd as u32;
 
 /// What the region needs from the machine it runs on.
 pub trait Machine {
