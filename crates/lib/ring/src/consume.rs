@@ -1,6 +1,6 @@
 //! The kernel's side: requests come out, completions go in.
 
-use crate::format::{Completion, Head, NUMBERS, widen};
+use crate::format::{Completion, Head, NUMBERS, REPEAT, Whole, widen};
 use crate::shape::{ARMED, Cursor, ENDED, LINE, Shape, UNITS};
 use crate::words::Words;
 use corey_abi::{Error, Word};
@@ -46,6 +46,8 @@ pub struct Consumer {
     /// The next request's line and unit.
     line: Cursor,
     unit: usize,
+    /// The last request of four units.
+    whole: Whole,
     /// Where the next completion goes.
     next: Cursor,
     /// Completions that are not published, at the places that they have in their line, and how many before `next`.
@@ -64,6 +66,7 @@ impl Consumer {
             shape,
             line: Cursor::START,
             unit: 0,
+            whole: Whole::NONE,
             next: Cursor::START,
             staged: [0; LINE],
             unpublished: 0,
@@ -104,10 +107,11 @@ impl Consumer {
         if !head.has(self.line.phase) {
             return Ok(None);
         }
-        let units = head.units();
+        let (units, mut number) = (head.units(), head.number());
         let narrow = units == 1;
         let end = self.unit + units;
-        if end > UNITS || head.number() == NUMBERS || !narrow && head.rest() != 0 {
+        let repeats = narrow && number == REPEAT && self.whole.number < NUMBERS;
+        if end > UNITS || number >= NUMBERS && !repeats || !narrow && head.rest() != 0 {
             return Err(self.break_off(words, head));
         }
         let at = |word| self.shape.request(self.line.at, 2 * self.unit + word);
@@ -115,9 +119,15 @@ impl Consumer {
         if narrow {
             let [a, b] = widen(head, words.load(at(1)));
             args = [a, b, 0, 0, 0, 0];
+            if repeats {
+                (number, args) = (self.whole.number, self.whole.with([a, b]));
+            }
         } else {
             for (arg, word) in args.iter_mut().zip(1..2 * units) {
                 *arg = words.load(at(word));
+            }
+            if units == UNITS {
+                self.whole = Whole { number, args };
             }
         }
         if end == UNITS {
@@ -125,7 +135,7 @@ impl Consumer {
         } else {
             self.unit = end;
         }
-        Ok(Some(Request { number: head.number(), args, taken: Taken(()) }))
+        Ok(Some(Request { number, args, taken: Taken(()) }))
     }
 
     #[inline(always)]
@@ -177,7 +187,7 @@ impl Consumer {
     pub fn flush<W: Words>(&mut self, words: &W) {
         if self.unpublished == LINE {
             let first = self.shape.before(self.next.at, LINE);
-            words.store_line(self.shape.completion(first), &self.staged);
+            words.store_all(self.shape.completion(first), &self.staged);
         } else {
             for back in 1..=self.unpublished {
                 let slot = self.shape.before(self.next.at, back);

@@ -4,15 +4,22 @@
 //! request, first word    bit 0 phase · bits 1–2 units − 1 · bits 3–15 number · bits 16–63 argument 0, its lower 48 bits
 //!   1 unit               second word: bits 0–55 argument 1 · bits 56–63 argument 0, its upper 8 bits
 //!   2, 3, 4 units        words 1 to 3, 5, 7: whole arguments; bits 16–63 of the first word are zero
+//!   a repeat             1 unit, number 8,190: the last request of 4 units, with these as its arguments 2 and 5
+//!   a skip               1 unit, number 8,191: the rest of the line is empty
 //! completion             bit 0 phase · bits 1–7 error · bits 8–63 value
 //! ```
 //!
-//! 56 bits are what an ID has, so a call that names an object is one unit: a quarter of a line.
+//! 56 bits are what an ID has, so a call that names an object is one unit: a quarter of a line. So is `device_buf`, the call that
+//! is made for every frame, from the second on: of its six words an operation and an offset change, 2 and 5.
 
 use corey_abi::{Error, Word};
 
-/// Numbers that a request can have are less than this: it is the number of what says that the rest of a line is empty.
-pub const NUMBERS: u64 = (1 << 13) - 1;
+/// Numbers that a call can have are less than this.
+pub const NUMBERS: u64 = REPEAT;
+/// The number of a repeat.
+pub(crate) const REPEAT: u64 = SKIP - 1;
+/// The number of what says that the rest of a line is empty, and all bits that a number has.
+const SKIP: u64 = (1 << 13) - 1;
 
 /// Bits of an argument in a request of one unit, and of a value in a completion.
 pub(crate) const NARROW: u32 = 56;
@@ -30,7 +37,7 @@ impl Head {
     /// The rest of the line is empty.
     #[inline(always)]
     pub(crate) const fn skip(phase: u64) -> Self {
-        Self::new(phase, 1, NUMBERS)
+        Self::new(phase, 1, SKIP)
     }
 
     /// Nothing is here yet.
@@ -51,7 +58,7 @@ impl Head {
 
     #[inline(always)]
     pub(crate) const fn number(self) -> u64 {
-        self.0 >> 3 & NUMBERS
+        self.0 >> 3 & SKIP
     }
 
     /// What is behind the number.
@@ -71,6 +78,34 @@ pub(crate) const fn narrow(phase: u64, number: u64, [first, second]: [Word; 2]) 
 #[inline(always)]
 pub(crate) const fn widen(head: Head, second: u64) -> [Word; 2] {
     [head.rest() | second >> NARROW << 48, second & ((1 << NARROW) - 1)]
+}
+
+/// A call of six arguments, which a repeat is about.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Whole {
+    pub(crate) number: u64,
+    pub(crate) args: [Word; 6],
+}
+
+impl Whole {
+    /// None: no call has this number.
+    pub(crate) const NONE: Self = Self { number: NUMBERS, args: [0; 6] };
+
+    /// What a repeat says, if one says `next` after this.
+    #[inline(always)]
+    pub(crate) const fn repeat(&self, next: &Self) -> Option<[Word; 2]> {
+        let ([a, b, _, d, e, _], [na, nb, nc, nd, ne, nf]) = (self.args, next.args);
+        // One branch for all.
+        let differs = self.number ^ next.number | a ^ na | b ^ nb | d ^ nd | e ^ ne | (nc | nf) >> NARROW;
+        if differs == 0 { Some([nc, nf]) } else { None }
+    }
+
+    /// The arguments of a repeat that says this.
+    #[inline(always)]
+    pub(crate) const fn with(&self, [third, sixth]: [Word; 2]) -> [Word; 6] {
+        let [a, b, _, d, e, _] = self.args;
+        [a, b, third, d, e, sixth]
+    }
 }
 
 /// A completion without its phase.
@@ -102,10 +137,16 @@ impl Completion {
         }
     }
 
-    /// Whether it is a value.
+    /// The value, if this is one of this phase: all other bits of its lowest byte are zero.
     #[inline(always)]
-    pub(crate) const fn is_value(self) -> bool {
-        self.0 & 127 << 1 == 0
+    pub(crate) const fn value(self, phase: u64) -> Option<Word> {
+        if self.0 & 255 == phase { Some(self.0 >> 8) } else { None }
+    }
+
+    /// Whether it is of this phase.
+    #[inline(always)]
+    pub(crate) const fn has(self, phase: u64) -> bool {
+        self.0 & 1 == phase
     }
 
     /// The result, or `None` when that is in the wide area. An error this library does not know reads as

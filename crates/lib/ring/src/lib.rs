@@ -15,7 +15,9 @@
 //!    there is room from how many it took. A call that would block is not permitted over a ring.
 //! 5. A completion has an error or a value of 56 bits. A result of two words, or of more bits, lies in the slot's wide area,
 //!    stored before its completion; a request need not name a place for it.
-//! 6. The kernel loads each word once. What it finds decides how many units on, or in the next line, it looks next, and nothing
+//! 6. A call of six arguments of which but the third and the sixth are those of the last such call is a *repeat*, of one unit. Both
+//!    sides keep that call for themselves.
+//! 7. The kernel loads each word once. What it finds decides how many units on, or in the next line, it looks next, and nothing
 //!    else about where.
 //!
 //! **Sharing.** All of it: one core writes requests, another one completions and a line that says whether it sleeps. Each side

@@ -103,6 +103,13 @@ pub(crate) struct Cursor {
 impl Cursor {
     pub(crate) const START: Self = Self { at: 0, phase: 1 };
 
+    /// The `count`-th position, from 0.
+    #[inline(always)]
+    pub(crate) fn of(count: u64, shape: Shape) -> Self {
+        let slots = u64::from(shape.slots());
+        Self { at: (count & (slots - 1)) as usize, phase: u64::from(count & slots == 0) }
+    }
+
     #[inline(always)]
     pub(crate) fn advance(&mut self, shape: Shape) {
         self.at = (self.at + 1) & shape.mask as usize;
@@ -148,7 +155,9 @@ mod tests {
         let shape = Shape::new(2).unwrap();
         let mut cursor = Cursor::START;
         let mut seen = Vec::new();
-        for _ in 0..5 {
+        for count in 0..5 {
+            let of = Cursor::of(count, shape);
+            assert_eq!((of.at, of.phase), (cursor.at, cursor.phase));
             seen.push((cursor.at, cursor.phase));
             cursor.advance(shape);
         }

@@ -1,6 +1,6 @@
 //! The words of a ring, as either side reaches them.
 
-use crate::shape::{LINE, Shape};
+use crate::shape::Shape;
 use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// Words that two cores share, by index. A ring asks for indices below [`Shape::words`] only.
@@ -13,9 +13,9 @@ pub trait Words {
     /// Stores a word, with release: what was stored before is seen by who loads this value.
     fn store(&self, index: usize, word: u64);
 
-    /// Stores a line's words, as [`Words::store`] does, from the last to the first.
-    fn store_line(&self, index: usize, line: &[u64; LINE]) {
-        for (number, word) in line.iter().enumerate().rev() {
+    /// Stores words that follow each other, as [`Words::store`] does, from the last to the first.
+    fn store_all<const N: usize>(&self, index: usize, words: &[u64; N]) {
+        for (number, word) in words.iter().enumerate().rev() {
             self.store(index + number, *word);
         }
     }
@@ -52,10 +52,10 @@ impl Words for Mapped<'_> {
     }
 
     #[inline(always)]
-    fn store_line(&self, index: usize, line: &[u64; LINE]) {
+    fn store_all<const N: usize>(&self, index: usize, words: &[u64; N]) {
         // One look for all of them.
-        if let Some(at) = self.0.get(index..).and_then(|words| words.first_chunk::<LINE>()) {
-            at.iter().zip(line).rev().for_each(|(at, word)| at.store(*word, Ordering::Release));
+        if let Some(at) = self.0.get(index..).and_then(|words| words.first_chunk::<N>()) {
+            at.iter().zip(words).rev().for_each(|(at, word)| at.store(*word, Ordering::Release));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Words that no honest side would write.
 
 use super::{Bell, Memory, Random};
-use crate::format::Head;
+use crate::format::{Head, REPEAT, Whole};
 use crate::{BUDGET, Broken, Consumer, NUMBERS, Request, Shape, Submitter, Words};
 use corey_abi::Error;
 use std::cell::{Cell, RefCell};
@@ -24,6 +24,7 @@ impl Words for Fickle {
         let units = random.below(4) as usize + 1;
         let word = match random.below(8) {
             n if n < self.likely.get() => Head::new(phase, units, random.below(NUMBERS)).0,
+            6 => Head::new(phase, 1, REPEAT).0,
             7 => Head::skip(phase).0,
             _ => random.word(),
         };
@@ -36,8 +37,8 @@ impl Words for Fickle {
     }
 }
 
-/// The call that these words are, had they been there all the time.
-fn meant(loaded: &[(usize, u64)]) -> (u64, [u64; 6]) {
+/// The call that these words are, had they been there all the time, after the last one of four units.
+fn meant(loaded: &[(usize, u64)], last: &mut Option<Whole>) -> (u64, [u64; 6]) {
     let skipped = loaded.len() > 1 && loaded[0].1 >> 1 == Head::skip(0).0 >> 1;
     let words: Vec<u64> = loaded.iter().skip(usize::from(skipped)).map(|(_, word)| *word).collect();
     let head = Head(words[0]);
@@ -49,7 +50,16 @@ fn meant(loaded: &[(usize, u64)]) -> (u64, [u64; 6]) {
     } else {
         args.iter_mut().zip(&words[1..]).for_each(|(arg, word)| *arg = *word);
     }
-    (head.number(), args)
+    let whole = Whole { number: head.number(), args };
+    match (head.units(), whole.number) {
+        (1, REPEAT) => {
+            let last = last.unwrap();
+            return (last.number, last.with([args[0], args[1]]));
+        }
+        (4, _) => *last = Some(whole),
+        _ => {}
+    }
+    (whole.number, args)
 }
 
 #[test]
@@ -64,6 +74,7 @@ fn whatever_changes_while_it_is_read_each_word_is_read_once() {
             likely: Cell::new(seed % 8),
         };
         let mut kernel = Consumer::new(shape);
+        let mut last = None;
         for _ in 0..50 {
             words.loaded.borrow_mut().clear();
             let request = kernel.take(&words);
@@ -73,7 +84,7 @@ fn whatever_changes_while_it_is_read_each_word_is_read_once() {
             assert!(indices.windows(2).all(|two| two[0] < two[1]), "twice: {indices:?}");
             match request {
                 Ok(Some(Request { number, args, taken: token })) => {
-                    assert_eq!((number, args), meant(&loaded));
+                    assert_eq!((number, args), meant(&loaded, &mut last));
                     drop(loaded);
                     kernel.complete(&words, token, Ok([args[0], args[1]]));
                     taken += 1;
@@ -116,6 +127,11 @@ fn what_is_no_request_breaks_the_ring() {
     assert_eq!(met(&[skip]), broken(0, skip), "an empty line");
     assert_eq!(met(&[skip | 2]), broken(0, skip | 2), "a skip of two units");
     assert_eq!(met(&[one, 0, Head::new(1, 4, 7).0]), broken(1, Head::new(1, 4, 7).0), "over the line's end");
+    let repeat = Head::new(1, 1, REPEAT).0;
+    assert_eq!(met(&[repeat]), broken(0, repeat), "a repeat of nothing");
+    assert_eq!(met(&[one, 0, repeat]), broken(1, repeat), "of a request of one unit");
+    assert_eq!(met(&[Head::new(1, 4, 7).0, 1, 2, 3, 4, 5, 6, 0, repeat]), Ok(2));
+    assert_eq!(met(&[repeat | 2]), broken(0, repeat | 2), "a repeat of two units");
     let reserved = Head::new(1, 2, 7).0 | 1 << 16;
     assert_eq!(met(&[reserved]), broken(0, reserved), "a bit that means nothing yet");
     let two_skips = [one, 0, skip, 0, 0, 0, 0, 0, skip];

@@ -88,9 +88,15 @@ fn a_line(program: &mut Submitter<Core<'_>, Bell>) {
     program.submit::<6>(0x21, [u64::MAX; 6]).unwrap();
 }
 
+/// As each frame's is: what changes is an operation and an offset.
+fn a_buffer(program: &mut Submitter<Core<'_>, Bell>) {
+    let offset = 4096 * program.in_flight();
+    program.submit::<6>(0x54, [u64::MAX, 7, 1 << 54, u64::MAX, 8, offset]).unwrap();
+}
+
 #[test]
 fn a_call_by_itself_moves_two_lines_twice() {
-    for call in [one_unit, two_units, a_line] {
+    for call in [one_unit, two_units, a_line, a_buffer] {
         assert_eq!(events(1, 10_000, call), 4.0);
     }
 }
@@ -99,5 +105,8 @@ fn a_call_by_itself_moves_two_lines_twice() {
 fn of_32_calls_each_moves_three_quarters_of_a_line() {
     assert_eq!(events(32, 1_000, one_unit), 0.75);
     assert_eq!(events(32, 1_000, two_units), 1.25);
+    // Arguments of 64 bits that change.
     assert_eq!(events(32, 1_000, a_line), 2.25);
+    // The very first had a line, so that 32 lie in nine lines.
+    assert_eq!(events(32, 1_000, a_buffer), 0.8125);
 }

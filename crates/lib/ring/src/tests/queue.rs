@@ -19,11 +19,22 @@ struct Model {
     polled: u64,
 }
 
-fn call(random: &mut Random) -> (usize, Call) {
-    let count = random.below(7) as usize;
+/// Every fourth call is the last one of six arguments, with one to all of them changed.
+fn call(random: &mut Random, last: &mut Call) -> (usize, Call) {
     let mut args = [0; 6];
+    if random.below(4) == 0 {
+        args = last.1;
+        args[[2, 5, 2, 5, random.below(6) as usize][random.below(5) as usize]] = random.word();
+        *last = (last.0, args);
+        return (6, *last);
+    }
+    let count = random.below(7) as usize;
     args.iter_mut().take(count).for_each(|arg| *arg = random.word());
-    (count, (random.below(NUMBERS), args))
+    let call = (random.below(NUMBERS), args);
+    if count == 6 {
+        *last = call;
+    }
+    (count, call)
 }
 
 fn submit<W: Words>(
@@ -77,6 +88,7 @@ fn operate(slots: u32, operations: u32) {
     let mut program = Submitter::new(words, shape, Bell::default());
     let mut kernel = Consumer::new(shape);
     let mut model = Model::default();
+    let mut last = (5, [0; 6]);
     // Who is faster changes, so that the ring is full at times and empty at others.
     let mut eager = 3;
     for operation in 0..operations {
@@ -89,7 +101,7 @@ fn operate(slots: u32, operations: u32) {
             2 => {
                 let rung = program.env().0;
                 if kernel.arm(&words) && program.in_flight() < u64::from(shape.depth()) {
-                    let (count, call) = call(&mut random);
+                    let (count, call) = call(&mut random, &mut last);
                     model.waiting.push_back(call);
                     submit(&mut program, count, call).unwrap();
                     model.submitted += 1;
@@ -102,7 +114,7 @@ fn operate(slots: u32, operations: u32) {
             3..6 => _ = poll(&mut program, &mut model),
             6..8 => _ = serve(&mut kernel, &words, &mut model, &mut random),
             _ => {
-                let (count, call) = call(&mut random);
+                let (count, call) = call(&mut random, &mut last);
                 let full = program.in_flight() == u64::from(shape.depth());
                 match submit(&mut program, count, call) {
                     Ok(ticket) => {
