@@ -16,6 +16,7 @@ mod model;
 mod monitor;
 mod objects;
 mod paths;
+mod pool;
 mod process;
 mod qemu;
 mod report;

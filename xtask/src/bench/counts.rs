@@ -1,7 +1,7 @@
 //! Counts: both guests under the line meter, cores taking turns.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use comfy_table::{Table, presets};
@@ -11,7 +11,7 @@ use crate::lines::Lines;
 use crate::process::quiet;
 use crate::qemu::Execution;
 use crate::symbols::Symbols;
-use crate::{Result, paths, toolchain};
+use crate::{Result, paths, pool, toolchain};
 
 use super::guest::{Guests, Meter, Mode, Said, System};
 use super::profile::Profile;
@@ -67,6 +67,39 @@ pub(super) fn figures(guests: &Guests, plans: &[Plan]) -> Result<Vec<Figure>> {
     Ok(counted.rows.iter().filter_map(figure).collect())
 }
 
+/// One boot under the meter.
+#[derive(Clone, Copy, Debug)]
+struct Run<'a> {
+    number: usize,
+    system: System,
+    plan: &'a Plan,
+}
+
+/// Where a run's counts, and Linux's function names, are.
+#[derive(Debug)]
+struct Files {
+    out: PathBuf,
+    kallsyms: PathBuf,
+}
+
+impl Run<'_> {
+    fn count(&self, guests: &Guests, library: &Path, words: &str) -> Result<(&Self, Files, Said)> {
+        let Self { number, system, plan } = self;
+        let folder = folder()?;
+        let file = |what: &str| folder.join(format!("{what}-{}-{number}", system.name()));
+        let files = Files { out: file("count"), kallsyms: file("kallsyms") };
+        let mode = Mode {
+            cores: &plan.cores,
+            execution: Execution::Counted,
+            meter: Some(Meter { library, out: &files.out, words }),
+            kallsyms: Some(&files.kallsyms),
+            title: "counting (minutes, not seconds)",
+        };
+        let said = guests.run(*system, plan, mode)?;
+        Ok((self, files, said))
+    }
+}
+
 fn collect(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<Counted> {
     let library = build_meter()?;
     let Counted { mut all, mut rows, mut missing, mut lists, mut profiles } = Counted::default();
@@ -76,20 +109,18 @@ fn collect(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<Counted> {
         .into_iter()
         .flat_map(|system| plans.iter().map(move |plan| (system, plan)))
         .filter(|(system, plan)| guests.systems(plan).contains(system));
-    for (system, plan) in runs {
-        let out = folder()?.join(format!("count-{}.jsonl", system.name()));
-        let kallsyms = folder()?.join("kallsyms");
-        let mode = Mode {
-            cores: &plan.cores,
-            execution: Execution::Counted,
-            meter: Some(Meter { library: &library, out: &out, words }),
-            kallsyms: Some(&kallsyms),
-            title: "counting (minutes, not seconds)",
-        };
-        let said = guests.run(system, plan, mode)?;
+    let runs: Vec<Run<'_>> =
+        runs.enumerate().map(|(number, (system, plan))| Run { number, system, plan }).collect();
+    // The client of a card would wait for its processor, and its server for it.
+    let (loaded, others): (Vec<&Run<'_>>, Vec<&Run<'_>>) = runs.iter().partition(|run| run.plan.cards);
+    let mut done = pool::all(&others, pool::width(), |run| run.count(guests, &library, words))?;
+    done.extend(pool::all(&loaded, 1, |run| run.count(guests, &library, words))?);
+    done.sort_by_key(|(run, ..)| run.number);
+    for (Run { system, .. }, files, said) in done {
+        let system = *system;
         missing.extend(said.failure.clone());
-        let metered = std::fs::read_to_string(&out).unwrap_or_default();
-        let symbols = symbols(guests, system, &kallsyms)?;
+        let metered = std::fs::read_to_string(&files.out).unwrap_or_default();
+        let symbols = symbols(guests, system, &files.kallsyms)?;
         let list = hot::List::new(&said, &metered, &symbols);
         if !join(&mut rows, system, &said, &metered) {
             missing.push(format!("{}: a report is not of its record", system.name()));
@@ -138,7 +169,7 @@ pub(crate) fn build_meter() -> Result<PathBuf> {
     Ok(paths::target().join("release/libcorey_tools_line_meter.so"))
 }
 
-fn symbols(guests: &Guests, system: System, kallsyms: &std::path::Path) -> Result<Symbols> {
+fn symbols(guests: &Guests, system: System, kallsyms: &Path) -> Result<Symbols> {
     let mut symbols = Symbols::default();
     match (system, &guests.peer) {
         (System::Linux, Some(linux)) => {

@@ -89,9 +89,8 @@ pub(super) fn check(images: &Images) -> Result<Vec<String>> {
 fn count(images: &Images) -> Result<Vec<Kept>> {
     let medium = build::medium(images, Size::Slim)?;
     let guests = Guests { images: images.clone(), medium, peer: None, words: linux::words("") };
-    let mut rows = Vec::new();
-    for (names, cores) in KEPT {
-        let options = Options {
+    let plans = KEPT.into_iter().map(|(names, cores)| {
+        plans(&Options {
             names: names.iter().map(|name| (*name).to_owned()).collect(),
             cores: Some(cores.to_owned()),
             vs: Peer::None,
@@ -106,19 +105,15 @@ fn count(images: &Images) -> Result<Vec<Kept>> {
             linux_words: String::new(),
             iters: Some(ITERS),
             pairs: 1,
-        };
-        let plans: Vec<Plan> = plans(&options)?;
-        // Those who only wait take whatever time they are given.
-        let figures =
-            counts::figures(&guests, &plans)?.into_iter().filter(|f| !f.row.name.ends_with("(machine)"));
-        rows.extend(figures.map(|Figure { row, insn, events }| Kept {
-            name: row.name,
-            cores: row.cores,
-            insn,
-            events,
-        }));
-    }
-    Ok(rows)
+        })
+    });
+    let plans: Vec<Plan> = plans.collect::<std::result::Result<Vec<_>, _>>()?.concat();
+    // Those who only wait take whatever time they are given.
+    let figures = counts::figures(&guests, &plans)?.into_iter();
+    let kept = figures.filter(|figure| !figure.row.name.ends_with("(machine)"));
+    Ok(kept
+        .map(|Figure { row, insn, events }| Kept { name: row.name, cores: row.cores, insn, events })
+        .collect())
 }
 
 /// The table of this compiler.

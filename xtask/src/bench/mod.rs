@@ -13,7 +13,6 @@ mod times;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 
 use corey_lib_bench::{Benchmark, CoreList, Request};
 use corey_tools_report::{LIMITS, Records};
@@ -21,7 +20,7 @@ use corey_tools_report::{LIMITS, Records};
 use crate::build::{self, Size};
 use crate::setup::{self, Need};
 use crate::toolchain::Core;
-use crate::{Result, paths, report};
+use crate::{Result, paths, pool, report};
 
 pub(crate) use counts::build_meter;
 use guest::Guests;
@@ -85,7 +84,7 @@ pub(crate) enum Peer {
 }
 
 /// What both guests are asked to do.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Plan {
     /// The words `bench= iters= turn=`, without `cores=`.
     words: String,
@@ -254,7 +253,7 @@ fn plans(options: &Options) -> std::result::Result<Vec<Plan>, String> {
 
 /// Processors of this machine.
 fn host_cores() -> u32 {
-    available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))
+    u32::try_from(pool::width()).unwrap_or(1)
 }
 
 /// A folder for what a measurement leaves behind.

@@ -15,14 +15,13 @@ mod panics;
 mod vm;
 
 use std::process::ExitCode;
-use std::thread::available_parallelism;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::build::{self, Images, Medium, Size};
 use crate::process::interrupted;
 use crate::setup::{self, Need};
 use crate::toolchain::Core;
-use crate::{Result, bench, sharing};
+use crate::{Result, bench, pool, sharing};
 
 use minutes::Minutes;
 use models::Checker;
@@ -154,7 +153,7 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
             minutes: time,
             ran: ran as u64,
             of: (ran + counts[2]) as u64,
-            cores: available_parallelism().map_or(1, |n| n.get() as u64),
+            cores: pool::width() as u64,
         };
         println!("{}", sentence(&taken));
         minutes.push(taken);

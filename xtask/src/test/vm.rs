@@ -4,14 +4,13 @@
 //! `{"record":"tests","group","ran","of","failed"}`, and ends the machine: powered off when nothing
 //! failed, status 1 otherwise.
 
-use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::Result;
 use crate::build::Medium;
 use crate::qemu::{Boot, End, Execution, Machine, Outcome};
+use crate::{Result, pool};
 
 use super::{Built, Case, Verdict, locality, show};
 
@@ -31,29 +30,30 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
     }
     let programs = built.images.programs.iter();
     let programs = programs.filter(|p| p.name.starts_with("test-") && p.name != locality::PROGRAM);
-    let mut cases = Vec::new();
+    let mut runs = Vec::new();
     for program in programs {
+        let name = program.name.as_str();
         for model in &models {
-            for cores in CORES {
-                cases.extend(one(built, &program.name, "512M", model, cores, execution(cores))?);
-            }
+            runs.extend(CORES.map(|cores| Run::new(name, "512M", model, cores)));
         }
-        if program.name == OLD.0 && !full {
-            cases.extend(one(built, &program.name, "512M", OLD.1, 4, execution(4))?);
+        if name == OLD.0 && !full {
+            runs.push(Run::new(name, "512M", OLD.1, 4));
         }
         // Races need processors that really run at once.
-        cases.extend(one(built, &program.name, "512M", "max,-erms,-fsrm", 4, Execution::Multi)?);
+        runs.push(Run { execution: Execution::Multi, ..Run::new(name, "512M", "max,-erms,-fsrm", 4) });
     }
-    if cases.is_empty() {
+    if runs.is_empty() {
         return Err("there is no program images/test-*".into());
     }
-    cases.extend(locality::cases(built)?);
     // Sixteen processors that run at once, whatever the host has.
     let torture = if full { "test-torture seconds=45" } else { "test-torture" };
-    cases.extend(one(built, torture, "512M", MODELS[0], 16, Execution::Multi)?);
-    for (words, memory, cores) in AGAIN {
-        cases.extend(one(built, words, memory, MODELS[0], *cores, execution(*cores))?);
-    }
+    runs.push(Run { execution: Execution::Multi, ..Run::new(torture, "512M", MODELS[0], 16) });
+    runs.extend(AGAIN.iter().map(|(words, memory, cores)| Run::new(words, memory, MODELS[0], *cores)));
+    let (beside, alone): (Vec<_>, Vec<_>) = runs.into_iter().partition(Run::needs_one_processor);
+    let mut cases = pool::all(&beside, pool::width(), |run| run.cases(built))?;
+    cases.extend(pool::all(&alone, 1, |run| run.cases(built))?);
+    let mut cases = cases.concat();
+    cases.extend(locality::cases(built)?);
     for (words, cores, shape, lines) in EXAMPLES.iter().chain(SHOWN) {
         cases.push(example(built, words, *cores, shape, lines)?);
     }
@@ -161,28 +161,42 @@ fn cards(words: &str) -> Vec<&'static str> {
 
 /// Threads of their own while this machine has a core for each.
 pub(super) fn execution(cores: u32) -> Execution {
-    let host = available_parallelism().map_or(1, std::num::NonZero::get);
-    if cores as usize <= host { Execution::Multi } else { Execution::Single }
+    if cores as usize <= pool::width() { Execution::Multi } else { Execution::Single }
 }
 
-/// Runs a test program; `words` are its name and what else it shall be told.
-fn one(
-    built: &Built,
-    words: &str,
-    memory: &str,
-    model: &str,
+/// One boot of a test program.
+#[derive(Clone, Copy, Debug)]
+struct Run<'a> {
+    /// Its name, and what else it shall be told.
+    words: &'a str,
+    memory: &'a str,
+    model: &'a str,
     cores: u32,
     execution: Execution,
-) -> Result<Vec<Case>> {
-    let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
-    // Programs may leave out what takes long where every wait is for a thread of this machine.
-    let multi = if execution == Execution::Multi { " multi" } else { "" };
-    let boot = Boot::Direct(kernel, Some(archive), format!("init={words}{multi}"));
-    let mut machine = Machine::new(cores, memory, boot);
-    model.clone_into(&mut machine.cpu);
-    machine.execution = execution;
-    machine.cards = cards(words);
-    run(&machine, &format!("{words} on {model}, {memory}, {cores} cores"), &[])
+}
+
+impl<'a> Run<'a> {
+    fn new(words: &'a str, memory: &'a str, model: &'a str, cores: u32) -> Self {
+        Self { words, memory, model, cores, execution: execution(cores) }
+    }
+
+    /// Whether it keeps no more than one processor of this machine busy.
+    fn needs_one_processor(&self) -> bool {
+        self.cores == 1 || self.execution != Execution::Multi
+    }
+
+    fn cases(&self, built: &Built) -> Result<Vec<Case>> {
+        let Self { words, memory, model, cores, execution } = *self;
+        let (kernel, archive) = (built.medium.kernel.clone(), built.medium.archive.clone());
+        // Programs may leave out what takes long where every wait is for a thread of this machine.
+        let multi = if execution == Execution::Multi { " multi" } else { "" };
+        let boot = Boot::Direct(kernel, Some(archive), format!("init={words}{multi}"));
+        let mut machine = Machine::new(cores, memory, boot);
+        model.clone_into(&mut machine.cpu);
+        machine.execution = execution;
+        machine.cards = cards(words);
+        run(&machine, &format!("{words} on {model}, {memory}, {cores} cores"), &[])
+    }
 }
 
 /// A machine that runs a test program from `medium`.
