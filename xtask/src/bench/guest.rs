@@ -122,6 +122,8 @@ impl Guests {
             End::TimedOut => Some(format!("did not end within {} s", limit.as_secs())),
             End::Broken => Some("QEMU failed".to_owned()),
         };
+        // Linux may move a process to another processor between a beginning and its end.
+        let failure = failure.or(mode.meter.and_then(misplaced));
         let failure =
             failure.map(|why| format!("{} {why}\n{}\n{}", system.name(), machine.line(), outcome.tail()));
         let mut lines: Vec<String> = outcome.lines.into_iter().filter(|l| l.starts_with('{')).collect();
@@ -157,6 +159,16 @@ fn direct(kernel: &Path, ramdisk: &Path, words: String) -> Boot {
 fn memory(plan: &Plan, cores: u32) -> String {
     let pages = plan.pages.saturating_mul(u64::from(cores)) * 5 / 4;
     format!("{}M", (512 + pages / 256).max(2048))
+}
+
+/// Says so when a report of the meter's has markers that belong to no operation.
+fn misplaced(meter: Meter<'_>) -> Option<String> {
+    let text = std::fs::read_to_string(meter.out).unwrap_or_default();
+    let reports = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let wrong = reports.filter(|report| report["markers_misplaced"].as_u64().is_some_and(|count| count != 0));
+    let count = wrong.count();
+    (count != 0)
+        .then(|| format!("ended an operation on another processor than it began on, in {count} reports"))
 }
 
 fn is_bench(line: &str) -> bool {
