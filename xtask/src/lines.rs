@@ -27,6 +27,14 @@ pub(crate) struct Place {
     pub(crate) at: String,
 }
 
+impl Place {
+    /// The folder of its crate, below `crates` if it is there.
+    pub(crate) fn folder(&self) -> &str {
+        let folder = self.at.split_once("/src/").map_or(self.at.as_str(), |(folder, _)| folder);
+        folder.strip_prefix("crates/").unwrap_or(folder)
+    }
+}
+
 impl Lines {
     /// None: the symbol table alone names functions.
     pub(crate) fn none() -> Self {
@@ -46,12 +54,6 @@ impl Lines {
             return place(self.kernel.as_ref()?, address);
         }
         self.programs.iter().find_map(|loader| place(loader, address))
-    }
-
-    /// The function of ours whose source the instruction at `address` comes from, if it was inlined: the symbol table
-    /// names others better.
-    pub(crate) fn inlined(&self, address: u64) -> Option<String> {
-        self.place(address).filter(|place| place.inlined).map(|place| place.function)
     }
 }
 

@@ -19,6 +19,8 @@ const SHOWN: usize = 24;
 pub(super) struct Profile {
     /// Row → function, and the one it was inlined in → instructions.
     rows: BTreeMap<Row, BTreeMap<(String, String), u64>>,
+    /// Row → folder of a crate → instructions.
+    folders: BTreeMap<Row, BTreeMap<String, u64>>,
     operations: BTreeMap<Row, u64>,
 }
 
@@ -39,8 +41,15 @@ impl Profile {
                 && let Some(pc) = hexadecimal(&line["symbol_pc"])
             {
                 let outer = symbols.name(pc).unwrap_or("?").to_owned();
-                let inner = lines.inlined(pc).unwrap_or_default();
+                let place = lines.place(pc);
                 let count = line["count"].as_u64().unwrap_or(0);
+                if let Some(place) = &place {
+                    let folder = place.folder().to_owned();
+                    *profile.folders.entry(row.clone()).or_default().entry(folder).or_default() += count;
+                }
+                // The symbol table names what was not inlined better.
+                let inner =
+                    place.filter(|place| place.inlined).map_or_else(String::new, |place| place.function);
                 *profile.rows.entry(row).or_default().entry((inner, outer)).or_default() += count;
             }
         }
@@ -66,6 +75,12 @@ impl fmt::Display for Profile {
             if rest > 0 {
                 let more = sorted.len() - SHOWN;
                 writeln!(f, "    {:>9.1}          in {more} more", rest as f64 / operations)?;
+            }
+            let mut folders: Vec<_> = self.folders.get(row).into_iter().flatten().collect();
+            folders.sort_by_key(|(name, count)| (std::cmp::Reverse(**count), *name));
+            for (place, (name, count)) in folders.into_iter().enumerate() {
+                let title = if place == 0 { "by crate" } else { "" };
+                writeln!(f, "    {title:<9} {:>9.1}  {name}", *count as f64 / operations)?;
             }
         }
         Ok(())
