@@ -201,7 +201,7 @@ impl<P: Platform> Core<P> {
     /// From here on calls are made in the name of the ring's shares, or of the core's own again.
     fn take_the_part_of(&mut self, at: usize, arguments: Link) {
         if let Some(served) = self.poller.rings.get_mut(at) {
-            core::mem::swap(&mut self.held, &mut served.held);
+            self.held.exchange(&mut served.held);
         }
         self.ctx.arguments = arguments;
     }

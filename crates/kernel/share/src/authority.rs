@@ -134,6 +134,20 @@ impl Authority {
         self.held.iter().any(|link| link.id() == id)
     }
 
+    /// Exchanges two authorities: the shares that they have, not all the room for them, as `core::mem::swap` would.
+    pub fn exchange(&mut self, other: &mut Self) {
+        core::mem::swap(&mut self.last, &mut other.last);
+        let both = self.held.len().min(other.held.len());
+        self.held.iter_mut().zip(&mut other.held).for_each(|(one, another)| core::mem::swap(one, another));
+        let (longer, shorter) = match self.held.len() > both {
+            true => (&mut self.held, &mut other.held),
+            false => (&mut other.held, &mut self.held),
+        };
+        // Both have the same room.
+        longer.iter().skip(both).for_each(|link| _ = shorter.push(*link));
+        longer.truncate(both);
+    }
+
     /// Adds a share that this core was made a holder of. False when there is no room.
     #[must_use]
     pub fn add(&mut self, share: Link) -> bool {
