@@ -242,7 +242,9 @@ pub mod reason {
 /// Header of a device buffer in a segment; `length` data bytes follow directly. For the console one
 /// buffer is one whole line of at most 4096 bytes; for a network card one Ethernet frame without its check sequence, in one
 /// 4 KiB page with its header: up to [`FRAME_BYTES`], and for one to be received [`FRAME_ROOM`] bytes of room. A buffer is the
-/// device's from `device_buf` on until `ready` is 0; then `done`, `error` and, of one received, `length` say what came of it.
+/// device's from `device_buf` on until `ready` is 0, or the mark that the call gave; then `done`, `error` and, of one received, `length` say what
+/// came of it. A network card's buffers of one direction come back in the order in which it took them,
+/// and all at once when it is reset.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct BufferHeader {
@@ -262,12 +264,40 @@ pub mod buffer_op {
     pub const OUT: u64 = 0;
     /// The device fills the buffer.
     pub const IN: u64 = 1;
-    /// All posted buffers come back, with the error `Reset`.
+    /// All posted buffers come back, with the error `DeviceFailed`.
     pub const RESET: u64 = 2;
     /// No buffer: what the device is done with comes back.
     pub const POLL: u64 = 3;
     /// With [`OUT`] and [`IN`]: more follow at once, so the device need not be told yet.
     pub const MORE: u64 = 1 << 8;
+    /// With [`OUT`] and [`IN`] on a network card: the length to send (bits 16–31) and a mark (bits 32–55) stand here, and nobody reads the
+    /// header. When the buffer comes back, `ready` becomes the mark: whoever gives each round another one need not write
+    /// headers either, so that of a buffer's header nothing but the result goes from core to core.
+    pub const MARKED: u64 = 1 << 9;
+    /// All bits of a mark.
+    pub const MARK: u64 = (1 << 24) - 1;
+
+    /// [`MARKED`], with this length and the lower bits of this mark.
+    #[must_use]
+    pub const fn marked(length: u16, mark: u64) -> u64 {
+        MARKED | (length as u64) << 16 | (mark & MARK) << 32
+    }
+
+    /// Length and mark of an operation, if it is [`MARKED`].
+    #[must_use]
+    pub const fn mark_of(operation: u64) -> Option<(u16, u32)> {
+        if operation & MARKED == 0 {
+            return None;
+        }
+        Some(((operation >> 16) as u16, (operation >> 32 & MARK) as u32))
+    }
+
+    /// The operation without [`MORE`] and what stands beside it.
+    #[must_use]
+    pub const fn kind(operation: u64) -> u64 {
+        let beside = if operation & MARKED == 0 { MORE } else { MORE | marked(u16::MAX, MARK) };
+        operation & !beside
+    }
 }
 
 /// Most bytes of a frame to send: header and 1,500 bytes (IEEE 802.3).
@@ -322,6 +352,26 @@ pub struct RingConfig {
     pub shares: [Id; RING_SHARES],
     /// Zero.
     pub reserved: u64,
+}
+
+/// What `device_conf` reads for a network card, 16 bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(C)]
+pub struct CardConfig {
+    /// A [`card_filter`]: the frames that the card accepts. Broadcasts always. At first those to its own address.
+    pub filter: u64,
+    /// Zero.
+    pub reserved: u64,
+}
+
+/// Values of [`CardConfig::filter`].
+pub mod card_filter {
+    /// Frames to its own address.
+    pub const OWN: u64 = 0;
+    /// Frames to its own address and to any group.
+    pub const GROUPS: u64 = 1;
+    /// All frames.
+    pub const PROMISCUOUS: u64 = 2;
 }
 
 /// What `device_stat` writes of a network card, 96 bytes. Counts are since the card was taken.

@@ -1,9 +1,9 @@
 //! Layouts as bytes: how the kernel reads and writes them without touching user memory by reference.
 
 use crate::{
-    AuditReport, BootHeader, BootModule, BufferHeader, CacheInfo, CoreStat, DeviceEntry, HeldShare, Id,
-    Locality, MachineInfo, Mapping, NetworkStat, ObjRef, Position, RingConfig, RunContext, RunHead,
-    ShareEntry, TreeTable, UpcallFrame,
+    AuditReport, BootHeader, BootModule, BufferHeader, CacheInfo, CardConfig, CoreStat, DeviceEntry,
+    HeldShare, Id, Locality, MachineInfo, Mapping, NetworkStat, ObjRef, Position, RingConfig, RunContext,
+    RunHead, ShareEntry, TreeTable, UpcallFrame,
 };
 
 /// A layout of fixed size, little endian, without padding.
@@ -122,6 +122,7 @@ plain! {
     RingConfig {
         ring: ObjRef, offset: u64, slots: u64, arguments: ObjRef, nshares: u64, shares: [Id; 8], reserved: u64,
     }
+    CardConfig { filter: u64, reserved: u64 }
     BufferHeader { ready: u32, length: u32, done: u32, error: u32 }
     DeviceEntry { kind: u64, device: u64 }
     NetworkStat {

@@ -265,28 +265,29 @@ syscalls! {
         /// # Cost
         /// Locks the card, and reads its registers.
         0x52 => fn device_stat(device: ObjRef, information: UserPtr) -> ();
-        /// Gives a system-call device the ring that the 128-byte `RingConfig` at `configuration` describes (`Unsupported` for
-        /// other devices). The kernel core that polls the device makes the calls it finds there, in the name of the ring's
+        /// Tells a network card which frames to accept, by the 16-byte `CardConfig` at `configuration`, as long as the device is its owner's; or
+        /// gives a system-call device the ring that the 128-byte `RingConfig` there describes. `Unsupported` for the console. The kernel core that polls the device makes the calls it finds there, in the name of the ring's
         /// shares: it holds them as long as it serves the ring. Addresses in calls are `RING_ARGUMENTS` (2^47) plus an offset in
         /// the argument segment. The ring's pages stay where they are. The ring ends, its calls in flight with `DeviceFailed`,
         /// when the kernel core does; with `BadArgument`, when what stands in it is no request. Then the device can be given
         /// another one.
         ///
         /// # Errors
-        /// `Busy` when it has a ring; `BadArgument` for another number of slots, more than 8 shares, or one twice; `Misaligned` for
+        /// `Busy` when it has a ring; `BadArgument` for another number of slots, more than 8 shares, or one twice, and for another filter or a word that must be zero; `Misaligned` for
         /// an offset that is no multiple of 4,096; `OutOfRange` for a ring beyond its segment; `Unsupported`, `NotFound`,
         /// `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
-        /// Locks the device; one acknowledged message to the kernel core that waits for the ring.
+        /// Locks the device; one acknowledged message to the kernel core that waits for the ring; one register of a card.
         0x53 => fn device_conf(device: ObjRef, configuration: UserPtr) -> ();
         /// Feeds the buffer at byte `offset` of `segment` to `device`: `operation` 0 out, 1 in; with 256 added the
-        /// device is not told before a call without it. 2 resets the device, 3 asks it what it is done with; both take no buffer.
+        /// device is not told before a call without it, and with 512 added a card does not read the header: bits 16–31 have the length
+        /// to send, and bits 32–55 a mark, which `ready` becomes instead of 0. 2 resets the device, 3 asks it what it is done with; both take no buffer.
         /// A system-call device takes 3 only: it wakes the kernel core that sleeps (its doorbell).
         /// A buffer is a `BufferHeader` and its data. The console takes one whole line of at most 4096
         /// bytes and is done when the call returns; it adds `"seq":N` as first key to a line that
         /// starts with `{`. A network card takes an Ethernet frame without its check sequence, in one page with its header: it has the
-        /// buffer, and the page stays where it is, until the header's `ready` is 0, which calls on the card write. When the segment ends
+        /// buffer, and the page stays where it is, until the header's `ready` is 0 or the mark, which calls on the card write. When the segment ends
         /// before, the card is reset first, and everything that was posted comes back.
         ///
         /// # Errors
@@ -294,7 +295,7 @@ syscalls! {
         /// 1,514 of one to send, in one page), and for a line that is too long;
         /// `Misaligned` for an offset that is no multiple of 16; `Busy` when `ready` is not set;
         /// `Full` when the card has as many buffers as it can; `DeviceFailed` when it does not come up after a reset;
-        /// `Unsupported` for in on the console, and for all but 3 on a system-call device; `BadArgument` for another operation; `NotFound`, `WrongKind`, `NoMemory`.
+        /// `Unsupported` for in and marks on the console, and for all but 3 on a system-call device; `BadArgument` for another operation; `NotFound`, `WrongKind`, `NoMemory`.
         ///
         /// # Cost
         /// Locks the device; the device's own lines.

@@ -176,7 +176,10 @@ impl Caller {
             // A reset takes 10 ms.
             ("device_buf", "operation") if random.once_in(100) => buffer_op::RESET,
             ("device_buf", "operation") => {
-                random.one(&[0, 0, 1, 1, 3]).unwrap_or(0) | u64::from(random.once_in(3)) << 8
+                let marked = buffer_op::marked(random.below(1600) as u16, random.below(4));
+                random.one(&[0, 0, 1, 1, 3]).unwrap_or(0)
+                    | u64::from(random.once_in(3)) << 8
+                    | random.one(&[0, marked]).unwrap_or(0)
             }
             (_, "operation") => random.below(4),
             // The console, a card that is not there; a card takes 10 ms.

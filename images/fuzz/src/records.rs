@@ -2,8 +2,8 @@
 
 use crate::pool::{Sort, any};
 use corey_abi::{
-    Id, Mapping, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RingConfig, RunContext, TreeTable, mapping_kind,
-    run_mode,
+    CardConfig, Id, Mapping, ObjRef, PAGE_BYTES, Plain, RUN_SHARES, RingConfig, RunContext, TreeTable,
+    mapping_kind, run_mode,
 };
 use corey_libos_test::Random;
 
@@ -121,6 +121,11 @@ impl Scratch {
             }
             ("pcore_run", "context") => {
                 self.put::<_, { RunContext::BYTES }>(CONTEXT, &context(random, start))
+            }
+            // For a card it means which frames it accepts.
+            ("device_conf", _) if random.once_in(4) => {
+                let config = CardConfig { filter: random.below(4), reserved: u64::from(random.once_in(9)) };
+                self.put::<_, { CardConfig::BYTES }>(CONTEXT, &config)
             }
             ("device_conf", _) => self.put::<_, { RingConfig::BYTES }>(CONTEXT, &ring(random, start)),
             (_, "name") => self.put::<_, 32>(NAME, &[b'f'; 32]),

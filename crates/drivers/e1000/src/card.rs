@@ -1,6 +1,6 @@
 //! The driver as the kernel's device object has it.
 
-use corey_kernel_hal::{CardCounts, Direction, Dma, Done, Mmio, NetworkCard};
+use corey_kernel_hal::{CardCounts, Direction, Dma, Done, Filter, Mmio, NetworkCard};
 
 use crate::driver::{Completion, E1000};
 use crate::status::Link;
@@ -89,6 +89,10 @@ impl<M: Mmio + Send, D: Dma + Send> NetworkCard for Named<M, D> {
             // It came from `post`.
             each(Done { cookie: cookie as u16, length, failed });
         });
+    }
+
+    fn listen(&mut self, filter: Filter) {
+        self.driver.set_filter(filter);
     }
 
     fn counts(&mut self) -> CardCounts {

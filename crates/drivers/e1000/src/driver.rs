@@ -1,12 +1,12 @@
 //! The driver: post, ring, poll.
 
-use corey_kernel_hal::{Dma, Mmio};
+use corey_kernel_hal::{Dma, Filter, Mmio};
 
 use crate::address::MacAddress;
 use crate::receive::{Damage, Receive};
 use crate::registers::{ICR, IMC, IMS, RCTL, RCTL_BAM, RCTL_EN, RCTL_SECRC, RECEIVE, STATUS, TRANSMIT};
 use crate::statistics::Statistics;
-use crate::status::{Cause, Filter, Gone, Interrupts, Link, WANTED};
+use crate::status::{Cause, Gone, Interrupts, Link, WANTED, filter_bits};
 use crate::transmit::Transmit;
 
 /// A buffer was not posted; it remains the caller's.
@@ -208,7 +208,7 @@ impl<M: Mmio, D: Dma, const N: usize> E1000<M, D, N> {
 
     /// Turns the receiver on.
     pub(crate) fn listen(&self) {
-        self.mmio.write(RCTL, RCTL_EN | RCTL_BAM | RCTL_SECRC | self.filter.bits());
+        self.mmio.write(RCTL, RCTL_EN | RCTL_BAM | RCTL_SECRC | filter_bits(self.filter));
     }
 
     /// Whether the card was started, and has not been stopped since.

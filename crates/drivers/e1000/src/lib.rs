@@ -47,10 +47,11 @@ mod transmit;
 
 pub use address::MacAddress;
 pub use card::Named;
+pub use corey_kernel_hal::Filter;
 pub use driver::{Completion, E1000, Refused};
 pub use models::{Model, supported};
 pub use receive::{BUFFER_BYTES, Damage};
 pub use start::{QuiesceError, StartError};
 pub use statistics::Statistics;
-pub use status::{Cause, Duplex, Filter, Gone, Interrupts, Link};
+pub use status::{Cause, Duplex, Gone, Interrupts, Link};
 pub use transmit::{FRAME_BYTES, SHORTEST_BYTES};

@@ -1,5 +1,7 @@
 //! What the card says of itself: link, interrupt causes, and that it is gone; and what it listens to.
 
+use corey_kernel_hal::Filter;
+
 use crate::registers::{
     ICR_LSC, ICR_RXDMT0, ICR_RXO, ICR_RXT0, ICR_TXDW, ICR_TXQE, RCTL_MPE, RCTL_UPE, STATUS_FD, STATUS_LU,
     STATUS_SPEED_SHIFT,
@@ -87,25 +89,12 @@ impl Cause {
     }
 }
 
-/// Frames that the card accepts. Broadcasts always.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Filter {
-    /// Those to its own address.
-    Own,
-    /// Those to its own address and to any group.
-    Groups,
-    /// All.
-    Promiscuous,
-}
-
-impl Filter {
-    /// Bits of RCTL.
-    pub(crate) fn bits(self) -> u32 {
-        match self {
-            Self::Own => 0,
-            Self::Groups => RCTL_MPE,
-            Self::Promiscuous => RCTL_MPE | RCTL_UPE,
-        }
+/// Bits of RCTL.
+pub(crate) fn filter_bits(filter: Filter) -> u32 {
+    match filter {
+        Filter::Own => 0,
+        Filter::Groups => RCTL_MPE,
+        Filter::Promiscuous => RCTL_MPE | RCTL_UPE,
     }
 }
 

@@ -4,9 +4,10 @@ mod common;
 
 use common::*;
 use corey_abi::{
-    DeviceCalls, Error, Home, Id, NetworkStat, ObjRef, SegmentCalls, ShareCalls, UserPtr, buffer_op,
+    CardConfig, DeviceCalls, Error, Home, Id, NetworkStat, ObjRef, SegmentCalls, ShareCalls, UserPtr,
+    buffer_op, card_filter,
 };
-use corey_test_e1000_model::Fault;
+use corey_test_e1000_model::{Delivery, Fault};
 use corey_test_hal_host::User;
 use std::sync::atomic::Ordering;
 
@@ -89,6 +90,71 @@ fn frames_come_and_go_in_buffers_of_a_segment() {
         user.sys().segment_set_nbytes(packets, 0).unwrap();
         let again = open(user, first).unwrap();
         user.sys().share_delobj(again).unwrap();
+    });
+    audit(&booted);
+}
+
+/// What a card accepts is its owner's choice, and no longer than its owner's.
+#[test]
+fn a_card_accepts_the_frames_that_its_owner_wants() {
+    let (booted, card, _) = boot_plugged(1);
+    let group: Vec<u8> = [1, 0, 0x5e, 0, 0, 1].into_iter().chain([0x55; 60]).collect();
+    let device = booted.on(0, |user| {
+        let first = start(user);
+        open(user, first).unwrap()
+    });
+    assert_eq!(card.deliver(&group), Delivery::Filtered);
+    booted.on(0, move |user| {
+        let at = put(user, &CardConfig { filter: card_filter::GROUPS, reserved: 0 });
+        user.sys().device_conf(device, at).unwrap();
+    });
+    assert_eq!(card.deliver(&group), Delivery::Accepted);
+    booted.on(0, move |user| {
+        let first = start(user);
+        user.sys().share_delobj(device).unwrap();
+        open(user, first).unwrap();
+    });
+    assert_eq!(card.deliver(&group), Delivery::Filtered, "the next owner asked for nothing");
+    audit(&booted);
+}
+
+/// Length and mark stand in the call: nobody reads the header, and the mark comes back in it.
+#[test]
+fn marked_buffers_need_no_header() {
+    let (booted, card, _) = boot_plugged(1);
+    let (device, packets) = booted.on(0, |user| {
+        let first = start(user);
+        let (device, packets) = (open(user, first).unwrap(), packets(user, first));
+        let mut post =
+            |page: u64, operation| user.sys().device_buf(device, operation, packets, page * 4096 + HEADER);
+        let mark = |length, mark| buffer_op::MORE | buffer_op::marked(length, mark);
+        post(0, buffer_op::IN | mark(0, 7)).unwrap();
+        post(1, buffer_op::OUT | mark(60, 1 << 24 | 9)).unwrap();
+        post(2, buffer_op::IN | mark(0, buffer_op::MARK)).unwrap();
+        assert_eq!(post(3, buffer_op::OUT | mark(13, 1)), Err(Error::OutOfRange), "too short for a frame");
+        assert_eq!(post(3, buffer_op::OUT | mark(1515, 1)), Err(Error::OutOfRange), "too long");
+        for other in [1 << 56, 1 << 10, 4] {
+            assert_eq!(post(3, buffer_op::OUT | mark(60, 1) | other), Err(Error::BadArgument), "{other:x}");
+        }
+        for alone in [buffer_op::POLL, buffer_op::RESET] {
+            assert_eq!(post(0, alone | buffer_op::marked(0, 1)), Err(Error::BadArgument));
+            assert_eq!(post(0, alone | buffer_op::MORE), Err(Error::BadArgument));
+        }
+        poll(user, device).unwrap();
+        (device, packets)
+    });
+    card.settle();
+    assert_eq!(card.take_sent().iter().map(Vec::len).collect::<Vec<_>>(), [60]);
+    let _ = card.deliver(&[0xff; 99]);
+    card.settle();
+    booted.on(0, move |user| {
+        poll(user, device).unwrap();
+        assert_eq!(header(user, 0), [99 << 32 | 7, 1]);
+        assert_eq!(header(user, 1), [9, 1], "a mark's lower bits");
+        assert_eq!(header(user, 2), [0, 0], "still the card's");
+        user.sys().device_buf(device, buffer_op::RESET, packets, 0).unwrap();
+        let reset = 1 | (Error::DeviceFailed as u64) << 32;
+        assert_eq!(header(user, 2), [buffer_op::MARK, reset], "marked when it fails, too");
     });
     audit(&booted);
 }

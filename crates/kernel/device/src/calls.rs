@@ -2,11 +2,12 @@
 
 use crate::console::LINE_BYTES;
 use crate::devices::{Device, Devices, Which};
+use crate::network::Network;
 use corey_abi::{
-    BufferHeader, DeviceCalls, DeviceEntry, Error, Home, Id, Kind, NetworkStat, ObjRef, PAGE_BYTES, Plain,
-    RingConfig, UserPtr, buffer_op,
+    BufferHeader, CardConfig, DeviceCalls, DeviceEntry, Error, Home, Id, Kind, NetworkStat, ObjRef,
+    PAGE_BYTES, Plain, RingConfig, UserPtr, buffer_op, card_filter,
 };
-use corey_kernel_hal::{Direction, Platform};
+use corey_kernel_hal::{Direction, Filter, Platform};
 use corey_kernel_object::Handle;
 use corey_kernel_percore::{CoreSet, Message, MessageKind, ObjectWords};
 use corey_kernel_segment::Segment;
@@ -71,19 +72,12 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
     }
 
     fn device_conf(&mut self, device: ObjRef, configuration: UserPtr) -> Result<(), Error> {
-        let call = &mut self.0;
-        let device = call.object::<Device>(device)?;
-        if !device.is_for_calls() {
-            return Err(Error::Unsupported);
+        let device = self.0.object::<Device>(device)?;
+        match device.which() {
+            Which::Console => Err(Error::Unsupported),
+            Which::Network(card) => self.listen(card, configuration),
+            Which::Ring => self.serve(device, configuration),
         }
-        let mut bytes = [0; RingConfig::BYTES];
-        call.ctx.copy_in(call.inside, configuration, &mut bytes)?;
-        let config = RingConfig::from_bytes(&bytes).ok_or(Error::BadArgument)?;
-        if let Some(core) = device.ring().configure(call, &config)? {
-            let message = Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [0; 2] };
-            call.ctx.local.broadcast(CoreSet::only(core), message);
-        }
-        Ok(())
     }
 
     fn device_buf(
@@ -98,15 +92,20 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         if matches!(which, Which::Ring) {
             return if operation == buffer_op::POLL { self.wake(device) } else { Err(Error::Unsupported) };
         }
-        let last = operation & buffer_op::MORE == 0;
-        let direction = match operation & !buffer_op::MORE {
-            buffer_op::OUT => Direction::Transmit,
-            buffer_op::IN if matches!(which, Which::Console) => return Err(Error::Unsupported),
-            buffer_op::IN => Direction::Receive,
-            buffer_op::RESET if last => return self.reset(which),
-            buffer_op::POLL if last => return self.poll(which),
-            _ => return Err(Error::BadArgument),
+        let direction = match operation {
+            buffer_op::RESET => return self.reset(which),
+            buffer_op::POLL => return self.poll(which),
+            _ => match buffer_op::kind(operation) {
+                buffer_op::OUT => Direction::Transmit,
+                buffer_op::IN => Direction::Receive,
+                _ => return Err(Error::BadArgument),
+            },
         };
+        let last = operation & buffer_op::MORE == 0;
+        let marked = buffer_op::mark_of(operation);
+        if matches!(which, Which::Console) && (direction == Direction::Receive || marked.is_some()) {
+            return Err(Error::Unsupported);
+        }
         let segment = self.0.object::<Segment>(segment)?;
         if !offset.is_multiple_of(16) {
             return Err(Error::Misaligned);
@@ -114,13 +113,46 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         let size = segment.npages() * PAGE_BYTES;
         let data = offset.checked_add(HEADER).filter(|end| *end <= size).ok_or(Error::OutOfRange)?;
         match which {
-            Which::Network(card) => card.post(self.0.ctx, self.0.inside, (segment, offset), direction, last),
+            Which::Network(card) => {
+                card.post(self.0.ctx, self.0.inside, (segment, offset), (direction, marked), last)
+            }
             Which::Console | Which::Ring => self.line(segment, offset, data, size),
         }
     }
 }
 
 impl<P: Platform> DeviceApi<'_, P> {
+    /// Tells a card which frames to accept.
+    fn listen(&mut self, card: &Network, configuration: UserPtr) -> Result<(), Error> {
+        let mut bytes = [0; CardConfig::BYTES];
+        self.0.ctx.copy_in(self.0.inside, configuration, &mut bytes)?;
+        let CardConfig { filter, reserved } = CardConfig::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let filter = match filter {
+            card_filter::OWN => Filter::Own,
+            card_filter::GROUPS => Filter::Groups,
+            card_filter::PROMISCUOUS => Filter::Promiscuous,
+            _ => return Err(Error::BadArgument),
+        };
+        if reserved != 0 {
+            return Err(Error::BadArgument);
+        }
+        card.listen(&mut self.0.ctx.local, filter);
+        Ok(())
+    }
+
+    /// Has the ring that is described served.
+    fn serve(&mut self, device: Handle<'_, Device>, configuration: UserPtr) -> Result<(), Error> {
+        let call = &mut self.0;
+        let mut bytes = [0; RingConfig::BYTES];
+        call.ctx.copy_in(call.inside, configuration, &mut bytes)?;
+        let config = RingConfig::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        if let Some(core) = device.ring().configure(call, &config)? {
+            let message = Message { kind: MessageKind::Recheck, object: ObjectWords::NULL, words: [0; 2] };
+            call.ctx.local.broadcast(CoreSet::only(core), message);
+        }
+        Ok(())
+    }
+
     fn reset(&mut self, which: Which) -> Result<(), Error> {
         match which {
             // A line is done when the call returns: nothing is ever posted.

@@ -10,7 +10,7 @@
 //! finds the segment without references; one that came before is found by the ender.
 
 use corey_abi::{BufferHeader, Error, FRAME_BYTES, FRAME_ROOM, NetworkStat, PAGE_BYTES, Plain};
-use corey_kernel_hal::{Direction, Done, NetworkCard, PAGE_SIZE, Platform};
+use corey_kernel_hal::{Direction, Done, Filter, NetworkCard, PAGE_SIZE, Platform};
 use corey_kernel_mem::DataFrame;
 use corey_kernel_object::{Ctx, Entered, Handle, Link};
 use corey_kernel_percore::Local;
@@ -33,12 +33,28 @@ pub(crate) struct Posted {
     offset: u64,
     frame: DataFrame,
     direction: Direction,
+    /// What `ready` becomes.
+    mark: u32,
 }
 
 impl Posted {
+    /// Bytes to send, or 0; whether they, or a frame to come, have room in the page.
+    fn check_length(&self, length: u64) -> Result<u16, Error> {
+        let room = PAGE_BYTES.saturating_sub(self.offset % PAGE_BYTES + HEADER);
+        let (least, length, most) = match self.direction {
+            Direction::Receive => (FRAME_ROOM, room, room),
+            Direction::Transmit => (FRAME_HEADER, length, room.min(FRAME_BYTES)),
+        };
+        if length < least || length > most {
+            return Err(Error::OutOfRange);
+        }
+        Ok(if self.direction == Direction::Transmit { length as u16 } else { 0 })
+    }
+
     /// Tells the program, and lets the page go.
     fn give_back<P: Platform>(&self, platform: &P, inside: &Entered<'_>, length: u16, error: Option<Error>) {
-        let words = [u64::from(length) << 32, 1 | error.map_or(0, |error| error as u64) << 32];
+        let words =
+            [u64::from(length) << 32 | u64::from(self.mark), 1 | error.map_or(0, |error| error as u64) << 32];
         // The page is pinned: nobody has taken it since it was posted.
         self.frame.write_status(platform, self.offset % PAGE_BYTES, words);
         if let Some(segment) = self.segment.resolve::<Segment>(inside) {
@@ -160,6 +176,7 @@ impl Network {
     pub(crate) fn start<P: Platform>(&self, local: &mut Local<P>) -> Result<(), Error> {
         let mut card = self.card.lock(local);
         (card.received, card.sent, card.failed) = (0, 0, 0);
+        card.driver.listen(Filter::Own);
         card.start(local)
     }
 
@@ -199,20 +216,23 @@ impl Network {
         Ok(card.poll(&platform, inside))
     }
 
-    /// Gives the card the buffer at `offset` of `segment`. It is told at once if it is the `last` of several.
+    /// Gives the card the buffer at `offset` of `segment`, whose length and mark stand in its header, or are given. It is told at
+    /// once if it is the `last` of several.
     pub(crate) fn post<P: Platform>(
         &self,
         ctx: &mut Ctx<P>,
         inside: &Entered<'_>,
         (segment, offset): (Handle<'_, Segment>, u64),
-        direction: Direction,
+        (direction, marked): (Direction, Option<(u16, u32)>),
         last: bool,
     ) -> Result<(), Error> {
         let page = offset / PAGE_BYTES;
         let frame = Segment::pin(segment, ctx, inside, page)?;
         let platform = ctx.local.platform.clone();
-        let posted = Posted { segment: segment.link(), offset, frame, direction };
-        let result = read_length(&platform, &posted).and_then(|length| {
+        let (length, mark) = marked.unzip();
+        let posted = Posted { segment: segment.link(), offset, frame, direction, mark: mark.unwrap_or(0) };
+        let length = length.map_or_else(|| read_length(&platform, &posted), |length| Ok(length.into()));
+        let result = length.and_then(|length| posted.check_length(length)).and_then(|length| {
             segment.set_posted(self.number);
             let mut card = self.card.lock(&mut ctx.local);
             card.give(&platform, inside, posted, length, segment.header().refs() != 0, last)
@@ -221,6 +241,11 @@ impl Network {
             segment.unpin(&platform, page);
         }
         result
+    }
+
+    /// Chooses which frames the card accepts, until it has another owner.
+    pub(crate) fn listen<R: Relax>(&self, waiter: &mut R, filter: Filter) {
+        self.card.lock(waiter).driver.listen(filter);
     }
 
     /// What is known of the card.
@@ -290,8 +315,8 @@ impl Card {
     }
 }
 
-/// Reads the header of a buffer that is to be posted, once: bytes to send, or 0.
-fn read_length<P: Platform>(platform: &P, posted: &Posted) -> Result<u16, Error> {
+/// Reads the header of a buffer that is to be posted, once: bytes to send.
+fn read_length<P: Platform>(platform: &P, posted: &Posted) -> Result<u64, Error> {
     let at = posted.offset % PAGE_BYTES;
     let mut bytes = [0; BufferHeader::BYTES];
     if posted.frame.read(platform, at as usize, &mut bytes) != bytes.len() {
@@ -301,13 +326,5 @@ fn read_length<P: Platform>(platform: &P, posted: &Posted) -> Result<u16, Error>
     if header.ready != 1 {
         return Err(Error::Busy);
     }
-    let room = PAGE_BYTES - at - HEADER;
-    let (least, length, most) = match posted.direction {
-        Direction::Receive => (FRAME_ROOM, room, room),
-        Direction::Transmit => (FRAME_HEADER, u64::from(header.length), room.min(FRAME_BYTES)),
-    };
-    if length < least || length > most {
-        return Err(Error::OutOfRange);
-    }
-    Ok(if posted.direction == Direction::Transmit { length as u16 } else { 0 })
+    Ok(header.length.into())
 }

@@ -9,6 +9,17 @@ pub enum Direction {
     Transmit,
 }
 
+/// Frames that a card accepts. Broadcasts always.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filter {
+    /// Those to its own address.
+    Own,
+    /// Those to its own address and to any group.
+    Groups,
+    /// All.
+    Promiscuous,
+}
+
 /// A buffer that a card is done with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Done {
@@ -63,6 +74,9 @@ pub trait NetworkCard: Send {
 
     /// Gives to `each` what the card is done with, in order of each direction, `most` at most.
     fn poll(&mut self, most: usize, each: &mut dyn FnMut(Done));
+
+    /// Chooses which frames it accepts, now and after the next start. At first: [`Filter::Own`].
+    fn listen(&mut self, filter: Filter);
 
     /// Its counts. Reads registers.
     fn counts(&mut self) -> CardCounts;

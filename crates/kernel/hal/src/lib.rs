@@ -24,7 +24,7 @@ mod topology;
 mod traps;
 
 pub use boot::{Boot, BootAlloc, BootInfo, Injected, Module, Range};
-pub use card::{CardCounts, Direction, Done, NetworkCard};
+pub use card::{CardCounts, Direction, Done, Filter, NetworkCard};
 pub use device::{Dma, Mmio};
 pub use map::{Area, Field, bytes_of};
 pub use memory::{Access, CoreId, Entry, Frame, MAX_CORES, PAGE_SIZE, USER_END, UserFault};

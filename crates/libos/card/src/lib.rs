@@ -2,19 +2,21 @@
 //!
 //! **Paper.** §3.5: a device is fed with buffers of a segment. One page has one buffer, as in the 2008 release.
 //!
-//! **Invariants.** A page's header says whose it is: `ready` is 1 from the call that posts it until the kernel writes 0. Nothing in
-//! a page that is the card's is read or written but that word.
+//! **Invariants.** A page's header says whose it is: the kernel writes the mark of the call that posted it, of each round another
+//! one, when it comes back. Nothing in a page that is the card's is read but that word, and nothing is written.
 //!
 //! **Sharing.** None by trap: a card is one core's, and its pages are written by that core's kernel. By ring they are the kernel
-//! core's, too: a buffer's header goes there and back.
+//! core's, too: the header of a frame that came goes over, written there and read here; this side writes none. Of frames that were
+//! sent the header of one in 16 is looked at: they come back in order.
 //!
-//! **Testing.** `images/test-net`, in the machine.
-#![no_std]
+//! **Testing.** Whose a buffer is: random orders, with refusals, against what a card does. `images/test-net`, in the machine.
+#![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code, reason = "packet buffers are mapped memory, by address")]
 
+mod turns;
 mod way;
 
-use core::sync::atomic::{AtomicU32, Ordering};
+use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
     DeviceCalls, DeviceEntry, Error, FRAME_BYTES, Home, Id, MapFlags, Name, NetworkStat, ObjRef, PAGE_BYTES,
     ShareCalls, buffer_op, device_kind,
@@ -22,17 +24,14 @@ use corey_abi::{
 use corey_libos_net::{EthernetAddress, Full, Link};
 use corey_libos_sys::{Trap, address, address_mut, segment, sys};
 use corey_libos_vm::Space;
-pub use way::{ByRing, Feed, Way};
+use turns::{Place, RECEIVE, TRANSMIT, Turns};
+pub use way::{ByRing, Feed, REFUSED, Refused, Way};
 
 /// Where a page's header is: its frame begins a line.
 const HEADER: u64 = 48;
 /// Where its frame is.
 const FRAME: u64 = 64;
 
-/// Buffers for frames to come.
-const RECEIVE: u64 = 128;
-/// Buffers for frames to send.
-const TRANSMIT: u64 = 128;
 /// Buffers that go back to the card before it is told.
 const BATCH: u64 = 16;
 
@@ -76,6 +75,35 @@ pub fn cards() -> Result<heapless::Vec<u64, 16>, Error> {
     Ok(there.filter(|entry| entry.kind == device_kind::NETWORK).map(|entry| entry.device).take(16).collect())
 }
 
+/// A buffer's header: `ready` and `length`, `done` and `error`.
+#[derive(Clone, Copy, Debug)]
+struct Header<'a> {
+    first: &'a AtomicU64,
+    second: &'a AtomicU64,
+}
+
+impl Header<'_> {
+    /// The length, if the buffer came back from the round with this mark.
+    #[inline(always)]
+    fn is_back(self, mark: u64) -> Option<u32> {
+        let word = self.first.load(Ordering::Acquire);
+        (u64::from(word as u32) == mark).then_some((word >> 32) as u32)
+    }
+
+    /// Of one that came back: whether nothing went wrong.
+    #[inline(always)]
+    fn is_good(self) -> bool {
+        self.second.load(Ordering::Relaxed) >> 32 == 0
+    }
+
+    /// What the kernel would write, of a buffer that it did not take.
+    #[cold]
+    fn refuse(self, mark: u64, error: Error) {
+        self.second.store((error as u64) << 32, Ordering::Relaxed);
+        self.first.store(mark, Ordering::Release);
+    }
+}
+
 /// A card, taken, and its packet buffers. Buffers go to it by way `W`.
 #[derive(Debug)]
 pub struct Card<W = Trap> {
@@ -86,13 +114,9 @@ pub struct Card<W = Trap> {
     base: u64,
     slot: u64,
     address: [u8; 6],
-    /// Next frame to come, counted: its buffer is that modulo [`RECEIVE`].
-    next: u64,
     /// Buffers that were given back and of which the card may not know.
     untold: u64,
-    /// Frames sent, and those of which it is known that they are.
-    sent: u64,
-    done: u64,
+    turns: Turns,
 }
 
 impl Card {
@@ -144,13 +168,11 @@ impl<W: Way> Card<W> {
             base,
             slot,
             address: [a, b, c, d, e, f],
-            next: 0,
             untold: 0,
-            sent: 0,
-            done: 0,
+            turns: Turns::default(),
         };
-        for buffer in 0..RECEIVE {
-            card.give(buffer)?;
+        for frame in 0..RECEIVE {
+            card.give(Place::to_come(frame))?;
         }
         card.poll()?;
         Ok(card)
@@ -179,12 +201,13 @@ impl<W: Way> Card<W> {
         (self.packets, self.device)
     }
 
-    fn header(&self, buffer: u64) -> [&AtomicU32; 4] {
+    fn header(&self, buffer: u64) -> Header<'_> {
         let at = self.base + buffer * PAGE_BYTES + HEADER;
-        [0, 4, 8, 12].map(|offset| {
-            // SAFETY: inside the mapping; the kernel writes it, too, word by word.
-            unsafe { AtomicU32::from_ptr((at + offset) as *mut u32) }
-        })
+        let [first, second] = [0, 8].map(|offset| {
+            // SAFETY: inside the mapping, 8-byte aligned; the kernel writes it, too, word by word.
+            unsafe { AtomicU64::from_ptr((at + offset) as *mut u64) }
+        });
+        Header { first, second }
     }
 
     fn frame(&self, buffer: u64) -> *mut u8 {
@@ -192,29 +215,24 @@ impl<W: Way> Card<W> {
     }
 
     /// Posts a buffer.
-    fn post(&mut self, buffer: u64, operation: u64, length: u32) -> Result<(), Error> {
-        let [ready, bytes, done, _] = self.header(buffer);
-        bytes.store(length, Ordering::Relaxed);
-        done.store(0, Ordering::Relaxed);
-        ready.store(1, Ordering::Release);
-        let offset = buffer * PAGE_BYTES + HEADER;
+    #[inline(always)]
+    fn post(&mut self, Place { buffer, mark }: Place, operation: u64, length: u16) -> Result<(), Error> {
+        let operation = operation | buffer_op::marked(length, mark);
         let (device, segment) = (self.device, self.packets);
-        let posted = self.way.post(Feed { device, operation, segment, offset });
-        if posted.is_err() {
-            let [ready, ..] = self.header(buffer);
-            ready.store(0, Ordering::Relaxed);
-        }
-        posted
+        self.way.post(Feed { device, operation, segment, offset: buffer * PAGE_BYTES + HEADER })
     }
 
-    /// Gives a buffer back to the card for a frame to come.
-    fn give(&mut self, buffer: u64) -> Result<(), Error> {
+    /// Gives the card a buffer for a frame to come.
+    fn give(&mut self, place: Place) -> Result<(), Error> {
         self.untold += 1;
         let more = if self.untold < BATCH { buffer_op::MORE } else { 0 };
         if more == 0 {
             self.untold = 0;
         }
-        self.post(buffer, buffer_op::IN | more, 0)
+        self.post(place, buffer_op::IN | more, 0).inspect_err(|error| {
+            // It has its turn all the same, and is given again then.
+            self.header(place.buffer).refuse(place.mark, *error);
+        })
     }
 
     /// Asks the kernel what came and what was sent, and tells the card of what was posted.
@@ -224,16 +242,14 @@ impl<W: Way> Card<W> {
     /// As `device_buf`.
     pub fn poll(&mut self) -> Result<(), Error> {
         self.untold = 0;
-        let base = self.base;
-        self.way.poll(self.device, &mut |offset, error| {
-            // Refused after all: it comes back as one that failed.
-            let header = (base + offset) as *mut u32;
-            // SAFETY: a header that was posted, inside the mapping; the kernel did not take it.
-            let [ready, failed] =
-                [0, 3].map(|word| unsafe { AtomicU32::from_ptr(header.wrapping_add(word)) });
-            failed.store(error as u32, Ordering::Relaxed);
-            ready.store(0, Ordering::Release);
-        })
+        let mut refused = Refused::new();
+        let polled = self.way.poll(self.device, &mut refused);
+        for (offset, error) in refused {
+            // It comes back as one that failed.
+            let Place { buffer, mark } = self.turns.refuse(offset / PAGE_BYTES);
+            self.header(buffer).refuse(mark, error);
+        }
+        polled
     }
 
     /// The next frame that came, if one did: `look` sees it, then its buffer goes back to the card.
@@ -243,34 +259,35 @@ impl<W: Way> Card<W> {
     /// As `device_buf`.
     pub fn receive<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Error> {
         loop {
-            let buffer = self.next % RECEIVE;
-            let [ready, length, _, error] = self.header(buffer);
-            if ready.load(Ordering::Acquire) != 0 {
-                return Ok(None);
-            }
-            let length = (length.load(Ordering::Relaxed) as usize).min((PAGE_BYTES - FRAME) as usize);
-            let good = error.load(Ordering::Relaxed) == 0;
-            self.next += 1;
+            let Place { buffer, mark } = self.turns.next();
+            let header = self.header(buffer);
+            let Some(length) = header.is_back(mark) else { return Ok(None) };
+            let length = (length as usize).min((PAGE_BYTES - FRAME) as usize);
+            let good = header.is_good();
+            let again = self.turns.take();
             if good {
                 // SAFETY: the buffer is this program's until it is given back.
                 let found = look(unsafe { core::slice::from_raw_parts(self.frame(buffer), length) });
-                self.give(buffer)?;
+                self.give(again)?;
                 return Ok(Some(found));
             }
-            self.give(buffer)?;
+            self.give(again)?;
         }
     }
 
+    /// Where a frame can be written now, if there is a buffer.
+    #[inline(always)]
+    fn free(&mut self) -> Option<Place> {
+        let mut turns = self.turns;
+        let place = turns.free(|Place { buffer, mark }| self.header(buffer).is_back(mark).is_some());
+        self.turns = turns;
+        place
+    }
+
     /// Whether a frame can be sent now.
+    #[must_use]
     pub fn can_send(&mut self) -> bool {
-        while self.done < self.sent {
-            let [ready, ..] = self.header(RECEIVE + self.done % TRANSMIT);
-            if ready.load(Ordering::Acquire) != 0 {
-                break;
-            }
-            self.done += 1;
-        }
-        self.sent - self.done < TRANSMIT
+        self.free().is_some()
     }
 
     /// Sends the frame that `fill` writes; it says how long that is. The card is told with the next [`Card::poll`].
@@ -279,15 +296,12 @@ impl<W: Way> Card<W> {
     ///
     /// [`Error::Full`] when all buffers are on their way; as `device_buf`.
     pub fn send(&mut self, fill: impl FnOnce(&mut [u8]) -> usize) -> Result<(), Error> {
-        if !self.can_send() {
-            return Err(Error::Full);
-        }
-        let buffer = RECEIVE + self.sent % TRANSMIT;
+        let place = self.free().ok_or(Error::Full)?;
         // SAFETY: the buffer is this program's: what was in it was sent.
-        let room = unsafe { core::slice::from_raw_parts_mut(self.frame(buffer), FRAME_BYTES as usize) };
+        let room = unsafe { core::slice::from_raw_parts_mut(self.frame(place.buffer), FRAME_BYTES as usize) };
         let length = fill(room).min(FRAME_BYTES as usize);
-        self.post(buffer, buffer_op::OUT | buffer_op::MORE, length as u32)?;
-        self.sent += 1;
+        self.post(place, buffer_op::OUT | buffer_op::MORE, length as u16)?;
+        self.turns.send();
         Ok(())
     }
 

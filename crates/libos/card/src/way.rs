@@ -17,6 +17,12 @@ pub struct Feed {
     pub offset: u64,
 }
 
+/// Refused buffers that one poll gives at most; the answers behind them wait for the next.
+pub const REFUSED: usize = 8;
+
+/// Refused buffers: where their headers are, and why.
+pub type Refused = heapless::Vec<(u64, Error), REFUSED>;
+
 /// How buffers go to a card.
 pub trait Way {
     /// Posts a buffer.
@@ -27,12 +33,12 @@ pub trait Way {
     fn post(&mut self, feed: Feed) -> Result<(), Error>;
 
     /// Has the card told of what was posted, and what it is done with come back. Buffers that were refused after they had
-    /// been posted go to `refused`: where their headers are, and why.
+    /// been posted go to `refused`, which has room.
     ///
     /// # Errors
     ///
     /// As `device_buf`; as the ring's end.
-    fn poll(&mut self, device: ObjRef, refused: &mut dyn FnMut(u64, Error)) -> Result<(), Error>;
+    fn poll(&mut self, device: ObjRef, refused: &mut Refused) -> Result<(), Error>;
 }
 
 impl Way for Trap {
@@ -42,16 +48,13 @@ impl Way for Trap {
     }
 
     #[inline(always)]
-    fn poll(&mut self, device: ObjRef, _: &mut dyn FnMut(u64, Error)) -> Result<(), Error> {
+    fn poll(&mut self, device: ObjRef, _: &mut Refused) -> Result<(), Error> {
         sys().device_buf(device, buffer_op::POLL, ObjRef::default(), 0)
     }
 }
 
 /// Most calls in flight.
 const SLOTS: usize = 256;
-/// Refused buffers that are kept until the next poll; the answers behind them wait.
-const REFUSED: usize = 8;
-
 /// By ring, and on without waiting: the kernel core that serves it polls the card, too.
 #[derive(Debug)]
 pub struct ByRing {
@@ -61,7 +64,7 @@ pub struct ByRing {
     /// Where in their pages all headers are.
     within: u64,
     /// Refused since the last poll.
-    refused: heapless::Vec<(u16, Error), REFUSED>,
+    refused: Refused,
     /// Why the ring ended.
     ended: Option<Error>,
 }
@@ -95,7 +98,7 @@ impl ByRing {
     fn note(&mut self, ticket: u64, error: Error) {
         if let Some(page) = self.pages.get(ticket as usize % SLOTS) {
             // There was room before this answer was taken.
-            let _ = self.refused.push((*page, error));
+            let _ = self.refused.push((u64::from(*page) * PAGE_BYTES + self.within, error));
         }
     }
 }
@@ -122,12 +125,11 @@ impl Way for ByRing {
     }
 
     #[inline(always)]
-    fn poll(&mut self, _: ObjRef, refused: &mut dyn FnMut(u64, Error)) -> Result<(), Error> {
+    fn poll(&mut self, _: ObjRef, refused: &mut Refused) -> Result<(), Error> {
         self.calls.flush();
         self.answers();
-        while let Some((page, error)) = self.refused.pop() {
-            refused(u64::from(page) * PAGE_BYTES + self.within, error);
-            self.answers();
+        if !self.refused.is_empty() {
+            *refused = core::mem::take(&mut self.refused);
         }
         self.ended.map_or(Ok(()), Err)
     }

@@ -227,6 +227,12 @@ impl Calls {
         self.submitter.poll()
     }
 
+    /// Gives to `each` all answers that are there, in order, and says how many. As [`Calls::poll`], and cheaper for many.
+    #[inline(always)]
+    pub fn drain(&mut self, each: impl FnMut(Ticket, Result<[Word; 2], Error>)) -> u64 {
+        self.submitter.drain(each)
+    }
+
     /// Calls whose answers were not taken.
     #[must_use]
     pub fn in_flight(&self) -> u64 {

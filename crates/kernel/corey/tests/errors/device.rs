@@ -3,7 +3,7 @@
 use crate::share::others_share;
 use crate::*;
 use corey_abi::{
-    BufferHeader, DeviceCalls, Plain, RingConfig, SYSCALL_DEVICE, SegmentCalls, buffer_op, number,
+    BufferHeader, CardConfig, DeviceCalls, Plain, RingConfig, SYSCALL_DEVICE, SegmentCalls, buffer_op, number,
 };
 
 const CONSOLE: u64 = 0;
@@ -43,6 +43,13 @@ fn card(user: &mut User<'_>, first: Start) -> Result<ObjRef, Error> {
     let at = name(user, "card");
     let object = user.sys().device_alloc(first.boot, 1, Home::Any, at)?;
     Ok(ObjRef { share: first.boot, object })
+}
+
+/// Tells a card what to accept.
+fn listen(user: &mut User<'_>, first: Start, config: CardConfig) -> Result<(), Error> {
+    let device = card(user, first)?;
+    let at = put(user, &config);
+    user.sys().device_conf(device, at)
 }
 
 /// A network card, and a page for frames to come.
@@ -178,18 +185,20 @@ refusals! {
                 let device = console(user, first);
                 user.sys().device_conf(device, NOWHERE)
             });
-            a_card: plugged(|user, first, _| {
+        }
+        BadAddress {
+            a_configuration_of_a_card_nowhere: plugged(|user, first, _| {
                 let device = card(user, first).unwrap();
                 user.sys().device_conf(device, NOWHERE)
             });
-        }
-        BadAddress {
             a_configuration_nowhere: alone(|user, first| {
                 let device = syscall_device(user, first);
                 user.sys().device_conf(device, NOWHERE)
             });
         }
         BadArgument {
+            another_filter: plugged(|user, first, _| listen(user, first, CardConfig { filter: 3, reserved: 0 }));
+            a_word_that_must_be_zero: plugged(|user, first, _| listen(user, first, CardConfig { filter: 1, reserved: 1 }));
             no_slots: alone(|user, first| configure(user, first, |config| config.slots = 0));
             slots_that_are_no_power_of_two: alone(|user, first| configure(user, first, |config| config.slots = 12));
             more_slots_than_there_can_be: alone(|user, first| configure(user, first, |config| config.slots = 512));
@@ -271,6 +280,10 @@ refusals! {
             a_buffer_for_a_syscall_device: alone(|user, first| {
                 let (device, object) = (syscall_device(user, first), segment(user, first.boot, 1).unwrap());
                 user.sys().device_buf(device, buffer_op::OUT, object, 0)
+            });
+            marks_on_the_console: alone(|user, first| {
+                let (device, object) = both(user, first);
+                user.sys().device_buf(device, buffer_op::OUT | buffer_op::marked(20, 1), object, 0)
             });
             input: alone(|user, first| {
                 let (device, object) = both(user, first);
