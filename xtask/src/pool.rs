@@ -22,12 +22,14 @@ pub(crate) fn all<T: Sync, R: Send>(
     work: impl Fn(&T) -> Result<R> + Sync,
 ) -> Result<Vec<R>> {
     let next = Mutex::new(jobs.iter().enumerate());
+    // The lock is not held while a job is done.
+    let take = || next.lock().expect("nobody panics with it").next();
     let stop = AtomicBool::new(false);
     let mut done = std::thread::scope(|scope| {
         let worker = || {
             let mut done = Vec::new();
             while !stop.load(Ordering::Relaxed)
-                && let Some((number, job)) = next.lock().expect("nobody panics with it").next()
+                && let Some((number, job)) = take()
             {
                 let result = work(job).map_err(|error| error.to_string());
                 stop.fetch_or(result.is_err(), Ordering::Relaxed);

@@ -96,7 +96,7 @@ const MUTANTS: &[Mutant] = &[
     (
         "a ring's calls in the kernel core's own name",
         "crates/kernel/corey/src/poller.rs",
-        "core::mem::swap(&mut self.held, &mut served.held);",
+        "self.held.exchange(&mut served.held);",
         "let _ = &mut served.held;",
         Program("test-ring", RICH),
     ),

@@ -560,6 +560,13 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
         Model(Loom, RING, CALLED),
     ),
     (
+        "model: ring, words that follow each other stored relaxed",
+        WORDS,
+        "at.store(*word, Ordering::Release)",
+        "at.store(*word, Ordering::Relaxed)",
+        Model(Loom, RING, CALLED),
+    ),
+    (
         "model: ring, words loaded relaxed",
         WORDS,
         "word.load(Ordering::Acquire)",
@@ -569,22 +576,22 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: ring, a request's first word first",
         SUBMIT,
-        "for unit in (published..filled).rev() {",
-        "for unit in published..filled {",
+        "(published..filled - 2).step_by(2).rev()",
+        "(published..filled - 2).step_by(2)",
         Model(Shuttle, RING, ROUND),
     ),
     (
         "model: ring, a line's first word first",
         WORDS,
-        "at.iter().zip(line).rev()",
-        "at.iter().zip(line)",
+        "at.iter().zip(words).rev()",
+        "at.iter().zip(words)",
         Model(Shuttle, RING, IN_FLIGHT),
     ),
     (
         "model: ring, an argument of the round before behind a request",
         SUBMIT,
-        "if filled < UNITS {",
-        "if filled < UNITS && filled == 0 {",
+        "if at + 2 < LINE {",
+        "if at + 2 < LINE && at > LINE {",
         Model(Loom, RING, ROUND),
     ),
     (
@@ -632,15 +639,15 @@ pub(super) const PROTOCOLS: &[Mutant] = &[
     (
         "model: ring, a word that is read twice",
         CONSUME,
-        "let units = head.units();",
-        "let units = self.head(words).units();",
+        "let (units, mut number) = (head.units(), head.number());",
+        "let (units, mut number) = (self.head(words).units(), head.number());",
         Model(Shuttle, RING, REWRITTEN),
     ),
     (
         "model: ring, the end before the last answers",
         SUBMIT,
-        "            self.depth = 0;\n        }\n        None",
-        "            self.depth = 0;\n        }\n        self.ended.map(|error| self.answer(Err(error)))",
+        "            (self.depth, self.patience) = (0, 0);\n        }\n        None",
+        "            (self.depth, self.patience) = (0, 0);\n        }\n        self.ended.map(|error| self.answer(Err(error)))",
         Model(Loom, RING, ENDING),
     ),
     (
