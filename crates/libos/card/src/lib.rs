@@ -6,12 +6,14 @@
 //! a page that is the card's is read or written but that word.
 //!
 //! **Sharing.** None by trap: a card is one core's, and its pages are written by that core's kernel. By ring they are the kernel
-//! core's, too: a buffer's header goes there and back.
+//! core's, too: a buffer's header goes there and back. Several cores can use one card in a `Shared` (`shared.rs`): then they are
+//! all those cores'.
 //!
 //! **Testing.** `images/test-net`, in the machine.
 #![no_std]
 #![allow(unsafe_code, reason = "packet buffers are mapped memory, by address")]
 
+mod shared;
 mod way;
 
 use core::sync::atomic::{AtomicU32, Ordering};
