@@ -72,10 +72,8 @@ fn collect(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<Counted> {
     let Counted { mut all, mut rows, mut missing, mut lists, mut profiles } = Counted::default();
     let words = if profiled { ",profile=on" } else { "" };
     let stamp = Stamp::new(Execution::Counted);
-    let runs = [System::Corey, System::Linux]
-        .into_iter()
-        .flat_map(|system| plans.iter().map(move |plan| (system, plan)))
-        .filter(|(system, plan)| guests.systems(plan).contains(system));
+    let systems = guests.systems().into_iter();
+    let runs = systems.flat_map(|system| plans.iter().map(move |plan| (system, plan)));
     for (system, plan) in runs {
         let out = folder()?.join(format!("count-{}.jsonl", system.name()));
         let kallsyms = folder()?.join("kallsyms");
