@@ -80,6 +80,8 @@ enum Command {
     ///
     /// Example: cargo xtask test --only boot
     ///
+    /// Example: cargo xtask test --only soak --minutes 10
+    ///
     /// Example: cargo xtask test --full
     Test(test::Options),
     /// Makes random calls from all cores, in sequences, and audits the kernel after each.

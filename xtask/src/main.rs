@@ -28,6 +28,7 @@ mod soundness;
 mod symbols;
 mod test;
 mod toolchain;
+mod wires;
 mod workspace;
 
 use std::process::ExitCode;

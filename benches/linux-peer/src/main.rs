@@ -25,7 +25,6 @@ mod vm;
 mod work;
 
 use corey_lib_bench::record::emulated;
-use corey_lib_bench::served::{Served, connections};
 use corey_lib_bench::table::{Benchmark, id};
 use corey_lib_bench::{MAX_CORES, Record, Request};
 
@@ -88,12 +87,13 @@ fn run_one(
     cores: u32,
     records: &mut Records,
 ) -> Result<(), Failure> {
-    let (id, iters, turn) = (id(bench.number, variant), request.iters(bench), request.turn);
+    let (id, iters, turn) = (id(bench.number, variant), request.iters(bench, variant), request.turn);
     let job = work::Job { id, cores, iters, turn, malloc };
     figures::check_memory(&job)?;
-    let listeners = if bench.needs_cards() { tcp::listen(cores)? } else { Vec::new() };
-    for (card, _) in (0..).zip(&listeners) {
-        records.write(&Served { card, connections: connections(iters) })?;
+    let mut listeners = Vec::new();
+    if bench.needs_cards() {
+        listeners = tcp::listen(id, cores)?;
+        tcp::served(id, cores, iters).try_for_each(|served| records.write(&served))?;
     }
     let outcome = work::go(job, &listeners)?;
     let extra = [

@@ -55,7 +55,9 @@ impl Job {
             table::VM_PRIVATE | table::VM_INTERIOR | table::VM_OBJECT => 2,
             table::OPEN_OWN => 2,
             // accept, write, close.
-            table::TCP_STACK => 3,
+            table::TCP_KERNELCORE | table::TCP_STACK | table::TCP_SHARED => 3,
+            // By how much there is at a time.
+            id if id / 16 == 5 => return None,
             table::LARGE_PRIVATE => 3,
             table::RUN_DEFAULT | table::CFORK_DEFAULT => return None,
             // What malloc asks of the kernel is not counted.
@@ -138,8 +140,7 @@ pub(crate) fn go(job: Job, listeners: &[TcpListener]) -> std::result::Result<Res
         Workers::Threads => std::thread::scope(|scope| {
             for core in 0..job.cores {
                 let (arena_memory, pages, told) = (&arena_memory, pages.as_ref(), &told);
-                let listener = listeners.get(core as usize);
-                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages, told, listener));
+                scope.spawn(move || worker_or_fail(job, core, arena_memory, pages, told, listeners));
             }
         }),
         Workers::Processes => run_processes(job, &arena_memory, pages.as_ref(), &told)?,
@@ -168,7 +169,7 @@ fn run_processes(
         match unsafe { libc::fork() } {
             -1 => return Err(Failure::last("fork")),
             0 => {
-                worker_or_fail(job, core, arena, pages, told, None);
+                worker_or_fail(job, core, arena, pages, told, &[]);
                 // SAFETY: ends the child without running the parent's exit handlers.
                 unsafe { libc::_exit(0) };
             }
@@ -192,9 +193,9 @@ fn worker_or_fail(
     arena: &Mapping,
     pages: Option<&Mapping>,
     told: &Told,
-    listener: Option<&TcpListener>,
+    listeners: &[TcpListener],
 ) {
-    if let Err(failure) = worker(job, core, arena, pages, told, listener) {
+    if let Err(failure) = worker(job, core, arena, pages, told, listeners) {
         guest::fail(&failure);
     }
 }
@@ -205,7 +206,7 @@ fn worker(
     arena: &Mapping,
     pages: Option<&Mapping>,
     told: &Told,
-    listener: Option<&TcpListener>,
+    listeners: &[TcpListener],
 ) -> std::result::Result<(), Failure> {
     pin(core)?;
     arena.populate()?;
@@ -267,7 +268,7 @@ fn worker(
         table::RWLOCK_OURS => rwlock::ours(place, &arena.locks)?,
         table::RWLOCK_WORD => rwlock::word(place, &arena.locks),
         table::RWLOCK_TICKET => rwlock::ticket(place, &arena.locks),
-        table::TCP_STACK => tcp::serve(place, listener.expect("this job has listeners"))?,
+        id if id / 16 == 5 => tcp::serve(id, place, listeners)?,
         id if id / 16 == 9 => heap::run(&Linux, job, place, told)?,
         other => {
             return Err(Failure::panic(format!("benchmark id {other:#x} has no peer")));

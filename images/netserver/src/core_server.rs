@@ -8,6 +8,7 @@ use corey_libos_net::{Config, Instant};
 use corey_libos_rt::sys::{rdtsc, sys};
 use corey_libos_rt::{Process, vm::Space};
 
+use crate::reports::Reports;
 use crate::server::Server;
 use crate::words::Wanted;
 
@@ -86,11 +87,16 @@ fn serve_by<W: Way>(
             Err(error) => return (*nic, error),
         }
     }
-    turn_for_ever(&clock, &mut servers, packets)
+    turn_for_ever(&clock, &mut servers, packets, Reports::new(wanted.report, process.boot))
 }
 
 /// Serves in turn. What nobody changes in `packets` is waited for where nothing is to do: the time ends it.
-fn turn_for_ever<W: Way>(clock: &Clock, servers: &mut [Server<W>], packets: ObjRef) -> ! {
+fn turn_for_ever<W: Way>(
+    clock: &Clock,
+    servers: &mut [Server<W>],
+    packets: ObjRef,
+    mut reports: Reports,
+) -> ! {
     let (shortest, longest) = SLEEP;
     let (mut idle, mut sleep) = (0, shortest);
     loop {
@@ -102,6 +108,7 @@ fn turn_for_ever<W: Way>(clock: &Clock, servers: &mut [Server<W>], packets: ObjR
             next = next.min(wants);
             useful |= did;
         }
+        reports.turn(clock.now(), servers);
         if useful {
             (idle, sleep) = (0, shortest);
             continue;

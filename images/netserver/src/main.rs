@@ -1,13 +1,14 @@
 //! `netserver`: a server on every network card, until the machine is turned off.
 //!
-//! `init=netserver [ip=dhcp|ADDRESS/LEN[,GATEWAY]] [cores=N] [kernel=on]`. TCP: 128 bytes on port 7000, echo on 7, discard on 9,
+//! `init=netserver [ip=dhcp|ADDRESS/LEN[,GATEWAY]] [cores=N] [kernel=on] [report=SECONDS]`. TCP: 128 bytes on port 7000, echo on 7, discard on 9,
 //! characters without end on 19 (RFC 862, 863, 864). UDP: echo on 7. Each card has a stack of its own; with a fixed
 //! address card `n` has the `n`-th behind it. When a card's stack has an address it prints
 //! `{"record":"net","nic":n,"ip":"…","ready":true}`.
 //!
 //! `N` cores serve, card `n` the core `n` modulo `N`; without the word each card has a core, as far as there are cores. A
 //! core's cards, their packets and their stacks are named by a share that no other core holds. With `kernel=on` each card also has a
-//! kernel core, which polls it, and which its stack's core feeds by ring.
+//! kernel core, which polls it, and which its stack's core feeds by ring. With `report=` each core prints every so many seconds what
+//! its stacks have in use, as `stack` records, and card 0's then audits the machine: an `audit` record has the bytes that are free.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
@@ -15,6 +16,7 @@
 extern crate alloc;
 
 mod core_server;
+mod reports;
 mod server;
 mod words;
 

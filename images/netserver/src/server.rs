@@ -52,6 +52,27 @@ impl<W: Way> Server<W> {
         Self { number, stack, listeners, echo, open: Vec::new() }
     }
 
+    /// Whether it is that of card 0.
+    pub(crate) fn is_first(&self) -> bool {
+        self.number == 0
+    }
+
+    /// Prints what its stack has in use.
+    pub(crate) fn tell(&self) {
+        let (used, stats) = (self.stack.in_use(), self.stack.stats());
+        println!(
+            "{{\"record\":\"stack\",\"nic\":{},\"connections\":{},\"time_wait\":{},\"blocks\":{},\"established\":{},\
+             \"retransmitted\":{},\"resets\":{}}}",
+            self.number,
+            used.connections,
+            used.time_wait,
+            used.blocks,
+            stats.tcp_established,
+            stats.tcp_retransmitted,
+            stats.tcp_resets_out,
+        );
+    }
+
     /// One turn: when the next one is due, and whether anything happened.
     pub(crate) fn turn(&mut self, now: Instant) -> (Instant, bool) {
         let next = self.stack.poll(now);

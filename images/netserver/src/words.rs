@@ -16,6 +16,8 @@ pub(crate) struct Wanted {
     cores: Option<usize>,
     /// Whether each card has a kernel core.
     pub(crate) kernel: bool,
+    /// Microseconds between reports; `None`: there are none.
+    pub(crate) report: Option<u64>,
 }
 
 /// Why a word is refused; its text says what is valid.
@@ -23,6 +25,7 @@ pub(crate) enum BadWord<'a> {
     Address(&'a str),
     Cores(&'a str),
     Kernel(&'a str),
+    Report(&'a str),
     Unknown(&'a str),
     /// More cores than can serve: asked, cards, processors.
     TooManyCores(usize, usize, usize),
@@ -37,8 +40,11 @@ impl fmt::Display for BadWord<'_> {
             ),
             Self::Cores(word) => write!(f, "cores={word}: wanted how many cores serve, as in cores=2"),
             Self::Kernel(word) => write!(f, "kernel={word}: wanted kernel=on or kernel=off"),
+            Self::Report(word) => {
+                write!(f, "report={word}: wanted seconds between reports, 1 to 3600, as in report=10")
+            }
             Self::Unknown(word) => {
-                write!(f, "{word}: unknown word; valid: ip cores kernel")?;
+                write!(f, "{word}: unknown word; valid: ip cores kernel report")?;
                 OTHERS.iter().try_for_each(|word| write!(f, " {word}"))?;
                 f.write_str(", each as key=value")
             }
@@ -64,7 +70,7 @@ impl Wanted {
     ///
     /// The first word that means nothing.
     pub(crate) fn parse(words: &str) -> Result<Self, BadWord<'_>> {
-        let mut wanted = Self { addressing: Addressing::Dhcp, cores: None, kernel: false };
+        let mut wanted = Self { addressing: Addressing::Dhcp, cores: None, kernel: false, report: None };
         for word in words.split_whitespace() {
             match word.split_once('=') {
                 Some(("ip", value)) => {
@@ -77,6 +83,11 @@ impl Wanted {
                 Some(("kernel", "on")) => wanted.kernel = true,
                 Some(("kernel", "off")) => wanted.kernel = false,
                 Some(("kernel", value)) => return Err(BadWord::Kernel(value)),
+                Some(("report", value)) => {
+                    let seconds: Option<u64> = value.parse().ok();
+                    let seconds = seconds.filter(|seconds| (1..=3600).contains(seconds));
+                    wanted.report = Some(seconds.ok_or(BadWord::Report(value))? * 1_000_000);
+                }
                 Some((key, _)) if OTHERS.contains(&key) => {}
                 _ => return Err(BadWord::Unknown(word)),
             }

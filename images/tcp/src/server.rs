@@ -1,65 +1,123 @@
 //! A card, its stack, and what is served.
 
-use corey_lib_bench::served::{INFLIGHT, MESSAGE, PORT};
+use corey_lib_bench::served::{INFLIGHT, Load, PORT};
 use corey_libos_card::{Card, Way};
-use corey_libos_net::{Config, Event, Instant, Listener, Stack};
+use corey_libos_net::{Config, Event, Instant, Link, Listener, Stack};
 use corey_libos_rt::sys::{pause, rdtsc};
 
-/// A server of short connections.
+/// What a server does for its client.
+pub(crate) trait Service {
+    /// What the client does.
+    const LOAD: Load;
+
+    /// Deals with what the stack says.
+    fn hear<L: Link>(&mut self, stack: &mut Stack<L>, listener: Listener, event: Event);
+
+    /// Operations that are done.
+    fn done(&self) -> u64;
+
+    /// Goes on without being told; whether that led anywhere.
+    #[inline(always)]
+    fn go_on<L: Link>(&mut self, stack: &mut Stack<L>) -> bool {
+        let _ = stack;
+        false
+    }
+
+    /// Looks, after an operation, at what it brought.
+    #[inline(always)]
+    fn check(&mut self) {}
+
+    /// After the last operation, again and again until no connection is open: ends what this side has to end.
+    fn end<L: Link>(&mut self, stack: &mut Stack<L>) {
+        let _ = stack;
+    }
+
+    /// What was not as it should be.
+    fn wrong(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// A stack over a card, and its clock.
 pub(crate) struct Server<W: Way> {
     stack: Stack<Card<W>>,
     listener: Listener,
-    /// Connections that were accepted, written to, and closed.
-    served: u64,
+    clock: Clock,
+}
+
+/// Microseconds since power-on.
+#[derive(Clone, Copy)]
+pub(crate) struct Clock {
     /// Ticks of a microsecond.
     ticks: u64,
 }
 
-impl<W: Way> Server<W> {
-    /// `None` when the port is taken, which it is not in a new stack.
-    pub(crate) fn new(card: Card<W>, config: &Config, tsc_hz: u64) -> Option<Self> {
-        let ticks = (tsc_hz / 1_000_000).max(1);
-        let mut stack = Stack::new(card, config, Instant::from_micros(rdtsc() / ticks));
-        let listener = stack.listen(PORT, 2 * INFLIGHT as usize).ok()?;
-        Some(Self { stack, listener, served: 0, ticks })
+impl Clock {
+    pub(crate) fn new(tsc_hz: u64) -> Self {
+        Self { ticks: (tsc_hz / 1_000_000).max(1) }
     }
 
-    /// Serves until `count` connections were.
-    pub(crate) fn until(&mut self, count: u64) {
-        while self.served < count {
-            self.turn();
+    #[inline(always)]
+    pub(crate) fn now(self) -> Instant {
+        Instant::from_micros(rdtsc() / self.ticks)
+    }
+}
+
+/// A stack over `card`, and the listener that it has. `None` when the port is taken, which it is not in a new stack.
+pub(crate) fn listening<W: Way>(
+    card: Card<W>,
+    config: &Config,
+    clock: Clock,
+) -> Option<(Stack<Card<W>>, Listener)> {
+    let mut stack = Stack::new(card, config, clock.now());
+    let listener = stack.listen(PORT, 2 * INFLIGHT as usize).ok()?;
+    Some((stack, listener))
+}
+
+impl<W: Way> Server<W> {
+    /// As [`listening`].
+    pub(crate) fn new(card: Card<W>, config: &Config, clock: Clock) -> Option<Self> {
+        let (stack, listener) = listening(card, config, clock)?;
+        Some(Self { stack, listener, clock })
+    }
+
+    /// Serves until `count` operations are done.
+    #[inline(always)]
+    pub(crate) fn until<S: Service>(&mut self, service: &mut S, count: u64) {
+        while service.done() < count {
+            if !service.go_on(&mut self.stack) {
+                self.turn(service);
+            }
+        }
+    }
+
+    /// The same, and looks at each operation.
+    pub(crate) fn until_checked<S: Service>(&mut self, service: &mut S, count: u64) {
+        while service.done() < count {
+            self.until(service, service.done() + 1);
+            service.check();
         }
     }
 
     /// Serves until no connection is open: the client has all it was sent.
-    pub(crate) fn drain(&mut self) {
-        while self.stack.in_use().connections != 0 {
-            self.turn();
+    pub(crate) fn drain<S: Service>(&mut self, service: &mut S) {
+        while self.stack.in_use().connections != 0 && service.wrong().is_none() {
+            service.end(&mut self.stack);
+            self.turn(service);
         }
     }
 
-    fn turn(&mut self) {
-        let now = Instant::from_micros(rdtsc() / self.ticks);
+    fn turn<S: Service>(&mut self, service: &mut S) {
+        let now = self.clock.now();
         let before = self.stack.stats().frames_in;
         self.stack.poll(now);
         while let Some(event) = self.stack.event() {
-            if event == Event::Accept(self.listener) {
-                self.accept();
-            }
+            service.hear(&mut self.stack, self.listener, event);
         }
         self.stack.flush(now);
         if self.stack.stats().frames_in == before {
             // Where processors share one thread of the host, the others run.
             pause();
-        }
-    }
-
-    fn accept(&mut self) {
-        while let Ok(connection) = self.stack.accept(self.listener) {
-            // A new connection's buffer takes them all; one that is gone by now is counted by its client.
-            let _ = self.stack.write(connection, &MESSAGE);
-            let _ = self.stack.close(connection);
-            self.served += 1;
         }
     }
 

@@ -7,6 +7,7 @@ use corey_abi::{
     BufferHeader, DeviceCalls, Error, Home, MapFlags, Name, ObjRef, PAGE_BYTES, Plain, SegmentCalls,
     ShareCalls, buffer_op,
 };
+use corey_lib_sync::Quarantine;
 use corey_libos_card::{Card, cards};
 use corey_libos_rt::sys::{address, pause, rdtsc, segment, sys};
 use corey_libos_rt::{Process, Status, entry};
@@ -102,6 +103,8 @@ fn speaks(suite: &mut Suite, process: &mut Process, number: u64) {
         }
     }
     suite.equal("after 300 more, too", hears(process, &mut card), Ok(true));
+    card.quarantine();
+    suite.equal("and when it was given up", hears(process, &mut card), Ok(true));
     let (packets, device) = card.objects();
     suite.refused("posted pages are not cut off", sys().segment_set_nbytes(packets, PAGE_BYTES), Error::Busy);
     suite.works("a reset", sys().device_buf(device, buffer_op::RESET, ObjRef::default(), 0));

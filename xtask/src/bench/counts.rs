@@ -105,10 +105,8 @@ fn collect(guests: &Guests, plans: &[Plan], profiled: bool) -> Result<Counted> {
     let Counted { mut all, mut rows, mut missing, mut lists, mut profiles } = Counted::default();
     let words = if profiled { ",profile=on" } else { "" };
     let stamp = Stamp::new(Execution::Counted);
-    let runs = [System::Corey, System::Linux]
-        .into_iter()
-        .flat_map(|system| plans.iter().map(move |plan| (system, plan)))
-        .filter(|(system, plan)| guests.systems(plan).contains(system));
+    let systems = guests.systems().into_iter();
+    let runs = systems.flat_map(|system| plans.iter().map(move |plan| (system, plan)));
     let runs: Vec<Run<'_>> =
         runs.enumerate().map(|(number, (system, plan))| Run { number, system, plan }).collect();
     // The client of a card would wait for its processor, and its server for it.

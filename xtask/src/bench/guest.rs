@@ -65,9 +65,9 @@ pub(super) struct Said {
 }
 
 impl Guests {
-    /// Both systems, or ours alone, where there is no peer of a plan.
-    pub(super) fn systems(&self, plan: &Plan) -> Vec<System> {
-        let peer = self.peer.as_ref().filter(|_| plan.peer).map(|_| System::Linux);
+    /// Both systems, or ours alone, where no peer is wanted.
+    pub(super) fn systems(&self) -> Vec<System> {
+        let peer = self.peer.as_ref().map(|_| System::Linux);
         [Some(System::Corey), peer].into_iter().flatten().collect()
     }
 

@@ -98,8 +98,6 @@ pub(crate) struct Plan {
     factor: u32,
     /// Whether each core needs a network card, and a client of this machine at its other end.
     cards: bool,
-    /// Whether Linux has a peer.
-    peer: bool,
 }
 
 impl Plan {
@@ -228,7 +226,7 @@ fn plans(options: &Options) -> std::result::Result<Vec<Plan>, String> {
         // Benchmarks are all named, so that both guests run the same ones whatever else they know.
         let name = |(bench, variant): &(&Benchmark, u32)| {
             let all =
-                selected.iter().filter(|(b, _)| b.number == bench.number).count() == bench.runnable().count();
+                selected.iter().filter(|(b, _)| b.number == bench.number).count() == bench.variants.len();
             let variant = if all { None } else { bench.variants.get(*variant as usize) };
             variant.map_or_else(|| bench.name.to_owned(), |variant| format!("{}/{variant}", bench.name))
         };
@@ -238,10 +236,13 @@ fn plans(options: &Options) -> std::result::Result<Vec<Plan>, String> {
             words: [vec![format!("bench={}", names.join(","))], words.clone()].concat().join(" "),
             cores: cores.as_slice().to_vec(),
             rows: selected.len(),
-            pages: selected.iter().map(|(bench, _)| 2 * request.iters(bench)).max().unwrap_or(0),
+            pages: selected
+                .iter()
+                .map(|(bench, variant)| 2 * request.iters(bench, *variant))
+                .max()
+                .unwrap_or(0),
             factor,
             cards,
-            peer: selected.iter().all(|(bench, variant)| bench.has_peer(*variant)),
         }
     };
     Ok([(1, false), (2, false), (1, true), (2, true)]
@@ -299,7 +300,7 @@ mod tests {
         assert!(words[0].starts_with("bench=null,memclone,pagepass,pread,vm"), "{}", words[0]);
         assert_eq!(plans[0].cores, [1, 2]);
         let rows: usize = plans.iter().map(|plan| plan.rows).sum();
-        assert_eq!(rows, corey_lib_bench::BENCHMARKS.iter().map(|b| b.runnable().count()).sum::<usize>());
+        assert_eq!(rows, corey_lib_bench::BENCHMARKS.iter().map(|b| b.variants.len()).sum::<usize>());
     }
 
     #[test]
@@ -318,16 +319,10 @@ mod tests {
             found,
             [
                 ("bench=null/current turn=1", false, 2),
-                ("bench=tcp/stack turn=1", true, 4),
+                ("bench=tcp/stack,tcp/shared,tcp/echo,tcp/bulk-in,tcp/bulk-out turn=1", true, 4),
                 ("bench=tcp/kernelcore turn=1", true, 6),
             ]
         );
-    }
-
-    #[test]
-    fn a_planned_variant_is_refused_by_name() {
-        let text = plans(&options(&["tcp/shared"], None, false)).unwrap_err();
-        assert!(text.starts_with("bench=tcp/shared: Unsupported"), "{text}");
     }
 
     #[test]

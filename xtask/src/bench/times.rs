@@ -46,14 +46,14 @@ pub(super) fn measure(guests: &Guests, plans: &[Plan], pairs: u32) -> Result<(Ve
         let (timed, volume): (Vec<u32>, Vec<u32>) = plan.cores.iter().partition(|n| plan.busy(**n) <= host);
         if !timed.is_empty() {
             for pair in 1..=pairs {
-                for system in guests.systems(plan) {
+                for system in guests.systems() {
                     run(plan, system, &timed, Execution::Multi, &format!("run {pair} of {pairs}"))?;
                 }
             }
         }
         if !volume.is_empty() {
             let title = format!("more processors than this machine's {host}, without times");
-            for system in guests.systems(plan) {
+            for system in guests.systems() {
                 run(plan, system, &volume, Execution::Single, &title)?;
             }
         }

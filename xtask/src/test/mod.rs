@@ -15,7 +15,7 @@ mod panics;
 mod vm;
 
 use std::process::ExitCode;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::build::{self, Images, Medium, Size};
 use crate::process::interrupted;
@@ -26,6 +26,9 @@ use crate::{Result, bench, pool, sharing};
 use minutes::Minutes;
 use models::Checker;
 pub(crate) use net::{Inside, inside};
+
+/// Minutes of the long run without `--minutes`.
+const SOAK: u64 = 10;
 
 /// Words of `cargo xtask test`.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -42,6 +45,9 @@ pub(crate) struct Options {
     /// Seed of what the network is tested with; without: another one each time. It is printed.
     #[arg(long)]
     seed: Option<u64>,
+    /// Minutes that each machine of the group soak is loaded; without: 10.
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..=600))]
+    minutes: Option<u64>,
     /// Keep the minutes of the groups that ran in golden/minutes.jsonl.
     #[arg(long, conflicts_with = "full")]
     keep: bool,
@@ -64,6 +70,8 @@ enum Group {
     Vm,
     /// A server in the machine, and Linux as its client: over good wires and bad ones.
     Net,
+    /// Servers on eight processors under load for ten minutes: with `--full`, or asked for.
+    Soak,
     /// Every call against every other under the line meter.
     Sharing,
     /// Counts against the golden table.
@@ -80,7 +88,7 @@ enum Group {
     Bench,
 }
 
-const GROUPS: [Group; 14] = [
+const GROUPS: [Group; 15] = [
     Group::Static,
     Group::Host,
     Group::Loom,
@@ -88,6 +96,7 @@ const GROUPS: [Group; 14] = [
     Group::Boot,
     Group::Vm,
     Group::Net,
+    Group::Soak,
     Group::Sharing,
     Group::Golden,
     Group::Hard,
@@ -100,7 +109,7 @@ const GROUPS: [Group; 14] = [
 impl Group {
     /// Whether it is of the set that runs without `--full`.
     fn is_in_ci(self) -> bool {
-        self != Self::Planted
+        !matches!(self, Self::Planted | Self::Soak)
     }
 }
 
@@ -196,6 +205,10 @@ fn run(group: Group, core: Option<Core>, options: &Options, built: &mut Option<B
         Group::Net => {
             let seed = options.seed.unwrap_or_else(clock);
             Ok(net::cases(prepare(core, built)?, full, seed))
+        }
+        Group::Soak => {
+            let time = Duration::from_secs(60 * options.minutes.unwrap_or(SOAK));
+            net::soak(prepare(core, built)?, time)
         }
         Group::Sharing => {
             let built = prepare(core, built)?;

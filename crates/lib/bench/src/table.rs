@@ -10,16 +10,14 @@ pub struct Benchmark {
     /// Variants; the position is the variant's number.
     pub variants: &'static [&'static str],
     /// Operations per core without `iters=` and `turn=1`.
-    pub default_iters: u64,
-    /// Variants that cannot be run today.
-    planned: &'static [&'static str],
+    default_iters: u64,
 }
 
 /// Operations per core without `iters=` when `turn=1`.
 pub const DEFAULT_TURN_ITERS: u64 = 1000;
 
 /// The most variants a benchmark has.
-pub const MAX_VARIANTS: usize = 5;
+pub const MAX_VARIANTS: usize = 6;
 
 const fn row(
     number: u32,
@@ -27,7 +25,7 @@ const fn row(
     variants: &'static [&'static str],
     default_iters: u64,
 ) -> Benchmark {
-    Benchmark { number, name, variants, default_iters, planned: &[] }
+    Benchmark { number, name, variants, default_iters }
 }
 
 /// Every benchmark, in the order of its number. New ones are added at the end.
@@ -36,7 +34,7 @@ pub static BENCHMARKS: [Benchmark; 15] = [
     row(2, "memclone", &["interior", "shared", "private"], 4096),
     row(3, "pagepass", &["interior", "separate"], 4096),
     row(4, "pread", &["same", "own"], 100_000),
-    Benchmark { planned: &["shared"], ..row(5, "tcp", &["kernelcore", "stack", "shared"], 20_000) },
+    row(5, "tcp", &["kernelcore", "stack", "shared", "echo", "bulk-in", "bulk-out"], 20_000),
     row(6, "vm", &["private", "interior", "cow", "object", "interior-64"], 4096),
     row(7, "cfork", &["default"], 256),
     row(8, "run", &["default"], 1000),
@@ -72,14 +70,12 @@ pub fn names(id: u32) -> Option<(&'static str, &'static str)> {
 }
 
 impl Benchmark {
-    /// Says whether variant number `variant` is there and can be run today.
-    pub fn runs(&self, variant: u32) -> bool {
-        self.variants.get(variant as usize).is_some_and(|name| !self.planned.contains(name))
-    }
-
-    /// Returns the variants that can be run today: number and name.
-    pub fn runnable(&self) -> impl Iterator<Item = (u32, &'static str)> + '_ {
-        (0..).zip(self.variants.iter().copied()).filter(|(number, _)| self.runs(*number))
+    /// Operations of a variant per core without `iters=` and `turn=1`: fewer where one is 45 frames.
+    pub const fn default_iters(&self, variant: u32) -> u64 {
+        match (self.number, variant) {
+            (5, 4 | 5) => self.default_iters / 16,
+            _ => self.default_iters,
+        }
     }
 
     /// Processors that `cores` workers of a variant need: in `cfork` and `run` each has a target of its own, in `ring` and
@@ -91,12 +87,7 @@ impl Benchmark {
         }
     }
 
-    /// Says whether Linux has a peer of a variant: there are no kernel cores there.
-    pub const fn has_peer(&self, variant: u32) -> bool {
-        !matches!((self.number, variant), (5, 0))
-    }
-
-    /// Says whether each core needs a network card, with a client at its other end.
+    /// Says whether the machine has a network card for each core, with a client at its other end.
     pub const fn needs_cards(&self) -> bool {
         self.number == 5
     }
@@ -139,6 +130,14 @@ pub const PREAD_OWN: u32 = id(4, 1);
 pub const TCP_KERNELCORE: u32 = id(5, 0);
 /// `tcp stack`.
 pub const TCP_STACK: u32 = id(5, 1);
+/// `tcp shared`.
+pub const TCP_SHARED: u32 = id(5, 2);
+/// `tcp echo`.
+pub const TCP_ECHO: u32 = id(5, 3);
+/// `tcp bulk-in`.
+pub const TCP_BULK_IN: u32 = id(5, 4);
+/// `tcp bulk-out`.
+pub const TCP_BULK_OUT: u32 = id(5, 5);
 /// `vm private`.
 pub const VM_PRIVATE: u32 = id(6, 0);
 /// `vm interior`.
@@ -206,6 +205,8 @@ mod tests {
     fn ids_lead_back_to_names() {
         assert_eq!(names(MEMCLONE_PRIVATE), Some(("memclone", "private")));
         assert_eq!(names(PAGEPASS_SEPARATE), Some(("pagepass", "separate")));
+        assert_eq!(names(TCP_SHARED), Some(("tcp", "shared")));
+        assert_eq!(names(TCP_BULK_OUT), Some(("tcp", "bulk-out")));
         assert_eq!(names(PREAD_OWN), Some(("pread", "own")));
         assert_eq!(names(PWRITE_PART_SAME), Some(("pwrite", "part-same")));
         assert_eq!(names(OPEN_OWN), Some(("open", "own")));

@@ -51,8 +51,6 @@ impl CoreList {
 pub enum BadWord<'a> {
     /// No benchmark has this name.
     Benchmark(&'a str),
-    /// The variant is planned and cannot run yet.
-    NotYet(&'static Benchmark, &'a str),
     /// The benchmark has no such variant.
     Variant(&'static Benchmark, &'a str),
     /// Not a list of core counts.
@@ -71,14 +69,6 @@ impl fmt::Display for BadWord<'_> {
             Self::Benchmark(name) => {
                 write!(f, "bench={name}: no such benchmark; valid:")?;
                 list_existing(f)
-            }
-            Self::NotYet(bench, variant) => {
-                write!(
-                    f,
-                    "bench={}/{variant}: Unsupported: this variant is planned and cannot run yet; valid:",
-                    bench.name
-                )?;
-                list_variants(f, bench)
             }
             Self::Variant(bench, variant) => {
                 write!(f, "bench={}/{variant}: no such variant; valid:", bench.name)?;
@@ -102,7 +92,7 @@ impl fmt::Display for BadWord<'_> {
 fn list_existing(f: &mut fmt::Formatter<'_>) -> fmt::Result {
     for bench in &BENCHMARKS {
         write!(f, " {}", bench.name)?;
-        for (n, (_, variant)) in bench.runnable().enumerate() {
+        for (n, variant) in bench.variants.iter().enumerate() {
             write!(f, "{}{variant}", if n == 0 { "[/" } else { "|" })?;
         }
         f.write_str("]")?;
@@ -111,7 +101,7 @@ fn list_existing(f: &mut fmt::Formatter<'_>) -> fmt::Result {
 }
 
 fn list_variants(f: &mut fmt::Formatter<'_>, bench: &Benchmark) -> fmt::Result {
-    bench.runnable().try_for_each(|(_, variant)| write!(f, " {}/{variant}", bench.name))
+    bench.variants.iter().try_for_each(|variant| write!(f, " {}/{variant}", bench.name))
 }
 
 /// What to run. Benchmarks run in the order of their numbers whatever order they are named in.
@@ -158,14 +148,10 @@ impl Request {
         let bench = Benchmark::by_name(name).ok_or(BadWord::Benchmark(name))?;
         let marks = &mut self.selected[bench.number as usize - 1];
         match variant {
-            None => bench.runnable().for_each(|(number, _)| marks[number as usize] = true),
+            None => marks.iter_mut().zip(bench.variants).for_each(|(mark, _)| *mark = true),
             Some(variant) => {
                 let position = bench.variants.iter().position(|v| *v == variant);
-                let position = position.ok_or(BadWord::Variant(bench, variant))?;
-                if !bench.runs(position as u32) {
-                    return Err(BadWord::NotYet(bench, variant));
-                }
-                marks[position] = true;
+                marks[position.ok_or(BadWord::Variant(bench, variant))?] = true;
             }
         }
         Ok(())
@@ -181,13 +167,11 @@ impl Request {
         self.selected.iter().flatten().any(|s| *s)
     }
 
-    /// Returns the benchmarks and variant numbers to run: all that can run when none was named.
+    /// Returns the benchmarks and variant numbers to run: all of them when none was named.
     pub fn selection(&self) -> impl Iterator<Item = (&'static Benchmark, u32)> + '_ {
         let all = !self.names_benchmarks();
         BENCHMARKS.iter().zip(&self.selected).flat_map(move |(bench, marks)| {
-            let wanted = move |n: &u32| {
-                if all { bench.runs(*n) } else { marks[*n as usize] }
-            };
+            let wanted = move |n: &u32| all || marks[*n as usize];
             (0..bench.variants.len() as u32).filter(wanted).map(move |n| (bench, n))
         })
     }
@@ -212,9 +196,9 @@ impl Request {
         }
     }
 
-    /// Returns the operations per core of `bench`.
-    pub fn iters(&self, bench: &Benchmark) -> u64 {
-        self.iters.unwrap_or(if self.turn { DEFAULT_TURN_ITERS } else { bench.default_iters })
+    /// Returns the operations per core of a variant of `bench`.
+    pub fn iters(&self, bench: &Benchmark, variant: u32) -> u64 {
+        self.iters.unwrap_or(if self.turn { DEFAULT_TURN_ITERS } else { bench.default_iters(variant) })
     }
 }
 
@@ -248,14 +232,15 @@ mod tests {
         assert_eq!(
             ids,
             [
-                16, 17, 32, 33, 34, 48, 49, 64, 65, 80, 81, 96, 97, 98, 99, 100, 112, 128, 144, 145, 146,
-                160, 161, 162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224, 240, 241
+                16, 17, 32, 33, 34, 48, 49, 64, 65, 80, 81, 82, 83, 84, 85, 96, 97, 98, 99, 100, 112, 128,
+                144, 145, 146, 160, 161, 162, 163, 176, 177, 178, 179, 192, 208, 209, 210, 224, 240, 241
             ]
         );
         assert_eq!(request.cores(6).unwrap().as_slice(), [1, 2, 4, 6]);
         assert_eq!(request.cores(1).unwrap().as_slice(), [1]);
         assert_eq!(request.cores(256).unwrap().as_slice().len(), 9);
-        assert_eq!(request.iters(&BENCHMARKS[1]), 4096);
+        assert_eq!(request.iters(&BENCHMARKS[1], 0), 4096);
+        assert_eq!([3, 4].map(|variant| request.iters(&BENCHMARKS[4], variant)), [20_000, 1250]);
     }
 
     #[test]
@@ -264,8 +249,11 @@ mod tests {
         let request = request(&words).unwrap();
         assert_eq!(request.ids().collect::<Vec<_>>(), [16, 17, 49]);
         assert_eq!(request.cores(4).unwrap().as_slice(), [1, 4]);
-        assert_eq!(request.iters(&BENCHMARKS[0]), 1000);
-        assert_eq!(self::request(&[("bench", "tcp")]).unwrap().ids().collect::<Vec<_>>(), [80, 81]);
+        assert_eq!(request.iters(&BENCHMARKS[0], 0), 1000);
+        assert_eq!(
+            self::request(&[("bench", "run,tcp/shared")]).unwrap().ids().collect::<Vec<_>>(),
+            [82, 128]
+        );
     }
 
     #[test]
@@ -280,13 +268,9 @@ mod tests {
             text("bench", "nul"),
             "bench=nul: no such benchmark; valid: null[/current|nbytes] \
              memclone[/interior|shared|private] pagepass[/interior|separate] pread[/same|own] \
-             tcp[/kernelcore|stack] vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
+             tcp[/kernelcore|stack|shared|echo|bulk-in|bulk-out] vm[/private|interior|cow|object|interior-64] cfork[/default] run[/default] heap[/local|prodcons|larson] \
              fig1[/latency|lock|lockcontended|shootdown] \
              pwrite[/full-own|full-same|part-own|part-same] open[/own] rwlock[/ours|word|ticket] large[/private] ring[/depth-1|depth-32]"
-        );
-        assert_eq!(
-            text("bench", "tcp/shared"),
-            "bench=tcp/shared: Unsupported: this variant is planned and cannot run yet; valid: tcp/kernelcore tcp/stack"
         );
         assert_eq!(
             text("bench", "pagepass/both"),

@@ -126,7 +126,7 @@ fn one(
         // Before anybody has a copy of this address space.
         heaps::open(process)?;
     }
-    let iters = request.iters(bench);
+    let iters = request.iters(bench, variant);
     let (own_pages, team_pages) = pages(variant, cores, iters);
     // What is forked takes its core itself.
     let targets = if bench.name == "cfork" { 0 } else { bench.processors(variant, cores) - cores };

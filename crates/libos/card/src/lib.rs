@@ -8,11 +8,13 @@
 //! **Sharing.** None by trap: a card is one core's, and its pages are written by that core's kernel. By ring they are the kernel
 //! core's, too: the header of a frame that came goes over, written there and read here; this side writes none. Of frames that were
 //! sent the header of one in 16 is looked at: they come back in order.
+//! Several cores can use one card in a `Shared` (`shared.rs`): then its lines are all those cores'.
 //!
 //! **Testing.** Whose a buffer is: random orders, with refusals, against what a card does. `images/test-net`, in the machine.
 #![cfg_attr(not(test), no_std)]
 #![allow(unsafe_code, reason = "packet buffers are mapped memory, by address")]
 
+mod shared;
 mod turns;
 mod way;
 

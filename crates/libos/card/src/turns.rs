@@ -84,6 +84,15 @@ impl Turns {
         self.sent += 1;
     }
 
+    /// All buffers came back, whatever was going on: rounds begin whose marks nobody gave yet. The buffers for frames to come.
+    #[cold]
+    pub(crate) fn restart(&mut self) -> impl Iterator<Item = Place> + use<> {
+        let came = (self.came / RECEIVE + 2) * RECEIVE;
+        let sent = (self.sent / TRANSMIT + 2) * TRANSMIT;
+        *self = Self { came, sent, done: sent, refused: 0 };
+        (came..came + RECEIVE).map(Place::to_come)
+    }
+
     /// What a buffer was posted for that was refused then.
     #[cold]
     pub(crate) const fn refuse(&mut self, buffer: u64) -> Place {
@@ -188,6 +197,21 @@ mod tests {
             for _ in 0..TRANSMIT / 2 {
                 let place = turns.free(|place| kernel.is_back(place));
                 prop_assert!(place.is_some());
+                kernel.post(place.unwrap());
+                turns.send();
+            }
+        }
+
+        #[test]
+        fn after_a_reset_no_mark_is_an_old_one(sent in 0..1_000_u64, came in 0..1_000_u64) {
+            let mut kernel = Kernel::new();
+            (0..=sent).map(Place::to_send).for_each(|place| kernel.give_back(place));
+            (0..came + RECEIVE).map(Place::to_come).for_each(|place| kernel.give_back(place));
+            let mut turns = Turns { came, sent, done: sent / BLOCK * BLOCK, refused: 0 };
+            turns.restart().for_each(|place| kernel.post(place));
+            prop_assert!(!kernel.is_back(turns.next()));
+            for _ in 0..TRANSMIT {
+                let place = turns.free(|place| kernel.is_back(place));
                 kernel.post(place.unwrap());
                 turns.send();
             }

@@ -13,7 +13,9 @@
 //! 5. Nobody learns or changes a neighbour's address unless we asked, but for a first request to us.
 //!
 //! **Sharing.** None: a [`Stack`] belongs to one core, and is `Send`. Several cores may share one in a
-//! [`Shared`](corey_lib_sync::Shared): one lock around each call, and a holder that is gone costs every connection.
+//! [`Shared`](corey_lib_sync::Shared): one lock around each turn. Events are the stack's, not a core's, so each core asks for
+//! connections itself. One core at a time works, whatever the stack touches moves to it (`benches/tcp`, `shared`, has how many lines), and
+//! a holder that is gone costs every connection: a stack for each core has none of that.
 //!
 //! **Testing.** Every state with every flag against RFC 9293's rules, hostile frames with every list checked, and wires that
 //! lose, repeat, reorder and corrupt, in virtual time, against itself and against smoltcp (`test/host-net`).

@@ -18,7 +18,7 @@ pub struct Report {
     pub elapsed: Duration,
     /// Bytes that went one way: in an echo those that came back.
     pub bytes: u64,
-    /// Microseconds from connecting to the last byte, of the good ones: 4 bytes of memory each.
+    /// Microseconds from connecting, or asking, to the last byte, of the good ones: 4 bytes of memory each.
     pub latencies: Vec<u32>,
 }
 
@@ -35,6 +35,11 @@ impl Report {
     /// Counts a good connection that took so long.
     pub fn good(&mut self, took: Duration, bytes: usize) {
         self.connections += 1;
+        self.answer(took, bytes);
+    }
+
+    /// Counts what came, and how long it took.
+    pub fn answer(&mut self, took: Duration, bytes: usize) {
         self.bytes += bytes as u64;
         self.latencies.push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX));
     }

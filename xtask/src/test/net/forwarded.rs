@@ -28,12 +28,13 @@ const CHECKS: [(&str, Check); 6] = [
 const MACHINES: [(&str, u32, usize); 3] = [("", 1, 1), ("cores=2", 2, 2), ("kernel=on", 4, 2)];
 
 /// Words that a machine with two processors and one card refuses, and what it says.
-const REFUSED: [(&str, &str); 5] = [
+const REFUSED: [(&str, &str); 6] = [
     ("cores=0", "cores=0: wanted how many cores serve, as in cores=2"),
     ("cores=2", "cores=2: valid: 1 to 1; here are 1 network cards and 2 free cores"),
     ("ip=10.0.2.15", "wanted ip=dhcp or ip=ADDRESS/LEN[,GATEWAY]"),
     ("core=1", "core=1: unknown word; valid: ip cores kernel"),
     ("kernel=1", "kernel=1: wanted kernel=on or kernel=off"),
+    ("report=0", "report=0: wanted seconds between reports, 1 to 3600"),
 ];
 
 /// Starts servers and tries everything on each of their cards.

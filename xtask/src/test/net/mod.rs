@@ -5,6 +5,7 @@ mod forwarded;
 mod lossy;
 mod malformed;
 mod relay;
+mod soak;
 
 use std::path::Path;
 use std::sync::mpsc::Receiver;
@@ -16,12 +17,14 @@ use crate::qemu::{Boot, Machine};
 use super::{Built, Case, Verdict, show};
 
 pub(crate) use lossy::Inside;
+pub(super) use soak::cases as soak;
 
 /// Everything; `seed` of what is drawn at random.
 pub(super) fn cases(built: &Built, full: bool, seed: u64) -> Vec<Case> {
     println!("  again: cargo xtask test --only net --seed {seed}");
     let parts = [
         ("netserver", forwarded::cases(built)),
+        ("netserver under load", soak::short(built)),
         ("malformed frames", malformed::cases(built, full, seed)),
         ("Linux as the peer", lossy::cases(built, full, seed)),
     ];

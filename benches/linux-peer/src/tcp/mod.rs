@@ -1,19 +1,59 @@
-//! Short connections: a network card, an address and a listener for each processor.
+//! Servers: a network card, an address and a listener for each processor, or one for all.
 
-use std::cell::RefCell;
+mod bulk;
+mod echo;
+mod short;
+
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream, UdpSocket};
+use std::io;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::fd::AsRawFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use corey_lib_bench::served::{COOL, MESSAGE, PORT, WARM, server};
-use corey_lib_bench::{Place, Span, run_region, table};
+use corey_lib_bench::served::{Load, PORT, Served, server};
+use corey_lib_bench::{Place, Span, table};
 
 use crate::figures::read;
 use crate::guest::Failure;
-use crate::work::Linux;
+
+/// What a client does whom this job serves.
+const fn load(id: u32) -> Load {
+    match id {
+        table::TCP_ECHO => Load::Echo,
+        table::TCP_BULK_IN => Load::In,
+        table::TCP_BULK_OUT => Load::Out,
+        _ => Load::Short,
+    }
+}
+
+/// A processor's part of the operations before and after the region: of one card, where all processors share that.
+const fn part(id: u32, cores: u32, all: u64) -> u64 {
+    if id == table::TCP_SHARED { all.div_ceil(cores as u64) } else { all }
+}
+
+/// What is printed when the listeners of a job are there, for the client of each.
+pub(crate) fn served(id: u32, cores: u32, iters: u64) -> impl Iterator<Item = Served> {
+    let load = load(id);
+    let (cards, servers) = if id == table::TCP_SHARED { (1, cores) } else { (cores, 1) };
+    let each = part(id, cores, load.warm()) + iters + part(id, cores, load.cool());
+    (0..cards as u8).map(move |card| Served { card, load, operations: u64::from(servers) * each })
+}
+
+/// Serves a client until it has all it asked for.
+pub(crate) fn serve(id: u32, place: Place<'_>, listeners: &[TcpListener]) -> Result<Span, Failure> {
+    let listener = listeners.get(place.core as usize).or_else(|| listeners.first());
+    let listener = listener.expect("this job has listeners");
+    match id {
+        table::TCP_KERNELCORE => short::serve::<{ table::TCP_KERNELCORE }>(place, listener),
+        table::TCP_STACK => short::serve::<{ table::TCP_STACK }>(place, listener),
+        table::TCP_SHARED => short::serve::<{ table::TCP_SHARED }>(place, listener),
+        table::TCP_ECHO => echo::serve(place, listener),
+        table::TCP_BULK_IN => bulk::receive(place, listener),
+        table::TCP_BULK_OUT => bulk::send(place, listener),
+        other => Err(Failure::panic(format!("benchmark id {other:#x} has no server"))),
+    }
+}
 
 /// The driver, beside this program.
 const DRIVER: &str = "/e1000.ko.xz";
@@ -22,15 +62,18 @@ const COMPRESSED: libc::c_int = 4;
 /// Longest wait for a card's link.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Brings up a card for each of `cores` processors, has its interrupts go there, and listens on its address.
-pub(crate) fn listen(cores: u32) -> Result<Vec<TcpListener>, Failure> {
+/// Brings up a card for each of `cores` processors, or one for all, and listens on its address. A card's interrupts, and so
+/// what is done for the frames they tell of, go to its processor; in `kernelcore` to one that has no server.
+pub(crate) fn listen(id: u32, cores: u32) -> Result<Vec<TcpListener>, Failure> {
     if !Path::new("/sys/class/net/eth0").exists() {
         load_driver()?;
     }
-    (0..cores).map(one).collect()
+    let cards = if id == table::TCP_SHARED { 1 } else { cores };
+    let away = if id == table::TCP_KERNELCORE { cores } else { 0 };
+    (0..cards).map(|card| one(card, away + card)).collect()
 }
 
-fn one(core: u32) -> Result<TcpListener, Failure> {
+fn one(core: u32, interrupted: u32) -> Result<TcpListener, Failure> {
     let (card, name) = (core as u8, format!("eth{core}"));
     if !Path::new(&format!("/sys/class/net/{name}")).exists() {
         return Err(Failure::command_line(format!(
@@ -40,7 +83,7 @@ fn one(core: u32) -> Result<TcpListener, Failure> {
     let failed = |error: io::Error| Failure::guest(&name, &error);
     configure(&name, server(card)).map_err(failed)?;
     wait_for_link(&name)?;
-    route_interrupts(&name, core)?;
+    route_interrupts(&name, interrupted)?;
     TcpListener::bind((server(card), PORT)).map_err(failed)
 }
 
@@ -108,35 +151,4 @@ fn route_interrupts(name: &str, core: u32) -> Result<(), Failure> {
     };
     let path = format!("/proc/irq/{number}/smp_affinity_list");
     std::fs::write(&path, core.to_string()).map_err(|error| Failure::guest(&path, &error))
-}
-
-/// Accepts, writes, closes.
-pub(crate) fn serve(place: Place<'_>, listener: &TcpListener) -> Result<Span, Failure> {
-    let failed = |error: io::Error| Failure::guest("a connection", &error);
-    let one = || {
-        let (mut connection, _) = listener.accept()?;
-        connection.write_all(&MESSAGE)
-    };
-    (0..WARM).try_for_each(|_| one()).map_err(failed)?;
-    let wrong = RefCell::new(Ok(()));
-    let span = run_region::<{ table::TCP_STACK }, _>(&Linux, place, |_| {
-        if let Err(error) = one() {
-            *wrong.borrow_mut() = Err(error);
-        }
-    });
-    wrong.into_inner().and_then(|()| drain(listener)).map_err(failed)?;
-    Ok(span)
-}
-
-/// The connections after the region: until the client has ended the last one, it has all it was sent before.
-fn drain(listener: &TcpListener) -> io::Result<()> {
-    let last: Vec<TcpStream> = (0..COOL)
-        .map(|_| {
-            let (mut connection, _) = listener.accept()?;
-            connection.write_all(&MESSAGE)?;
-            connection.shutdown(Shutdown::Write)?;
-            Ok(connection)
-        })
-        .collect::<io::Result<_>>()?;
-    last.into_iter().try_for_each(|mut connection| connection.read(&mut [0]).map(drop))
 }
