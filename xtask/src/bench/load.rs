@@ -16,7 +16,7 @@ use super::folder;
 use super::guest::System;
 
 /// How long a connection or an answer may take: an instrument makes guests slow.
-const DEADLINE: Duration = Duration::from_secs(120);
+const DEADLINE: Duration = Duration::from_secs(600);
 
 type Running = JoinHandle<std::io::Result<Outcome>>;
 

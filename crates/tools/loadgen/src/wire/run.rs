@@ -10,9 +10,10 @@ use super::{Outcome, Plan, Until};
 use crate::failure::Failure;
 use crate::report::Report;
 
-/// The shortest retransmission timeout, in microseconds. A wire loses nothing, an instrument makes guests slow, and a card that
-/// was just started hears nothing for a second of its machine's: a stack in a hurry would send again what is under way.
-const LEAST_TIMEOUT: u64 = 30_000_000;
+/// The shortest retransmission timeout, in microseconds: the longest that a stack takes. A wire loses nothing, an instrument makes
+/// guests slow, and a card that was just started hears nothing for a second of its machine's: a stack in a hurry would send again
+/// what is under way.
+const LEAST_TIMEOUT: u64 = 60_000_000;
 
 /// A load.
 pub(super) trait Client {
