@@ -7,8 +7,8 @@ use std::net::{Shutdown, TcpListener, TcpStream};
 use corey_lib_bench::served::{Load, PIECE, is_piece, piece};
 use corey_lib_bench::{Place, Span, run_region_between, table};
 
-use super::Serving;
 use crate::guest::Failure;
+use crate::work::Linux;
 
 /// The one connection, and what moves.
 struct Stream {
@@ -84,7 +84,7 @@ fn move_pieces<const ID: u32>(
     several(&mut stream, load.warm());
     let stream = RefCell::new(stream);
     let span = run_region_between::<ID, _>(
-        &Serving,
+        &Linux,
         place,
         |_| one(&mut stream.borrow_mut()),
         |_| check(&mut stream.borrow_mut()),

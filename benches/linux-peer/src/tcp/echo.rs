@@ -8,8 +8,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use corey_lib_bench::served::{INFLIGHT, Load, REQUEST};
 use corey_lib_bench::{Place, Span, run_region, table};
 
-use super::Serving;
 use crate::guest::Failure;
+use crate::work::Linux;
 
 /// What is said of the listener; connections are told apart by their position.
 const LISTENER: u64 = u64::MAX;
@@ -115,7 +115,7 @@ pub(super) fn serve(place: Place<'_>, listener: &TcpListener) -> Result<Span, Fa
     let mut echo = Echo::new(listener).map_err(failed)?;
     echo.until(warm).map_err(failed)?;
     let wrong = RefCell::new(Ok(()));
-    let span = run_region::<{ table::TCP_ECHO }, _>(&Serving, place, |index| {
+    let span = run_region::<{ table::TCP_ECHO }, _>(&Linux, place, |index| {
         if let Err(error) = echo.until(warm + index + 1) {
             *wrong.borrow_mut() = Err(error);
         }

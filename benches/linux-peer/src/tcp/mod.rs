@@ -12,28 +12,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use corey_lib_bench::served::{Load, PORT, Served, server};
-use corey_lib_bench::{Machine, Place, Span, table};
+use corey_lib_bench::{Place, Span, table};
 
 use crate::figures::read;
 use crate::guest::Failure;
-use crate::work::Linux;
-
-/// As [`Linux`], but a processor whose worker waits for the others has time for its card: under load a thread of the kernel's
-/// takes what comes.
-struct Serving;
-
-impl Machine for Serving {
-    #[inline(always)]
-    fn marker<const ID: u32, const KIND: u32>(&self) {
-        Linux.marker::<ID, KIND>();
-    }
-    fn pause(&self) {
-        std::thread::yield_now();
-    }
-    fn now_ns(&self) -> u64 {
-        Linux.now_ns()
-    }
-}
 
 /// What a client does whom this job serves.
 const fn load(id: u32) -> Load {

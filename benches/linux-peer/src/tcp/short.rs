@@ -9,8 +9,9 @@ use corey_lib_bench::region::{MACHINE_BEGIN as BEGIN, MACHINE_END as END};
 use corey_lib_bench::served::{Load, MESSAGE};
 use corey_lib_bench::{Place, Span, run_region, table};
 
-use super::{Serving, part};
+use super::part;
 use crate::guest::Failure;
+use crate::work::Linux;
 
 /// Accepts, writes, closes.
 pub(super) fn serve<const ID: u32>(place: Place<'_>, listener: &TcpListener) -> Result<Span, Failure> {
@@ -24,7 +25,7 @@ pub(super) fn serve<const ID: u32>(place: Place<'_>, listener: &TcpListener) -> 
     // anything.
     let pair = ID == table::TCP_KERNELCORE && place.cores == 1;
     let wrong = RefCell::new(Ok(()));
-    let span = run_region::<ID, _>(&Serving, place, |_| {
+    let span = run_region::<ID, _>(&Linux, place, |_| {
         if pair {
             marker::<{ table::TCP_KERNELCORE }, BEGIN>();
         }
