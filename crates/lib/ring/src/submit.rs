@@ -72,6 +72,19 @@ pub struct Submitter<W, E> {
 /// Looks at a completion before the word that says whether the ring ended is looked at, again. Models have no time for them.
 const PATIENCE: u32 = if cfg!(any(loom, shuttle)) { 0 } else { 63 };
 
+/// The first `N` of `args`; the others are zero.
+#[inline(always)]
+fn first<const N: usize>(mut args: [Word; 6]) -> [Word; 6] {
+    args.iter_mut().skip(N).for_each(|arg| *arg = 0);
+    args
+}
+
+/// Those of a call of `N` arguments that one unit can say.
+#[inline(always)]
+fn in_one_unit<const N: usize>([a, b, ..]: [Word; 6]) -> Option<[Word; 2]> {
+    (N <= 2 && (a | b) >> NARROW == 0).then_some([a, b])
+}
+
 impl<W: Words, E: Env> Submitter<W, E> {
     /// The program's side of a ring of zeroes.
     pub fn new(words: W, shape: Shape, env: E) -> Self {
@@ -118,12 +131,10 @@ impl<W: Words, E: Env> Submitter<W, E> {
         if self.in_flight >= self.depth {
             return Err(self.ended.map_or(Refused::Full, Refused::Ended));
         }
-        let mut args = args;
-        args.iter_mut().skip(N).for_each(|arg| *arg = 0);
-        let [a, b, ..] = args;
+        let args = first::<N>(args);
         let whole = Whole { number, args };
-        if N <= 2 && (a | b) >> NARROW == 0 {
-            self.stage(narrow(self.line.phase, number, [a, b]));
+        if let Some(args) = in_one_unit::<N>(args) {
+            self.stage(narrow(self.line.phase, number, args));
         } else if N == 6
             && let Some(changed) = self.whole.repeat(&whole)
         {
@@ -224,8 +235,7 @@ impl<W: Words, E: Env> Submitter<W, E> {
         self.filled += 2;
         self.published = self.filled;
         if self.filled == LINE {
-            self.line.advance(self.shape);
-            (self.published, self.filled) = (0, 0);
+            self.end_line();
         }
     }
 
@@ -393,23 +403,16 @@ impl<W: Words, E: Env> Transport for &mut Submitter<W, E> {
         if self.in_flight != 0 {
             return Err(Error::Busy);
         }
-        let [a, b, ..] = args;
-        if N <= 2 && (a | b) >> NARROW == 0 && number < NUMBERS && self.depth != 0 {
+        match in_one_unit::<N>(first::<N>(args)).filter(|_| number < NUMBERS && self.depth != 0) {
             // Nothing is in flight, so nothing is staged either.
-            self.publish_one(
-                number,
-                if N == 2 {
-                    [a, b]
-                } else if N == 1 {
-                    [a, 0]
-                } else {
-                    [0, 0]
-                },
-            );
-            self.look_for_sleep();
-        } else {
-            self.submit::<N>(number, args)?;
-            self.flush();
+            Some(args) => {
+                self.publish_one(number, args);
+                self.look_for_sleep();
+            }
+            None => {
+                self.submit::<N>(number, args)?;
+                self.flush();
+            }
         }
         self.wait()
     }
