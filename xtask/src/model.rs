@@ -39,6 +39,10 @@ pub(crate) fn command(options: &Options) -> Result<()> {
         records.predictions()
     );
     println!("{}", corey_tools_report::series::NOTE);
+    let gains = records.kernel_core();
+    if !gains.is_empty() {
+        println!("\nPredicted gain of a kernel core.\n\n{gains}\n{}", corey_tools_report::split::NOTE);
+    }
     Ok(())
 }
 

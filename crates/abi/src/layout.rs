@@ -631,6 +631,20 @@ pub struct AuditReport {
     pub quarantined: u64,
 }
 
+impl AuditReport {
+    /// Whether the books balance, while no core was lost: every frame is somewhere, and no invariant is broken.
+    #[must_use]
+    pub const fn is_sound(&self) -> bool {
+        self.is_whole() && self.errors == 0
+    }
+
+    /// Whether every frame is somewhere. A hostile kernel's numbers wrap; nobody panics.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        self.frames == self.owned.wrapping_add(self.free).wrapping_add(self.limbo)
+    }
+}
+
 /// Magic number of [`BootHeader`]: `COREYBI1`.
 pub const BOOT_MAGIC: u64 = u64::from_le_bytes(*b"COREYBI1");
 

@@ -155,12 +155,11 @@ syscalls! {
         /// once with the pages that are there.
         ///
         /// # Errors
-        /// `Busy` when the range overlaps another slot, the slot is being changed, or a tree that several
-        /// shares name would need more page tables; `NotPermitted` for an interior tree in an interior
-        /// tree, a root in a tree, 2 MiB pages in a tree of 2 MiB, and for writing and executing at once;
-        /// `OutOfRange` for an empty range, and for one beyond tree or segment sizes, or with the first or
-        /// the last page of the user half, which stay unmapped; `Misaligned`; `Full` for a slot ≥ 512; `QuotaExceeded` when the share cannot pay for the
-        /// page tables; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
+        /// `Busy` when the range overlaps another slot, the slot is being changed, or a tree that several shares name would need more
+        /// page tables; `NotPermitted` for an interior tree in an interior tree, a root in a tree, 2 MiB pages in a tree of 2 MiB,
+        /// and for writing and executing at once; `OutOfRange` for an empty range, and for one beyond tree or segment sizes, or with
+        /// the first or the last page of the user half, which stay unmapped; `Misaligned`; `Full` for a slot ≥ 512; `QuotaExceeded`
+        /// when the share cannot pay for the page tables; `BadArgument`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// Locks the tree, if it is an interior one, and the segment's mapping list. Unmapping from an interior tree is one
@@ -217,7 +216,8 @@ syscalls! {
         /// (reason `FAULT`, value 32). A run begins without a time slice.
         ///
         /// # Errors
-        /// `NotPermitted` when the pcore does not run, and for a kernel core; `CoreLost`; `OutOfRange` below 10,000; `NotFound`, `WrongKind`.
+        /// `NotPermitted` when the pcore does not run, and for a kernel core; `CoreLost`; `OutOfRange` below 10,000; `NotFound`,
+        /// `WrongKind`.
         ///
         /// # Cost
         /// The core's timer; one acknowledged message when it is another core's.
@@ -227,8 +227,8 @@ syscalls! {
         /// 2^63 + n as the object: what runs on core n, whoever else can name it.
         ///
         /// # Errors
-        /// `NotPermitted` when the pcore does not run, and over a ring for the kernel core that serves it; `CoreLost` when its core does not answer: its run is over then;
-        /// `BadArgument` for a value above 32 bits; `NotFound`, `WrongKind`.
+        /// `NotPermitted` when the pcore does not run, and over a ring for the kernel core that serves it; `CoreLost` when its core
+        /// does not answer: its run is over then; `BadArgument` for a value above 32 bits; `NotFound`, `WrongKind`.
         ///
         /// # Cost
         /// One acknowledged message and at most one interrupt; none on oneself.
@@ -265,37 +265,37 @@ syscalls! {
         /// # Cost
         /// Locks the card, and reads its registers.
         0x52 => fn device_stat(device: ObjRef, information: UserPtr) -> ();
-        /// Tells a network card which frames to accept, by the 16-byte `CardConfig` at `configuration`, as long as the device is its owner's; or
-        /// gives a system-call device the ring that the 128-byte `RingConfig` there describes. `Unsupported` for the console. The kernel core that polls the device makes the calls it finds there, in the name of the ring's
-        /// shares: it holds them as long as it serves the ring. Addresses in calls are `RING_ARGUMENTS` (2^47) plus an offset in
-        /// the argument segment. The ring's pages stay where they are. The ring ends, its calls in flight with `DeviceFailed`,
-        /// when the kernel core does; with `BadArgument`, when what stands in it is no request. Then the device can be given
-        /// another one.
+        /// Tells a network card which frames to accept, by the 16-byte `CardConfig` at `configuration`, as long as the device is its
+        /// owner's; or gives a system-call device the ring that the 128-byte `RingConfig` there describes. `Unsupported` for the
+        /// console. The kernel core that polls the device makes the calls it finds there, in the name of the ring's shares: it holds
+        /// them as long as it serves the ring. Addresses in calls are `RING_ARGUMENTS` (2^47) plus an offset in the argument segment.
+        /// The ring's pages stay where they are. The ring ends, its calls in flight with `DeviceFailed`, when the kernel core does;
+        /// with `BadArgument`, when what stands in it is no request. Then the device can be given another one.
         ///
         /// # Errors
-        /// `Busy` when it has a ring; `BadArgument` for another number of slots, more than 8 shares, or one twice, and for another filter or a word that must be zero; `Misaligned` for
-        /// an offset that is no multiple of 4,096; `OutOfRange` for a ring beyond its segment; `Unsupported`, `NotFound`,
-        /// `WrongKind`, `BadAddress`, `NoMemory`.
+        /// `Busy` when it has a ring; `BadArgument` for another number of slots, more than 8 shares, or one twice, and for another
+        /// filter or a word that must be zero; `Misaligned` for an offset that is no multiple of 4,096; `OutOfRange` for a ring
+        /// beyond its segment; `Unsupported`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// Locks the device; one acknowledged message to the kernel core that waits for the ring; one register of a card.
         0x53 => fn device_conf(device: ObjRef, configuration: UserPtr) -> ();
-        /// Feeds the buffer at byte `offset` of `segment` to `device`: `operation` 0 out, 1 in; with 256 added the
-        /// device is not told before a call without it, and with 512 added a card does not read the header: bits 16–31 have the length
-        /// to send, and bits 32–55 a mark, which `ready` becomes instead of 0. 2 resets the device, 3 asks it what it is done with; both take no buffer.
-        /// A system-call device takes 3 only: it wakes the kernel core that sleeps (its doorbell).
-        /// A buffer is a `BufferHeader` and its data. The console takes one whole line of at most 4096
-        /// bytes and is done when the call returns; it adds `"seq":N` as first key to a line that
-        /// starts with `{`. A network card takes an Ethernet frame without its check sequence, in one page with its header: it has the
-        /// buffer, and the page stays where it is, until the header's `ready` is 0 or the mark, which calls on the card write. When the segment ends
-        /// before, the card is reset first, and everything that was posted comes back.
+        /// Feeds the buffer at byte `offset` of `segment` to `device`: `operation` 0 out, 1 in; with 256 added the device is not told
+        /// before a call without it, and with 512 added a card does not read the header: bits 16–31 have the length to send, and bits
+        /// 32–55 a mark, which `ready` becomes instead of 0. 2 resets the device, 3 asks it what it is done with; both take no
+        /// buffer. A system-call device takes 3 only: it wakes the kernel core that sleeps (its doorbell). A buffer is a
+        /// `BufferHeader` and its data. The console takes one whole line of at most 4096 bytes and is done when the call returns; it
+        /// adds `"seq":N` as first key to a line that starts with `{`. A network card takes an Ethernet frame without its check
+        /// sequence, in one page with its header: it has the buffer, and the page stays where it is, until the header's `ready` is 0
+        /// or the mark, which calls on the card write. When the segment ends before, the card is reset first, and everything that was
+        /// posted comes back.
         ///
         /// # Errors
         /// `OutOfRange` when header and data do not lie in the segment (for a card: with 2,048 bytes for a frame to come, or 14 to
-        /// 1,514 of one to send, in one page), and for a line that is too long;
-        /// `Misaligned` for an offset that is no multiple of 16; `Busy` when `ready` is not set;
-        /// `Full` when the card has as many buffers as it can; `DeviceFailed` when it does not come up after a reset;
-        /// `Unsupported` for in and marks on the console, and for all but 3 on a system-call device; `BadArgument` for another operation; `NotFound`, `WrongKind`, `NoMemory`.
+        /// 1,514 of one to send, in one page), and for a line that is too long; `Misaligned` for an offset that is no multiple of 16;
+        /// `Busy` when `ready` is not set; `Full` when the card has as many buffers as it can; `DeviceFailed` when it does not come
+        /// up after a reset; `Unsupported` for in and marks on the console, and for all but 3 on a system-call device; `BadArgument`
+        /// for another operation; `NotFound`, `WrongKind`, `NoMemory`.
         ///
         /// # Cost
         /// Locks the device; the device's own lines.

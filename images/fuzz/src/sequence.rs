@@ -402,7 +402,7 @@ impl Arena {
             if report.errors != 0 {
                 return Some("broken invariants");
             }
-            if report.frames != report.owned + report.free + report.limbo {
+            if !report.is_whole() {
                 return Some("frames are missing");
             }
             if self.before == 0 || in_use(&report) == self.before {

@@ -44,10 +44,9 @@ impl Reports {
 fn audit(boot: Id) {
     let mut report = AuditReport::default();
     let result = sys().audit(boot, address_mut(&mut report));
-    let sound = report.frames == report.owned + report.free + report.limbo && report.errors == 0;
     println!(
         "{{\"record\":\"audit\",\"sound\":{},\"free\":{},\"frames\":{},\"objects\":{}}}",
-        result.is_ok() && sound,
+        result.is_ok() && report.is_sound(),
         report.free * PAGE_BYTES,
         report.frames,
         report.objects,

@@ -1,7 +1,7 @@
 //! Memory that changes while a call reads it: another core writes bad words into the records, and another one takes the
 //! pages away and gives them back.
 
-use crate::matrix::{Row, is_sound, report};
+use crate::matrix::{Row, report};
 use crate::subject::{CARD_ROWS, Subject};
 use crate::values::{self, words};
 use crate::world::{Ground, World};
@@ -101,7 +101,7 @@ fn calls(suite: &mut Suite, process: &Process, ground: &Ground, title: &str) {
         turns > 2 && allowed > 0,
         format_args!("{ended} calls, {allowed} of them allowed, {turns} changes"),
     );
-    let sound = report(process).is_some_and(|report| is_sound(&report));
+    let sound = report(process).is_some_and(|report| report.is_sound());
     suite.check(title, sound, "the books balance");
 }
 

@@ -20,11 +20,6 @@ pub(crate) fn report(process: &Process) -> Option<AuditReport> {
     Some(report)
 }
 
-/// Whether the books balance.
-pub(crate) fn is_sound(report: &AuditReport) -> bool {
-    report.frames == report.owned + report.free + report.limbo && report.errors == 0
-}
-
 /// Whether the books are looked at now: after each cell; where processors really run at once, and an audit waits for
 /// the host's threads, after the last one of an argument.
 pub(crate) fn is_looked_at(process: &Process, last: bool) -> bool {
@@ -198,7 +193,7 @@ fn row(suite: &mut Suite, process: &Process, ground: &Ground, call: &'static Sys
                 values += 1;
                 row.cell(arg, value, args);
                 let last = number + 1 == values::of(*word, &row.world).len();
-                if is_looked_at(process, last) && !report(process).is_some_and(|report| is_sound(&report)) {
+                if is_looked_at(process, last) && !report(process).is_some_and(|report| report.is_sound()) {
                     unsound.get_or_insert(value);
                 }
             }

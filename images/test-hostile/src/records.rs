@@ -1,6 +1,6 @@
 //! Records that calls read from memory: each word of each, with each bad value.
 
-use crate::matrix::{Row, is_looked_at, is_sound, report};
+use crate::matrix::{Row, is_looked_at, report};
 use crate::subject::CARD_ROWS;
 use crate::values::{self, Word};
 use crate::world::Ground;
@@ -82,7 +82,7 @@ fn record(suite: &mut Suite, process: &Process, ground: &Ground, (name, arg, wor
             let args = row.good();
             row.record_cell((arg, part), value, args);
             let last = number + 1 == values::of(*word, &row.world).len();
-            if is_looked_at(process, last) && !report(process).is_some_and(|report| is_sound(&report)) {
+            if is_looked_at(process, last) && !report(process).is_some_and(|report| report.is_sound()) {
                 unsound.get_or_insert((*part, value));
             }
         }

@@ -195,7 +195,7 @@ fn one_audit(boot: Id, worked: &mut u32) -> bool {
     match sys().audit(boot, address_mut(&mut report)) {
         Ok(()) => {
             *worked += 1;
-            report.errors == 0 && report.frames == report.owned + report.free + report.limbo
+            report.is_sound()
         }
         Err(error) => error == Error::Busy,
     }

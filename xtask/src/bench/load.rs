@@ -92,7 +92,7 @@ impl Load {
             record["system"] = system.name().into();
             record["nic"] = (*card).into();
             record["retransmitted"] = outcome.retransmitted.into();
-            if outcome.cut || outcome.report.failures.total() != 0 || outcome.retransmitted != 0 {
+            if !outcome.is_clean() {
                 wrong.get_or_insert(format!("served its client on card {card} badly: {record}"));
             }
             records.push(record.to_string());

@@ -51,7 +51,9 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
     runs.extend(AGAIN.iter().map(|(words, memory, cores)| Run::new(words, memory, MODELS[0], *cores)));
     let (beside, alone): (Vec<_>, Vec<_>) = runs.into_iter().partition(Run::needs_one_processor);
     let mut cases = pool::all(&beside, pool::width(), |run| run.cases(built))?;
-    cases.extend(pool::all(&alone, 1, |run| run.cases(built))?);
+    for run in &alone {
+        cases.push(run.cases(built)?);
+    }
     let mut cases = cases.concat();
     cases.extend(locality::cases(built)?);
     for (words, cores, shape, lines) in EXAMPLES.iter().chain(SHOWN) {

@@ -286,12 +286,6 @@ impl<W: Way> Card<W> {
         place
     }
 
-    /// Whether a frame can be sent now.
-    #[must_use]
-    pub fn can_send(&mut self) -> bool {
-        self.free().is_some()
-    }
-
     /// Sends the frame that `fill` writes; it says how long that is. The card is told with the next [`Card::poll`].
     ///
     /// # Errors

@@ -98,8 +98,7 @@ impl Suite {
     pub fn audit(&mut self, name: &str) {
         let mut report = AuditReport::default();
         let result = sys().audit(self.boot, address_mut(&mut report));
-        let sound = report.frames == report.owned + report.free + report.limbo && report.errors == 0;
-        self.check(name, result.is_ok() && sound, format_args!("{result:?} {report:?}"));
+        self.check(name, result.is_ok() && report.is_sound(), format_args!("{result:?} {report:?}"));
     }
 
     /// Audits, prints the sum, says how the run ends.

@@ -50,6 +50,12 @@ impl Counts {
         }
     }
 
+    /// Returns what is left of `self` without `part`, never less than nothing.
+    #[must_use]
+    pub fn without(&self, part: &Self) -> Self {
+        self.with(part, |all, part| (all - part).max(0.0))
+    }
+
     /// Returns `f` of each pair of figures of `self` and `other`.
     fn with(&self, other: &Self, f: impl Fn(f64, f64) -> f64) -> Self {
         let own = match (self.own, other.own) {

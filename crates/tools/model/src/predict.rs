@@ -72,6 +72,18 @@ impl Cost {
         (sound && cost.copy.high <= 1.0).then_some(cost)
     }
 
+    /// Returns the same with every price at one end of its band: one for each choice of ends.
+    pub fn ends(&self) -> Vec<Self> {
+        let end = |span: Span, high: bool| Span::exactly(if high { span.high } else { span.low });
+        let choice = |bits: u32| Self {
+            instruction: end(self.instruction, bits & 1 != 0),
+            locked: end(self.locked, bits & 2 != 0),
+            interrupt: end(self.interrupt, bits & 4 != 0),
+            copy: end(self.copy, bits & 8 != 0),
+        };
+        (0..16).map(choice).collect()
+    }
+
     /// Returns the price of an iteration of a copy on `machine`.
     pub fn iteration_on(&self, machine: &Machine) -> Span {
         let far = (machine.ram / 8.0).max(ITERATION);

@@ -54,8 +54,7 @@ pub(crate) fn charts(records: &Records, name: &str) -> String {
         let lines = System::ALL.map(line).to_vec();
         Chart { title, scale: Scale::Logarithmic, lines, real: Some(f64::from(REAL_CORES)) }
     };
-    let bench = name.split('/').next().unwrap_or(name);
-    let machines = if unpredicted(bench).is_none() { &MACHINES[..] } else { &[] };
+    let machines = if unpredicted(name).is_none() { &MACHINES[..] } else { &[] };
     let predicted: Vec<Chart> = machines.iter().map(predicted).collect();
     group(&counted) + &group(&predicted)
 }

@@ -20,6 +20,7 @@ mod provenance;
 pub mod records;
 pub mod rows;
 pub mod series;
+pub mod split;
 mod tables;
 #[cfg(test)]
 mod wellformed;

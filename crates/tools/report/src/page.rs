@@ -12,6 +12,7 @@ use crate::provenance;
 use crate::records::{Figures, Records};
 use crate::rows::{Row, System};
 use crate::series::{NOTE, unpredicted};
+use crate::split;
 use crate::tables;
 
 /// Returns the whole page; `claim` says what a benchmark claims.
@@ -47,7 +48,7 @@ pub fn html(records: &Records, claim: impl Fn(&str) -> Option<String>) -> String
         page += &section(records, name, rows, claim(name));
     }
     page += &hosted;
-    page += &model();
+    page += &model(records);
     page += &provenance::section(records);
     page += "</body></html>\n";
     page
@@ -76,10 +77,6 @@ fn section(records: &Records, name: &str, rows: &[&Row], claim: Option<String>) 
     if !System::ALL.iter().any(|system| any(&|figures| !figures.times.is_empty(), *system)) {
         notes.push("Not timed in these records.");
     }
-    if let Some(why) = unpredicted(name) {
-        notes.push("No prediction: ");
-        notes.push(why);
-    }
     if !notes.is_empty() {
         let _ = writeln!(text, "<p class=\"note\">{}</p>", notes.join(" "));
     }
@@ -89,6 +86,9 @@ fn section(records: &Records, name: &str, rows: &[&Row], claim: Option<String>) 
     names.dedup();
     for variant in names {
         let _ = writeln!(text, "<div class=\"variant\"><h3>{}</h3>", escape(variant));
+        if let Some(why) = unpredicted(variant) {
+            let _ = writeln!(text, "<p class=\"note\">No prediction: {why}.</p>");
+        }
         text += &charts(records, variant);
         text += "</div>\n";
     }
@@ -96,7 +96,7 @@ fn section(records: &Records, name: &str, rows: &[&Row], claim: Option<String>) 
     text
 }
 
-fn model() -> String {
+fn model(records: &Records) -> String {
     let mut text = String::from("<section><h2 id=\"model\">The model</h2>\n");
     let _ = writeln!(text, "<p>{}</p>", prose(NOTE));
     let rows = selftest::rows();
@@ -120,7 +120,27 @@ fn model() -> String {
             table::short(row.ratio())
         );
     }
-    text += "</tbody></table></div>\n</section>\n";
+    text += "</tbody></table></div>\n";
+    text += &gains(&records.gains());
+    text += "</section>\n";
+    text
+}
+
+/// What a kernel core gains, where it was counted.
+fn gains(rows: &[Vec<String>]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let cells = |cells: &mut dyn Iterator<Item = &str>, kind: &str| {
+        let all = cells.map(|cell| format!("<{kind}>{}</{kind}>", escape(cell))).collect::<String>();
+        format!("<tr>{all}</tr>\n")
+    };
+    let mut text =
+        format!("<h3>A kernel core</h3>\n<p>{}</p>\n<div class=\"wide\"><table><thead>", escape(split::NOTE));
+    text += &cells(&mut split::HEAD.into_iter(), "th");
+    text += "</thead><tbody>\n";
+    text.extend(rows.iter().map(|row| cells(&mut row.iter().map(String::as_str), "td")));
+    text += "</tbody></table></div>\n";
     text
 }
 

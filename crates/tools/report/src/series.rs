@@ -16,14 +16,21 @@ pub const NOTE: &str = "Predictions are no measurements. They take what a core c
                         cores; beyond, chips are added as far away as the farthest. Between counted core counts figures lie on a line; beyond \
                         the last they stay, at worst rise on. docs/model.md has constants, method and where it misses.";
 
-/// Returns why the model says nothing of a benchmark whose operations it would misread.
-pub fn unpredicted(bench: &str) -> Option<&'static str> {
-    (bench == "pagepass")
-        .then_some("pages go from core to core one at a time; the model is of cores that work at once")
+/// Returns why the model says nothing of a row (`bench/variant`) whose operations it would misread.
+pub fn unpredicted(row: &str) -> Option<&'static str> {
+    match row.split_once('/') {
+        Some(("pagepass", _)) => {
+            Some("pages go from core to core one at a time; the model is of cores that work at once")
+        }
+        Some(("tcp", "kernelcore")) => Some(
+            "the counts are of the server's core; what it and its second core make is said where the model is",
+        ),
+        _ => None,
+    }
 }
 
 /// Returns the means of one operation.
-fn counts(figures: &Figures) -> Option<Counts> {
+pub(crate) fn counts(figures: &Figures) -> Option<Counts> {
     let insn = figures.mean("insn_user_mean")? + figures.mean("insn_kernel_mean")?;
     let mean = |key: &str| figures.mean(key).unwrap_or(0.0);
     Some(Counts {
@@ -60,9 +67,7 @@ impl Records {
     pub fn predicted(&self) -> Vec<String> {
         let counted = |row: &&Row| {
             let figures = System::ALL.into_iter().filter_map(|system| self.of(row, system));
-            !row.is_wide()
-                && unpredicted(row.bench()).is_none()
-                && figures.into_iter().any(Figures::is_counted)
+            !row.is_wide() && unpredicted(&row.name).is_none() && figures.into_iter().any(Figures::is_counted)
         };
         let mut names: Vec<String> = self.rows.keys().filter(counted).map(|row| row.name.clone()).collect();
         names.dedup();

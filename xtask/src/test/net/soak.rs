@@ -5,7 +5,6 @@ use std::sync::mpsc::Receiver;
 use std::time::{Duration, Instant};
 
 use corey_lib_bench::served::{INFLIGHT, Load, PORT};
-use corey_tools_loadgen::Report;
 use corey_tools_loadgen::wire::{self, Outcome, Plan, Until};
 use serde_json::Value;
 
@@ -123,11 +122,11 @@ fn sum(outcomes: Vec<Outcome>) -> Outcome {
 }
 
 /// What was wrong with a load.
-fn wrong(Outcome { report, operations, retransmitted, cut }: &Outcome) -> Option<String> {
-    let Report { failures, .. } = report;
-    let good = failures.total() == 0 && *operations > 0 && *retransmitted == 0 && !cut;
+fn wrong(outcome: &Outcome) -> Option<String> {
+    let Outcome { report, operations, retransmitted, cut } = outcome;
+    let good = outcome.is_clean() && *operations > 0;
     let kinds: Vec<String> =
-        failures.iter().map(|(kind, count)| format!("{} {count}", kind.name())).collect();
+        report.failures.iter().map(|(kind, count)| format!("{} {count}", kind.name())).collect();
     (!good).then(|| {
         format!(
             "{operations} good; failed: {}; {retransmitted} segments sent again{}",

@@ -56,6 +56,14 @@ pub struct Outcome {
     pub cut: bool,
 }
 
+impl Outcome {
+    /// Whether nothing failed, nothing was lost on the way, and the load came to its end.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        !self.cut && self.report.failures.total() == 0 && self.retransmitted == 0
+    }
+}
+
 /// Does what `plan` says over `socket`, whose other end is a card of QEMU's.
 ///
 /// # Errors
