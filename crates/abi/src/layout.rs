@@ -272,7 +272,8 @@ pub mod buffer_op {
     pub const MORE: u64 = 1 << 8;
     /// With [`OUT`] and [`IN`] on a network card: the length to send (bits 16–31) and a mark (bits 32–55) stand here, and nobody reads the
     /// header. When the buffer comes back, `ready` becomes the mark: whoever gives each round another one need not write
-    /// headers either, so that of a buffer's header nothing but the result goes from core to core.
+    /// headers either, so that of a buffer's header nothing but the result goes from core to core. Nor does that, where the card has
+    /// a page of results ([`super::CardConfig::results`]).
     pub const MARKED: u64 = 1 << 9;
     /// All bits of a mark.
     pub const MARK: u64 = (1 << 24) - 1;
@@ -354,14 +355,47 @@ pub struct RingConfig {
     pub reserved: u64,
 }
 
-/// What `device_conf` reads for a network card, 16 bytes.
+/// What `device_conf` reads for a network card, 40 bytes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C)]
 pub struct CardConfig {
     /// A [`card_filter`]: the frames that the card accepts. Broadcasts always. At first those to its own address.
     pub filter: u64,
+    /// The segment with the page of results; null for none. What becomes of a [`buffer_op::MARKED`] buffer is written there, as a
+    /// [`card_result`], and not into its header: the word whose index is the number of the buffer's page, modulo 512. So of
+    /// buffers that are used in their order eight results go from core to core together.
+    pub results: ObjRef,
+    /// Where in it: a multiple of 4,096.
+    pub offset: u64,
     /// Zero.
     pub reserved: u64,
+}
+
+/// Words of a page of results ([`CardConfig::results`]): what became of a buffer.
+pub mod card_result {
+    /// The result of a buffer with this mark: the bytes of its frame, and the number of an error or 0.
+    #[must_use]
+    pub const fn of(mark: u32, length: u16, error: u16) -> u64 {
+        mark as u64 & super::buffer_op::MARK | (length as u64) << 32 | (error as u64) << 48
+    }
+
+    /// The mark.
+    #[must_use]
+    pub const fn mark(word: u64) -> u64 {
+        word & super::buffer_op::MARK
+    }
+
+    /// Bytes of the frame.
+    #[must_use]
+    pub const fn length(word: u64) -> u16 {
+        (word >> 32) as u16
+    }
+
+    /// The number of an error; 0 when all went well.
+    #[must_use]
+    pub const fn error(word: u64) -> u16 {
+        (word >> 48) as u16
+    }
 }
 
 /// Values of [`CardConfig::filter`].

@@ -122,7 +122,7 @@ plain! {
     RingConfig {
         ring: ObjRef, offset: u64, slots: u64, arguments: ObjRef, nshares: u64, shares: [Id; 8], reserved: u64,
     }
-    CardConfig { filter: u64, reserved: u64 }
+    CardConfig { filter: u64, results: ObjRef, offset: u64, reserved: u64 }
     BufferHeader { ready: u32, length: u32, done: u32, error: u32 }
     DeviceEntry { kind: u64, device: u64 }
     NetworkStat {

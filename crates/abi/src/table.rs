@@ -265,9 +265,10 @@ syscalls! {
         /// # Cost
         /// Locks the card, and reads its registers.
         0x52 => fn device_stat(device: ObjRef, information: UserPtr) -> ();
-        /// Tells a network card which frames to accept, by the 16-byte `CardConfig` at `configuration`, as long as the device is its
-        /// owner's; or gives a system-call device the ring that the 128-byte `RingConfig` there describes. `Unsupported` for the
-        /// console. The kernel core that polls the device makes the calls it finds there, in the name of the ring's shares: it holds
+        /// Tells a network card which frames to accept, and where the results of marked buffers go, by the 40-byte `CardConfig` at
+        /// `configuration`, as long as the device is its owner's; or gives a system-call device the ring that the 128-byte
+        /// `RingConfig` there describes. `Unsupported` for the console. The page of results stays where it is; when its segment
+        /// ends, results go into headers again. The kernel core that polls the device makes the calls it finds there, in the name of the ring's shares: it holds
         /// them as long as it serves the ring. Addresses in calls are `RING_ARGUMENTS` (2^47) plus an offset in the argument segment.
         /// The ring's pages stay where they are. The ring ends, its calls in flight with `DeviceFailed`, when the kernel core does;
         /// with `BadArgument`, when what stands in it is no request. Then the device can be given another one.
@@ -275,14 +276,14 @@ syscalls! {
         /// # Errors
         /// `Busy` when it has a ring; `BadArgument` for another number of slots, more than 8 shares, or one twice, and for another
         /// filter or a word that must be zero; `Misaligned` for an offset that is no multiple of 4,096; `OutOfRange` for a ring
-        /// beyond its segment; `Unsupported`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
+        /// or a page of results beyond its segment; `Unsupported`, `NotFound`, `WrongKind`, `BadAddress`, `NoMemory`.
         ///
         /// # Cost
         /// Locks the device; one acknowledged message to the kernel core that waits for the ring; one register of a card.
         0x53 => fn device_conf(device: ObjRef, configuration: UserPtr) -> ();
         /// Feeds the buffer at byte `offset` of `segment` to `device`: `operation` 0 out, 1 in; with 256 added the device is not told
         /// before a call without it, and with 512 added a card does not read the header: bits 16–31 have the length to send, and bits
-        /// 32–55 a mark, which `ready` becomes instead of 0. 2 resets the device, 3 asks it what it is done with; both take no
+        /// 32–55 a mark, which `ready` becomes instead of 0 (or the page of results has, if the card was given one). 2 resets the device, 3 asks it what it is done with; both take no
         /// buffer. A system-call device takes 3 only: it wakes the kernel core that sleeps (its doorbell). A buffer is a
         /// `BufferHeader` and its data. The console takes one whole line of at most 4096 bytes and is done when the call returns; it
         /// adds `"seq":N` as first key to a line that starts with `{`. A network card takes an Ethernet frame without its check

@@ -122,9 +122,14 @@ impl Scratch {
             ("pcore_run", "context") => {
                 self.put::<_, { RunContext::BYTES }>(CONTEXT, &context(random, start))
             }
-            // For a card it means which frames it accepts.
+            // For a card it means which frames it accepts, and where results go.
             ("device_conf", _) if random.once_in(4) => {
-                let config = CardConfig { filter: random.below(4), reserved: u64::from(random.once_in(9)) };
+                let config = CardConfig {
+                    filter: random.below(4),
+                    results: if random.once_in(2) { ObjRef::default() } else { any(random, Sort::Segment) },
+                    offset: random.below(4) * PAGE_BYTES + 8 * u64::from(random.once_in(9)),
+                    reserved: u64::from(random.once_in(9)),
+                };
                 self.put::<_, { CardConfig::BYTES }>(CONTEXT, &config)
             }
             ("device_conf", _) => self.put::<_, { RingConfig::BYTES }>(CONTEXT, &ring(random, start)),

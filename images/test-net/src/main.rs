@@ -4,8 +4,8 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
 
 use corey_abi::{
-    BufferHeader, DeviceCalls, Error, Home, MapFlags, Name, ObjRef, PAGE_BYTES, Plain, SegmentCalls,
-    ShareCalls, buffer_op,
+    BufferHeader, CardConfig, DeviceCalls, Error, Home, MapFlags, Name, ObjRef, PAGE_BYTES, Plain,
+    SegmentCalls, ShareCalls, buffer_op,
 };
 use corey_lib_sync::Quarantine;
 use corey_libos_card::{Card, cards};
@@ -108,6 +108,8 @@ fn speaks(suite: &mut Suite, process: &mut Process, number: u64) {
     let (packets, device) = card.objects();
     suite.refused("posted pages are not cut off", sys().segment_set_nbytes(packets, PAGE_BYTES), Error::Busy);
     suite.works("a reset", sys().device_buf(device, buffer_op::RESET, ObjRef::default(), 0));
+    suite.refused("nor is that of results", sys().segment_set_nbytes(packets, PAGE_BYTES), Error::Busy);
+    suite.works("results in headers again", sys().device_conf(device, address(&CardConfig::default())));
     suite.works("after it they are", sys().segment_set_nbytes(packets, PAGE_BYTES));
     suite.works("it is given back", card.close(&mut process.space));
 }

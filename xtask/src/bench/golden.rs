@@ -18,10 +18,11 @@ use super::guest::Guests;
 use super::{Options, Peer, Plan, linux, plans};
 
 /// Benchmarks and the core counts they are kept at.
-const KEPT: [(&[&str], &str); 3] = [
+const KEPT: [(&[&str], &str); 4] = [
     (&["null", "memclone", "pagepass"], "1,2,4,16"),
     (&["pread", "pwrite", "open", "rwlock"], "1,2,4,16"),
     (&["vm", "cfork", "run", "heap", "fig1/shootdown"], "1,2,4"),
+    (&["ring"], "1"),
 ];
 /// Operations of each core.
 const ITERS: u64 = 256;

@@ -5,7 +5,7 @@ mod common;
 use common::*;
 use corey_abi::{
     CardConfig, DeviceCalls, Error, Home, Id, NetworkStat, ObjRef, SegmentCalls, ShareCalls, UserPtr,
-    buffer_op, card_filter,
+    buffer_op, card_filter, card_result,
 };
 use corey_test_e1000_model::{Delivery, Fault};
 use corey_test_hal_host::User;
@@ -105,7 +105,7 @@ fn a_card_accepts_the_frames_that_its_owner_wants() {
     });
     assert_eq!(card.deliver(&group), Delivery::Filtered);
     booted.on(0, move |user| {
-        let at = put(user, &CardConfig { filter: card_filter::GROUPS, reserved: 0 });
+        let at = put(user, &CardConfig { filter: card_filter::GROUPS, ..CardConfig::default() });
         user.sys().device_conf(device, at).unwrap();
     });
     assert_eq!(card.deliver(&group), Delivery::Accepted);
@@ -115,6 +115,99 @@ fn a_card_accepts_the_frames_that_its_owner_wants() {
         open(user, first).unwrap();
     });
     assert_eq!(card.deliver(&group), Delivery::Filtered, "the next owner asked for nothing");
+    audit(&booted);
+}
+
+/// Has the results of marked buffers written into page `page` of `results`.
+fn write_results(user: &mut User<'_>, device: ObjRef, results: ObjRef, page: u64) -> Result<(), Error> {
+    let at = put(user, &CardConfig { results, offset: page * 4096, ..CardConfig::default() });
+    user.sys().device_conf(device, at)
+}
+
+/// What became of marked buffers stands in one page, by the numbers of their pages; of others in their headers.
+#[test]
+fn results_of_marked_buffers_go_to_the_page_that_was_given() {
+    let (booted, card, _) = boot_plugged(1);
+    let (device, packets) = booted.on(0, |user| {
+        let first = start(user);
+        let (device, packets) = (open(user, first).unwrap(), packets(user, first));
+        write_results(user, device, packets, 3).unwrap();
+        assert_eq!(user.sys().segment_set_nbytes(packets, 3 * 4096), Err(Error::Busy), "it stays there");
+        let mut marked = |page: u64, operation, length, mark| {
+            let operation = operation | buffer_op::MORE | buffer_op::marked(length, mark);
+            user.sys().device_buf(device, operation, packets, page * 4096 + HEADER)
+        };
+        marked(0, buffer_op::IN, 0, 7).unwrap();
+        marked(1, buffer_op::OUT, 60, 8).unwrap();
+        post(user, device, packets, 2, (buffer_op::IN, 0)).unwrap();
+        (device, packets)
+    });
+    card.settle();
+    for length in [99, 61] {
+        let _ = card.deliver(&vec![0xff; length]);
+    }
+    card.settle();
+    booted.on(0, move |user| {
+        let result = |user: &mut User<'_>, page: u64| user.read(BASE + 3 * 4096 + page * 8).unwrap();
+        poll(user, device).unwrap();
+        assert_eq!(result(user, 0), card_result::of(7, 99, 0));
+        assert_eq!(result(user, 1), card_result::of(8, 0, 0));
+        assert_eq!(header(user, 0), [0, 0], "nothing there");
+        assert_eq!((header(user, 2), result(user, 2)), ([61 << 32, 1], 0), "not marked");
+        // Of another page from now on, and what was posted before, too.
+        let operation = buffer_op::IN | buffer_op::marked(0, 9);
+        user.sys().device_buf(device, operation, packets, HEADER).unwrap();
+        let first = start(user);
+        let other = segment(user, first.boot, 1).unwrap();
+        map(user, first.tree, 101, other, BASE + (1 << 21), 1).unwrap();
+        write_results(user, device, other, 0).unwrap();
+        user.sys().device_buf(device, buffer_op::RESET, packets, 0).unwrap();
+        let failed = card_result::of(9, 0, Error::DeviceFailed as u16);
+        assert_eq!(user.read(BASE + (1 << 21)).unwrap(), failed);
+        assert_eq!(result(user, 0), card_result::of(7, 99, 0), "no longer there");
+        user.sys().segment_set_nbytes(packets, 3 * 4096).unwrap();
+        // To headers again, whether the owner wants it or the segment ends.
+        write_results(user, device, ObjRef::default(), 0).unwrap();
+        user.sys().segment_set_nbytes(other, 0).unwrap();
+        user.sys().segment_set_nbytes(other, 4096).unwrap();
+        write_results(user, device, other, 0).unwrap();
+        user.sys().device_buf(device, operation, packets, HEADER).unwrap();
+        user.sys().share_delobj(other).unwrap();
+        user.sys().device_buf(device, buffer_op::RESET, packets, 0).unwrap();
+        assert_eq!(header(user, 0), [9, 1 | (Error::DeviceFailed as u64) << 32]);
+    });
+    audit(&booted);
+}
+
+/// A card's next owner has nothing of the last one's, whose page is free.
+#[test]
+fn the_page_of_results_is_let_go_with_the_device() {
+    let (booted, _, _) = boot_plugged(1);
+    booted.on(0, |user| {
+        let first = start(user);
+        let (device, packets) = (open(user, first).unwrap(), packets(user, first));
+        write_results(user, device, packets, 3).unwrap();
+        // Not once more for each time that it is said.
+        write_results(user, device, packets, 3).unwrap();
+        user.sys().share_delobj(device).unwrap();
+        user.sys().segment_set_nbytes(packets, 3 * 4096).unwrap();
+        let device = open(user, first).unwrap();
+        let operation = buffer_op::IN | buffer_op::marked(0, 5);
+        user.sys().device_buf(device, operation, packets, HEADER).unwrap();
+        user.sys().device_buf(device, buffer_op::RESET, packets, 0).unwrap();
+        assert_eq!(header(user, 0)[0], 5);
+        // A segment that holds results and buffers ends with its device in use.
+        write_results(user, device, packets, 2).unwrap();
+        user.sys().device_buf(device, operation, packets, HEADER).unwrap();
+        user.sys().share_delobj(packets).unwrap();
+        assert_eq!(stat(user, device).posted, [0, 0]);
+        // What was its page of results may be any page now: it is not written.
+        let packets = self::packets(user, first);
+        user.sys().device_buf(device, operation, packets, HEADER).unwrap();
+        user.sys().device_buf(device, buffer_op::RESET, packets, 0).unwrap();
+        assert_eq!(header(user, 0)[0], 5);
+        user.sys().share_delobj(device).unwrap();
+    });
     audit(&booted);
 }
 

@@ -75,7 +75,7 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
         let device = self.0.object::<Device>(device)?;
         match device.which() {
             Which::Console => Err(Error::Unsupported),
-            Which::Network(card) => self.listen(card, configuration),
+            Which::Network(card) => self.card(card, configuration),
             Which::Ring => self.serve(device, configuration),
         }
     }
@@ -122,22 +122,35 @@ impl<P: Platform> DeviceCalls for DeviceApi<'_, P> {
 }
 
 impl<P: Platform> DeviceApi<'_, P> {
-    /// Tells a card which frames to accept.
-    fn listen(&mut self, card: &Network, configuration: UserPtr) -> Result<(), Error> {
+    /// Tells a card which frames to accept, and where results go.
+    fn card(&mut self, card: &Network, configuration: UserPtr) -> Result<(), Error> {
         let mut bytes = [0; CardConfig::BYTES];
         self.0.ctx.copy_in(self.0.inside, configuration, &mut bytes)?;
-        let CardConfig { filter, reserved } = CardConfig::from_bytes(&bytes).ok_or(Error::BadArgument)?;
-        let filter = match filter {
+        let config = CardConfig::from_bytes(&bytes).ok_or(Error::BadArgument)?;
+        let filter = match config.filter {
             card_filter::OWN => Filter::Own,
             card_filter::GROUPS => Filter::Groups,
             card_filter::PROMISCUOUS => Filter::Promiscuous,
             _ => return Err(Error::BadArgument),
         };
-        if reserved != 0 {
+        if config.reserved != 0 {
             return Err(Error::BadArgument);
         }
-        card.listen(&mut self.0.ctx.local, filter);
-        Ok(())
+        let results = match config.results {
+            none if none == ObjRef::default() => None,
+            named => {
+                let segment = self.0.object::<Segment>(named)?;
+                if !config.offset.is_multiple_of(PAGE_BYTES) {
+                    return Err(Error::Misaligned);
+                }
+                let page = config.offset / PAGE_BYTES;
+                if page >= segment.npages() {
+                    return Err(Error::OutOfRange);
+                }
+                Some((segment, page))
+            }
+        };
+        card.configure(self.0.ctx, self.0.inside, filter, results)
     }
 
     /// Has the ring that is described served.

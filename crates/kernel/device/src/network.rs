@@ -2,14 +2,15 @@
 //!
 //! ```text
 //! poster   pin the page ─ lock: does the segment live? ─ the card has it ─ unlock
-//! poller   lock: done ─ done, error │ ready 0 ─ unpin ─ unlock
+//! poller   lock: done ─ done, error │ ready 0 (or a word of the page of results) ─ unpin ─ unlock
 //! ender    no reference any more ─ lock: is a buffer of it posted? ─ stop the card, all come back ─ unlock ─ the page is freed
 //! ```
 //!
 //! A pinned page stays where it is: it is not cut off, and a copy of it is made at once. A poster that comes after the ender
-//! finds the segment without references; one that came before is found by the ender.
+//! finds the segment without references; one that came before is found by the ender. A page of results is pinned and found in the
+//! same way, and written under the lock only.
 
-use corey_abi::{BufferHeader, Error, FRAME_BYTES, FRAME_ROOM, NetworkStat, PAGE_BYTES, Plain};
+use corey_abi::{BufferHeader, Error, FRAME_BYTES, FRAME_ROOM, NetworkStat, PAGE_BYTES, Plain, card_result};
 use corey_kernel_hal::{Direction, Done, Filter, NetworkCard, PAGE_SIZE, Platform};
 use corey_kernel_mem::DataFrame;
 use corey_kernel_object::{Ctx, Entered, Handle, Link};
@@ -20,6 +21,8 @@ use corey_lib_sync::{Quarantine, Relax, Shared};
 const HEADER: u64 = BufferHeader::BYTES as u64;
 /// Least bytes of a frame: its header (IEEE 802.3).
 const FRAME_HEADER: u64 = 14;
+/// Words of a page of results.
+const RESULTS: usize = PAGE_BYTES as usize / 8;
 /// Buffers of a card at most: those of both directions.
 pub(crate) const POSTED: usize = 512;
 /// Frames that one call takes from the card at most, so that others wait a bounded time.
@@ -33,8 +36,25 @@ pub(crate) struct Posted {
     offset: u64,
     frame: DataFrame,
     direction: Direction,
-    /// What `ready` becomes.
-    mark: u32,
+    /// What `ready` becomes, if that is not 0.
+    mark: Option<u32>,
+}
+
+/// The page where results of marked buffers go. It is pinned; who ends its segment has the card forget it first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Results {
+    segment: Link,
+    /// Its number in the segment.
+    page: u64,
+    frame: DataFrame,
+}
+
+impl Results {
+    fn let_go<P: Platform>(&self, platform: &P, inside: &Entered<'_>) {
+        if let Some(segment) = self.segment.resolve::<Segment>(inside) {
+            segment.unpin(platform, self.page);
+        }
+    }
 }
 
 impl Posted {
@@ -52,11 +72,26 @@ impl Posted {
     }
 
     /// Tells the program, and lets the page go.
-    fn give_back<P: Platform>(&self, platform: &P, inside: &Entered<'_>, length: u16, error: Option<Error>) {
-        let words =
-            [u64::from(length) << 32 | u64::from(self.mark), 1 | error.map_or(0, |error| error as u64) << 32];
-        // The page is pinned: nobody has taken it since it was posted.
-        self.frame.write_status(platform, self.offset % PAGE_BYTES, words);
+    fn give_back<P: Platform>(
+        &self,
+        (platform, inside): (&P, &Entered<'_>),
+        results: Option<&Results>,
+        length: u16,
+        error: Option<Error>,
+    ) {
+        let error = error.map_or(0, |error| error as u16);
+        match (results, self.mark) {
+            (Some(results), Some(mark)) => {
+                let index = (self.offset / PAGE_BYTES) as usize % RESULTS;
+                results.frame.store_word(platform, index, card_result::of(mark, length, error));
+            }
+            (_, mark) => {
+                let ready = u64::from(mark.unwrap_or(0));
+                let words = [u64::from(length) << 32 | ready, 1 | u64::from(error) << 32];
+                // The page is pinned: nobody has taken it since it was posted.
+                self.frame.write_status(platform, self.offset % PAGE_BYTES, words);
+            }
+        }
         if let Some(segment) = self.segment.resolve::<Segment>(inside) {
             segment.unpin(platform, self.offset / PAGE_BYTES);
         }
@@ -70,6 +105,8 @@ struct Card {
     posted: &'static mut [Option<Posted>],
     /// Cookies that are free.
     free: heapless::Vec<u16, POSTED>,
+    /// Where results go that do not go into headers.
+    results: Option<Results>,
     received: u64,
     sent: u64,
     failed: u64,
@@ -108,7 +145,7 @@ impl Card {
         }
         for (cookie, posted) in self.posted.iter_mut().enumerate() {
             if let Some(posted) = posted.take() {
-                posted.give_back(platform, inside, 0, Some(Error::DeviceFailed));
+                posted.give_back((platform, inside), self.results.as_ref(), 0, Some(Error::DeviceFailed));
                 // As many as there are.
                 let _ = self.free.push(cookie as u16);
             }
@@ -119,7 +156,7 @@ impl Card {
     /// How many came back.
     fn poll<P: Platform>(&mut self, platform: &P, inside: &Entered<'_>) -> u32 {
         let mut back = 0;
-        let Self { driver, posted, free, received, sent, failed, .. } = self;
+        let Self { driver, posted, free, results, received, sent, failed, .. } = self;
         driver.poll(BUDGET, &mut |done: Done| {
             // A card that says the same twice is not believed.
             let Some(found) = posted.get_mut(usize::from(done.cookie)).and_then(Option::take) else { return };
@@ -134,7 +171,8 @@ impl Card {
             } else {
                 *count += 1;
             }
-            found.give_back(platform, inside, length, done.failed.then_some(Error::DeviceFailed));
+            let error = done.failed.then_some(Error::DeviceFailed);
+            found.give_back((platform, inside), results.as_ref(), length, error);
         });
         back
     }
@@ -164,7 +202,8 @@ impl Network {
         let mut free = heapless::Vec::new();
         // As many as fit; the first is taken first.
         (0..POSTED as u16).rev().for_each(|cookie| _ = free.push(cookie));
-        let card = Card { driver, posted, free, received: 0, sent: 0, failed: 0, lost: false, ticks };
+        let card =
+            Card { driver, posted, free, results: None, received: 0, sent: 0, failed: 0, lost: false, ticks };
         Self { number, card: Shared::new(0, "card", card) }
     }
 
@@ -182,8 +221,13 @@ impl Network {
 
     /// Stops the card: it writes no memory, and everything comes back.
     pub(crate) fn stop<P: Platform>(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>) {
+        let platform = ctx.local.platform.clone();
+        let mut card = self.card.lock(&mut ctx.local);
         // One that does not answer is lost, and says so to the next who wants it.
-        let _ = self.card.lock(&mut ctx.local).stop(&mut ctx.local, inside);
+        let _ = card.stop(&mut ctx.local, inside);
+        if let Some(results) = card.results.take() {
+            results.let_go(&platform, inside);
+        }
     }
 
     /// As [`Network::stop`], and starts it again.
@@ -197,9 +241,11 @@ impl Network {
     pub(crate) fn forget<P: Platform>(&self, ctx: &mut Ctx<P>, inside: &Entered<'_>, segment: Link) -> bool {
         let mut card = self.card.lock(&mut ctx.local);
         if !card.posted.iter().flatten().any(|posted| posted.segment == segment) {
+            card.results.take_if(|results| results.segment == segment);
             return true;
         }
         let stopped = card.stop(&mut ctx.local, inside);
+        card.results.take_if(|results| results.segment == segment);
         // One that does not come up again answers nothing; its owner finds out.
         let _ = card.start(&mut ctx.local);
         stopped
@@ -230,7 +276,7 @@ impl Network {
         let frame = Segment::pin(segment, ctx, inside, page)?;
         let platform = ctx.local.platform.clone();
         let (length, mark) = marked.unzip();
-        let posted = Posted { segment: segment.link(), offset, frame, direction, mark: mark.unwrap_or(0) };
+        let posted = Posted { segment: segment.link(), offset, frame, direction, mark };
         let length = length.map_or_else(|| read_length(&platform, &posted), |length| Ok(length.into()));
         let result = length.and_then(|length| posted.check_length(length)).and_then(|length| {
             segment.set_posted(self.number);
@@ -243,9 +289,37 @@ impl Network {
         result
     }
 
-    /// Chooses which frames the card accepts, until it has another owner.
-    pub(crate) fn listen<R: Relax>(&self, waiter: &mut R, filter: Filter) {
-        self.card.lock(waiter).driver.listen(filter);
+    /// Chooses which frames the card accepts, and the page of a segment where results go, until it has another owner.
+    pub(crate) fn configure<P: Platform>(
+        &self,
+        ctx: &mut Ctx<P>,
+        inside: &Entered<'_>,
+        filter: Filter,
+        results: Option<(Handle<'_, Segment>, u64)>,
+    ) -> Result<(), Error> {
+        let platform = ctx.local.platform.clone();
+        let new = match results {
+            None => None,
+            Some((segment, page)) => {
+                let frame = Segment::pin(segment, ctx, inside, page)?;
+                segment.set_posted(self.number);
+                Some(Results { segment: segment.link(), page, frame })
+            }
+        };
+        let mut card = self.card.lock(&mut ctx.local);
+        // Who ends the segment after this looks here; who ended it before is seen.
+        let lives = results.is_none_or(|(segment, _)| segment.header().refs() != 0);
+        let old = if lives {
+            card.driver.listen(filter);
+            core::mem::replace(&mut card.results, new)
+        } else {
+            new
+        };
+        drop(card);
+        if let Some(old) = old {
+            old.let_go(&platform, inside);
+        }
+        if lives { Ok(()) } else { Err(Error::NotFound) }
     }
 
     /// What is known of the card.

@@ -2,12 +2,12 @@
 //!
 //! **Paper.** §3.5: a device is fed with buffers of a segment. One page has one buffer, as in the 2008 release.
 //!
-//! **Invariants.** A page's header says whose it is: the kernel writes the mark of the call that posted it, of each round another
-//! one, when it comes back. Nothing in a page that is the card's is read but that word, and nothing is written.
+//! **Invariants.** A word for each buffer, in a page of results, says whose it is: the kernel writes the mark of the call that posted
+//! it, of each round another one, when it comes back. Nothing in a buffer that is the card's is read or written.
 //!
-//! **Sharing.** None by trap: a card is one core's, and its pages are written by that core's kernel. By ring they are the kernel
-//! core's, too: the header of a frame that came goes over, written there and read here; this side writes none. Of frames that were
-//! sent the header of one in 16 is looked at: they come back in order.
+//! **Sharing.** None by trap: a card is one core's, and its pages are written by that core's kernel. By ring the page of results is the
+//! kernel core's, too: a line of it goes over with the results of up to eight frames that came, written there and read here; this
+//! side writes none. Of frames that were sent the result of one in 16 is looked at: they come back in order.
 //! Several cores can use one card in a `Shared` (`shared.rs`): then its lines are all those cores'.
 //!
 //! **Testing.** Whose a buffer is: random orders, with refusals, against what a card does. `images/test-net`, in the machine.
@@ -20,8 +20,8 @@ mod way;
 
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_abi::{
-    DeviceCalls, DeviceEntry, Error, FRAME_BYTES, Home, Id, MapFlags, Name, NetworkStat, ObjRef, PAGE_BYTES,
-    ShareCalls, buffer_op, device_kind,
+    CardConfig, DeviceCalls, DeviceEntry, Error, FRAME_BYTES, Home, Id, MapFlags, Name, NetworkStat, ObjRef,
+    PAGE_BYTES, ShareCalls, buffer_op, card_result, device_kind,
 };
 use corey_libos_net::{EthernetAddress, Full, Link};
 use corey_libos_sys::{Trap, address, address_mut, segment, sys};
@@ -29,10 +29,16 @@ use corey_libos_vm::Space;
 use turns::{Place, RECEIVE, TRANSMIT, Turns};
 pub use way::{ByRing, Feed, REFUSED, Refused, Way};
 
-/// Where a page's header is: its frame begins a line.
+/// Where a buffer's header would be: its frame begins a line.
 const HEADER: u64 = 48;
 /// Where its frame is.
 const FRAME: u64 = 64;
+
+/// Buffers, each a page.
+const BUFFERS: u64 = RECEIVE + TRANSMIT;
+/// And the page of results behind them, which has a word for each.
+const PAGES: u64 = BUFFERS + 1;
+const _: () = assert!(BUFFERS <= PAGE_BYTES / 8);
 
 /// Buffers that go back to the card before it is told.
 const BATCH: u64 = 16;
@@ -77,32 +83,22 @@ pub fn cards() -> Result<heapless::Vec<u64, 16>, Error> {
     Ok(there.filter(|entry| entry.kind == device_kind::NETWORK).map(|entry| entry.device).take(16).collect())
 }
 
-/// A buffer's header: `ready` and `length`, `done` and `error`.
+/// Where the kernel says what became of a buffer.
 #[derive(Clone, Copy, Debug)]
-struct Header<'a> {
-    first: &'a AtomicU64,
-    second: &'a AtomicU64,
-}
+struct Outcome<'a>(&'a AtomicU64);
 
-impl Header<'_> {
-    /// The length, if the buffer came back from the round with this mark.
+impl Outcome<'_> {
+    /// The [`card_result`], if the buffer came back from the round with this mark.
     #[inline(always)]
-    fn is_back(self, mark: u64) -> Option<u32> {
-        let word = self.first.load(Ordering::Acquire);
-        (u64::from(word as u32) == mark).then_some((word >> 32) as u32)
-    }
-
-    /// Of one that came back: whether nothing went wrong.
-    #[inline(always)]
-    fn is_good(self) -> bool {
-        self.second.load(Ordering::Relaxed) >> 32 == 0
+    fn is_back(self, mark: u64) -> Option<u64> {
+        let word = self.0.load(Ordering::Acquire);
+        (card_result::mark(word) == mark).then_some(word)
     }
 
     /// What the kernel would write, of a buffer that it did not take.
     #[cold]
     fn refuse(self, mark: u64, error: Error) {
-        self.second.store((error as u64) << 32, Ordering::Relaxed);
-        self.first.store(mark, Ordering::Release);
+        self.0.store(card_result::of(mark as u32, 0, error as u16), Ordering::Release);
     }
 }
 
@@ -158,9 +154,8 @@ impl<W: Way> Card<W> {
     fn with(space: &mut Space, share: Id, device: ObjRef, way: W) -> Result<Self, Error> {
         let mut stat = NetworkStat::default();
         sys().device_stat(device, address_mut(&mut stat))?;
-        let pages = RECEIVE + TRANSMIT;
-        let packets = segment(share, pages * PAGE_BYTES, "packets")?;
-        let mapped = space.map(packets, pages, MapFlags::WRITE);
+        let packets = segment(share, PAGES * PAGE_BYTES, "packets")?;
+        let mapped = Self::mapped(space, device, packets);
         let (base, slot) = mapped.inspect_err(|_| _ = sys().share_delobj(packets))?;
         let [a, b, c, d, e, f, ..] = stat.address;
         let mut card = Self {
@@ -178,6 +173,14 @@ impl<W: Way> Card<W> {
         }
         card.poll()?;
         Ok(card)
+    }
+
+    /// Maps the packets, and has the card write its results behind them.
+    fn mapped(space: &mut Space, device: ObjRef, packets: ObjRef) -> Result<(u64, u64), Error> {
+        let (base, slot) = space.map(packets, PAGES, MapFlags::WRITE)?;
+        let config = CardConfig { results: packets, offset: BUFFERS * PAGE_BYTES, ..CardConfig::default() };
+        sys().device_conf(device, address(&config)).inspect_err(|_| _ = space.unmap(slot))?;
+        Ok((base, slot))
     }
 
     /// Its MAC address.
@@ -203,13 +206,10 @@ impl<W: Way> Card<W> {
         (self.packets, self.device)
     }
 
-    fn header(&self, buffer: u64) -> Header<'_> {
-        let at = self.base + buffer * PAGE_BYTES + HEADER;
-        let [first, second] = [0, 8].map(|offset| {
-            // SAFETY: inside the mapping, 8-byte aligned; the kernel writes it, too, word by word.
-            unsafe { AtomicU64::from_ptr((at + offset) as *mut u64) }
-        });
-        Header { first, second }
+    fn outcome(&self, buffer: u64) -> Outcome<'_> {
+        let at = self.base + BUFFERS * PAGE_BYTES + buffer * 8;
+        // SAFETY: in the mapping's last page, which has a word for each buffer, 8-byte aligned; the kernel stores it as a word, too.
+        Outcome(unsafe { AtomicU64::from_ptr(at as *mut u64) })
     }
 
     fn frame(&self, buffer: u64) -> *mut u8 {
@@ -233,7 +233,7 @@ impl<W: Way> Card<W> {
         }
         self.post(place, buffer_op::IN | more, 0).inspect_err(|error| {
             // It has its turn all the same, and is given again then.
-            self.header(place.buffer).refuse(place.mark, *error);
+            self.outcome(place.buffer).refuse(place.mark, *error);
         })
     }
 
@@ -249,7 +249,7 @@ impl<W: Way> Card<W> {
         for (offset, error) in refused {
             // It comes back as one that failed.
             let Place { buffer, mark } = self.turns.refuse(offset / PAGE_BYTES);
-            self.header(buffer).refuse(mark, error);
+            self.outcome(buffer).refuse(mark, error);
         }
         polled
     }
@@ -262,12 +262,10 @@ impl<W: Way> Card<W> {
     pub fn receive<R>(&mut self, look: impl FnOnce(&[u8]) -> R) -> Result<Option<R>, Error> {
         loop {
             let Place { buffer, mark } = self.turns.next();
-            let header = self.header(buffer);
-            let Some(length) = header.is_back(mark) else { return Ok(None) };
-            let length = (length as usize).min((PAGE_BYTES - FRAME) as usize);
-            let good = header.is_good();
+            let Some(result) = self.outcome(buffer).is_back(mark) else { return Ok(None) };
+            let length = usize::from(card_result::length(result)).min((PAGE_BYTES - FRAME) as usize);
             let again = self.turns.take();
-            if good {
+            if card_result::error(result) == 0 {
                 // SAFETY: the buffer is this program's until it is given back.
                 let found = look(unsafe { core::slice::from_raw_parts(self.frame(buffer), length) });
                 self.give(again)?;
@@ -281,7 +279,7 @@ impl<W: Way> Card<W> {
     #[inline(always)]
     fn free(&mut self) -> Option<Place> {
         let mut turns = self.turns;
-        let place = turns.free(|Place { buffer, mark }| self.header(buffer).is_back(mark).is_some());
+        let place = turns.free(|Place { buffer, mark }| self.outcome(buffer).is_back(mark).is_some());
         self.turns = turns;
         place
     }

@@ -5,8 +5,7 @@ use corey_lib_sync::Quarantine;
 use corey_libos_sys::sys;
 use corey_libos_vm::Space;
 
-use super::Card;
-use super::turns::{RECEIVE, TRANSMIT};
+use super::{Card, PAGES};
 
 impl Card {
     /// Maps the packets in another core's space, where they are in that of the core that opened the card. That core holds the
@@ -16,7 +15,7 @@ impl Card {
     ///
     /// As `at_set_slot`: something else may be mapped there.
     pub fn map_in(&self, space: &mut Space) -> Result<(), Error> {
-        space.map_at(self.packets, self.base, 0, RECEIVE + TRANSMIT, MapFlags::WRITE).map(|_| ())
+        space.map_at(self.packets, self.base, 0, PAGES, MapFlags::WRITE).map(|_| ())
     }
 
     /// Has all buffers come back, and gives those for frames to come to the card anew.

@@ -52,6 +52,17 @@ fn listen(user: &mut User<'_>, first: Start, config: CardConfig) -> Result<(), E
     user.sys().device_conf(device, at)
 }
 
+/// Gives a card a page of results.
+fn results(user: &mut User<'_>, first: Start, change: impl FnOnce(&mut CardConfig)) -> Result<(), Error> {
+    let object = segment(user, first.boot, 1).unwrap();
+    let mut config = CardConfig { results: object, ..CardConfig::default() };
+    change(&mut config);
+    let result = listen(user, first, config);
+    // Of one that was refused no page is kept.
+    assert_eq!(user.sys().segment_set_nbytes(object, 0).is_ok(), result.is_err());
+    result
+}
+
 /// A network card, and a page for frames to come.
 fn card_and_page(user: &mut User<'_>, first: Start) -> (ObjRef, ObjRef) {
     let (device, object) = (card(user, first).unwrap(), segment(user, first.boot, 1).unwrap());
@@ -171,10 +182,12 @@ refusals! {
             a_device_not_named: alone(|user, first| user.sys().device_conf(unnamed(first), NOWHERE));
             a_share_not_held: alone(|user, first| configure(user, first, |config| config.shares[0] = NONE));
             a_segment_not_named: alone(|user, first| configure(user, first, |config| config.ring.object = NONE));
+            results_not_named: plugged(|user, first, _| results(user, first, |config| config.results.object = NONE));
             arguments_not_named: alone(|user, first| configure(user, first, |config| config.arguments = ObjRef { share: config.shares[0], object: NONE }));
         }
         WrongKind {
             of_a_pcore: alone(|user, first| user.sys().device_conf(first.pcore, NOWHERE));
+            results_in_a_pcore: plugged(|user, first, _| results(user, first, |config| config.results = first.pcore));
             a_pcore_as_arguments: alone(|user, first| {
                 let pcore = first.pcore;
                 configure(user, first, |config| config.arguments = pcore)
@@ -197,8 +210,8 @@ refusals! {
             });
         }
         BadArgument {
-            another_filter: plugged(|user, first, _| listen(user, first, CardConfig { filter: 3, reserved: 0 }));
-            a_word_that_must_be_zero: plugged(|user, first, _| listen(user, first, CardConfig { filter: 1, reserved: 1 }));
+            another_filter: plugged(|user, first, _| listen(user, first, CardConfig { filter: 3, ..CardConfig::default() }));
+            a_word_that_must_be_zero: plugged(|user, first, _| listen(user, first, CardConfig { filter: 1, reserved: 1, ..CardConfig::default() }));
             no_slots: alone(|user, first| configure(user, first, |config| config.slots = 0));
             slots_that_are_no_power_of_two: alone(|user, first| configure(user, first, |config| config.slots = 12));
             more_slots_than_there_can_be: alone(|user, first| configure(user, first, |config| config.slots = 512));
@@ -211,9 +224,12 @@ refusals! {
             }));
         }
         Misaligned {
+            results_inside_a_page: plugged(|user, first, _| results(user, first, |config| config.offset = 8));
             a_ring_inside_a_page: alone(|user, first| configure(user, first, |config| config.offset = 128));
         }
         OutOfRange {
+            results_behind_their_segment: plugged(|user, first, _| results(user, first, |config| config.offset = 4096));
+            results_at_the_end_of_all: plugged(|user, first, _| results(user, first, |config| config.offset = !4095));
             a_ring_behind_its_segment: alone(|user, first| configure(user, first, |config| config.offset = 8192));
             a_ring_that_ends_behind_its_segment: alone(|user, first| configure(user, first, |config| config.slots = 256));
             a_ring_at_the_end_of_all: alone(|user, first| configure(user, first, |config| config.offset = !4095));
