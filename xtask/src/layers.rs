@@ -62,7 +62,18 @@ const LAYERS: &[Layer] = &[
     ("benches/hosted", &["crates/lib", "crates/libos/cache", "crates/libos/fs", "crates/libos/heap"]),
     ("benches", &["crates/lib", "arch/x86-64/user"]),
     // The other end of the machine's wire.
-    ("xtask", &["crates/abi", "crates/lib", "crates/tools", "crates/libos/net", "crates/test/host-net"]),
+    (
+        "xtask",
+        &[
+            "crates/abi",
+            "crates/lib",
+            "crates/tools",
+            "crates/libos/net",
+            "crates/test/host-net",
+            "crates/drivers/console",
+            "crates/kernel/hal",
+        ],
+    ),
 ];
 
 const fn with_share() -> [&'static str; 7] {

@@ -115,6 +115,10 @@ pub(crate) struct Machine {
     pub(crate) second_serial: Option<PathBuf>,
     /// A socket that takes commands of QEMU's monitor.
     pub(crate) monitor: Option<PathBuf>,
+    /// Whether it has a screen.
+    pub(crate) screen: bool,
+    /// Whether it has a serial port.
+    pub(crate) serial: bool,
     /// Longest time between two lines: a machine that says nothing for so long hangs.
     pub(crate) patience: Option<Duration>,
 }
@@ -180,6 +184,8 @@ impl Machine {
             plugin: None,
             second_serial: None,
             monitor: None,
+            screen: true,
+            serial: true,
             patience: None,
         }
     }
@@ -216,7 +222,8 @@ impl Machine {
             qemu.args(["-acpitable", &format!("sig={name},rev=3,data={}", file.display())]);
         }
         qemu.args(["-cpu", &self.cpu, "-smp", &format!("{}{comma}{}", self.cores, self.shape)]);
-        qemu.args(["-nodefaults", "-display", "none", "-vga", "std", "-no-reboot"]);
+        let screen = if self.screen { "std" } else { "none" };
+        qemu.args(["-nodefaults", "-display", "none", "-vga", screen, "-no-reboot"]);
         qemu.args(["-device", "isa-debug-exit,iobase=0xf4,iosize=4"]);
         for (number, card) in self.cards.iter().enumerate() {
             qemu.args(["-netdev", &self.network(number)]);
@@ -230,7 +237,8 @@ impl Machine {
             }
         }
         qemu.args(self.execution.arguments());
-        qemu.args(["-serial", "stdio"]);
+        // q35 has a port all the same, unless it is told otherwise.
+        qemu.args(["-serial", if self.serial { "stdio" } else { "none" }]);
         if let Some(path) = &self.second_serial {
             qemu.args(["-serial", &format!("file:{}", path.display())]);
         }

@@ -12,6 +12,7 @@ mod models;
 mod mutants;
 mod net;
 mod panics;
+mod screens;
 mod vm;
 
 use std::process::ExitCode;
@@ -200,7 +201,10 @@ fn run(group: Group, core: Option<Core>, options: &Options, built: &mut Option<B
         Group::Host => host::tests(),
         Group::Loom => models::cases(Checker::Loom, full),
         Group::Shuttle => models::cases(Checker::Shuttle, full),
-        Group::Boot => boot::cases(prepare(core, built)?, full),
+        Group::Boot => {
+            let built = prepare(core, built)?;
+            Ok([boot::cases(built, full)?, screens::cases(built)?].concat())
+        }
         Group::Vm => vm::cases(prepare(core, built)?, full),
         Group::Net => {
             let seed = options.seed.unwrap_or_else(clock);

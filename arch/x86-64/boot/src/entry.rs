@@ -6,11 +6,14 @@
 use core::arch::global_asm;
 
 global_asm!(
-    // Multiboot2 header: magic, architecture i386, length, checksum; the end tag.
+    // Multiboot2 header: magic, architecture i386, length, checksum; a framebuffer of any size is welcome, none is needed; the end tag.
     ".section .boot.multiboot, \"a\", @progbits",
     ".balign 8",
     "1:",
     ".long 0xe85250d6, 0, 2f - 1b, -(0xe85250d6 + 0 + (2f - 1b))",
+    ".short 5, 1",
+    ".long 20, 0, 0, 0",
+    ".balign 8",
     ".short 0, 0",
     ".long 8",
     "2:",

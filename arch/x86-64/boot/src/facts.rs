@@ -16,6 +16,21 @@ pub enum Loader {
     Pvh,
 }
 
+/// A picture that the firmware shows, as the loader says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Framebuffer {
+    /// Physical address.
+    pub address: u64,
+    /// Pixels of a row, and rows.
+    pub size: (u32, u32),
+    /// Bytes from one row to the next.
+    pub pitch: u32,
+    /// Bits of a pixel.
+    pub bits: u8,
+    /// Red, green, blue: lowest bit, and how many.
+    pub colours: [(u8, u8); 3],
+}
+
 /// Everything the loader said that matters.
 #[derive(Debug, Default)]
 pub struct Facts {
@@ -29,6 +44,8 @@ pub struct Facts {
     pub archive: Option<Range>,
     /// Physical address of the ACPI root pointer, or of a copy of it.
     pub rsdp: Option<u64>,
+    /// The screen, where it shows pixels and not VGA text.
+    pub framebuffer: Option<Framebuffer>,
     /// What was wrong, to be told when there is a console.
     pub complaint: Option<&'static str>,
 }

@@ -28,5 +28,5 @@ mod pvh;
 pub mod start;
 pub mod topology;
 
-pub use facts::{Facts, Loader};
+pub use facts::{Facts, Framebuffer, Loader};
 pub use memory::BootMemory;

@@ -1,8 +1,10 @@
 //! Multiboot2 information (specification 2.0, §3.6).
 
-use crate::facts::Facts;
+use crate::facts::{Facts, Framebuffer};
 use corey_arch_x86_64_paging::direct;
-use multiboot2::{BootInformation, BootInformationHeader, MemoryAreaType};
+use multiboot2::{
+    BootInformation, BootInformationHeader, FramebufferField, FramebufferTag, FramebufferType, MemoryAreaType,
+};
 
 /// Reads what GRUB left at physical `address`.
 ///
@@ -33,10 +35,23 @@ pub(crate) unsafe fn read(facts: &mut Facts, address: u64) {
     for module in info.module_tags() {
         facts.add_module(u64::from(module.start_address()), u64::from(module.end_address()));
     }
+    facts.framebuffer = info.framebuffer_tag().and_then(Result::ok).and_then(framebuffer);
     // The tag holds a copy of the root pointer, after its 8-byte header.
     let copy = info
         .rsdp_v2_tag()
         .map(|t| core::ptr::from_ref(t).cast::<u8>())
         .or_else(|| info.rsdp_v1_tag().map(|t| core::ptr::from_ref(t).cast::<u8>()));
     facts.rsdp = copy.map(|tag| tag as u64 - direct(0) as u64 + 8);
+}
+
+/// A framebuffer of pixels; VGA text is where it always is, and palettes nobody uses any more.
+fn framebuffer(tag: &FramebufferTag) -> Option<Framebuffer> {
+    let Ok(FramebufferType::RGB { red, green, blue }) = tag.buffer_type() else { return None };
+    Some(Framebuffer {
+        address: tag.address(),
+        size: (tag.width(), tag.height()),
+        pitch: tag.pitch(),
+        bits: tag.bpp(),
+        colours: [red, green, blue].map(|FramebufferField { position, size }| (position, size)),
+    })
 }

@@ -4,9 +4,10 @@ use core::cell::UnsafeCell;
 use core::fmt::{self, Write};
 use core::sync::atomic::{AtomicU64, Ordering};
 use corey_arch_x86_64_asm::{in8, out8, pause};
+use corey_arch_x86_64_boot::Framebuffer;
 use corey_arch_x86_64_paging::direct;
-use corey_drivers_console::{COLUMNS, ROWS, Screen, Serial};
-use corey_kernel_hal::{Cells, Ports};
+use corey_drivers_console::{COLUMNS, Colour, Frame, ROWS, Screen, Serial};
+use corey_kernel_hal::{Cells, Pixels, Ports};
 
 /// The machine's I/O ports.
 #[derive(Clone, Copy, Debug)]
@@ -33,9 +34,53 @@ impl Cells for TextMemory {
     }
 }
 
+/// A framebuffer's memory, through the direct map.
+struct FrameMemory {
+    physical: u64,
+    bytes: usize,
+}
+
+impl Pixels for &FrameMemory {
+    fn write(&self, offset: usize, bytes: &[u8]) {
+        if offset.checked_add(bytes.len()).is_none_or(|end| end > self.bytes) {
+            return;
+        }
+        let to = direct(self.physical).wrapping_add(offset);
+        // Whole words where they fit: a write to a device is slow, however short it is.
+        let (words, rest) =
+            if to.addr().is_multiple_of(4) { bytes.as_chunks::<4>() } else { (&[][..], bytes) };
+        for (index, word) in words.iter().enumerate() {
+            // SAFETY: inside the framebuffer, which the direct map has from the start, and aligned; nobody else uses it.
+            unsafe { to.cast::<u32>().wrapping_add(index).write_volatile(u32::from_ne_bytes(*word)) };
+        }
+        for (index, byte) in rest.iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { to.wrapping_add(words.as_flattened().len() + index).write_volatile(*byte) };
+        }
+    }
+}
+
+/// What shows the screen's cells.
+enum Display {
+    Text,
+    Frame(Frame, FrameMemory),
+}
+
 struct Devices {
     serial: Serial,
     screen: Screen,
+    display: Display,
+}
+
+impl Devices {
+    fn write(&mut self, bytes: &[u8]) {
+        let Self { serial, screen, display } = self;
+        serial.write(&X86Ports, bytes);
+        match display {
+            Display::Text => screen.write(&TextMemory, bytes),
+            Display::Frame(frame, memory) => screen.write(&frame.cells(&*memory), bytes),
+        }
+    }
 }
 
 struct Console {
@@ -50,7 +95,11 @@ unsafe impl Sync for Console {}
 
 static CONSOLE: Console = Console {
     taken: AtomicU64::new(0),
-    devices: UnsafeCell::new(Devices { serial: Serial::absent(), screen: Screen::new() }),
+    devices: UnsafeCell::new(Devices {
+        serial: Serial::absent(),
+        screen: Screen::new(),
+        display: Display::Text,
+    }),
 };
 
 /// Turns to wait for the console: a holder that was stopped by a panic never gives it back.
@@ -83,12 +132,38 @@ pub(crate) fn init() {
     log::set_max_level(log::LevelFilter::Info);
 }
 
-/// Writes bytes to both devices.
-pub(crate) fn write(bytes: &[u8]) {
-    with(|d| {
-        d.serial.write(&X86Ports, bytes);
-        d.screen.write(&TextMemory, bytes);
+/// Shows the screen in the picture that the loader left, if it did; it lies below `mapped_end`, or is not used. Says what was found.
+pub(crate) fn show_in(framebuffer: Option<Framebuffer>, mapped_end: u64) {
+    let Some(Framebuffer { address, size, pitch, bits, colours }) = framebuffer else {
+        log::info!("screen: VGA text, if there is one");
+        return;
+    };
+    let (width, height) = size;
+    let colours = colours.map(|(position, bits)| Colour { position, bits });
+    let frame = Frame::new(size, pitch, bits, colours).and_then(|frame| {
+        let end = address.checked_add(frame.bytes() as u64);
+        let mapped = address != 0 && end.is_some_and(|end| end <= mapped_end);
+        if mapped { Ok(frame) } else { Err("it lies outside what the kernel maps") }
     });
+    match frame {
+        Ok(frame) => {
+            with(|Devices { screen, display, .. }| {
+                let memory = FrameMemory { physical: address, bytes: frame.bytes() };
+                frame.clear(&&memory);
+                screen.show_all(&frame.cells(&memory));
+                *display = Display::Frame(frame, memory);
+            });
+            log::info!("screen: {width} x {height} pixels of {bits} bits at {address:#x}");
+        }
+        Err(why) => log::warn!(
+            "screen: {width} x {height} pixels of {bits} bits at {address:#x}: {why}: it shows nothing"
+        ),
+    }
+}
+
+/// Writes bytes to all devices.
+pub(crate) fn write(bytes: &[u8]) {
+    with(|d| d.write(bytes));
 }
 
 /// Formats onto the console.

@@ -61,6 +61,7 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
     enable_extensions();
     // SAFETY: the caller's promise.
     let facts = unsafe { Facts::read(kind, information) };
+    console::show_in(facts.framebuffer, GIB4);
     if let Some(complaint) = facts.complaint {
         log::warn!("{complaint}");
     }

@@ -1,4 +1,4 @@
-//! The VGA text screen (IBM VGA text mode 3): 80 × 25 cells of character and attribute.
+//! A screen of 80 × 25 cells of character and attribute, as VGA text has them (IBM VGA text mode 3).
 
 use corey_kernel_hal::Cells;
 
@@ -16,6 +16,8 @@ const NUMBERS: usize = 2;
 #[derive(Debug)]
 pub struct Screen {
     cells: [[u8; COLUMNS]; ROWS],
+    /// What the device shows; 0 where that is not known. Cells that show already what they should are not written: a device is slow.
+    shown: [[u8; COLUMNS]; ROWS],
     row: usize,
     column: usize,
     /// First row that moves up when text goes beyond the last one.
@@ -46,6 +48,7 @@ impl Screen {
     pub const fn new() -> Self {
         Self {
             cells: [[b' '; COLUMNS]; ROWS],
+            shown: [[0; COLUMNS]; ROWS],
             row: ROWS - 1,
             column: 0,
             top: 0,
@@ -82,9 +85,22 @@ impl Screen {
             }
         }
         if changed {
-            for (index, byte) in self.cells.as_flattened().iter().enumerate() {
-                device.write(index, ATTRIBUTE | u16::from(*byte));
-            }
+            self.refresh(device);
+        }
+    }
+
+    /// Shows everything on a device of which nothing is known.
+    pub fn show_all(&mut self, device: &impl Cells) {
+        self.shown = [[0; COLUMNS]; ROWS];
+        self.refresh(device);
+    }
+
+    /// Writes the cells that show something else.
+    fn refresh(&mut self, device: &impl Cells) {
+        let cells = self.cells.as_flattened().iter().zip(self.shown.as_flattened_mut());
+        for (index, (byte, shown)) in cells.enumerate().filter(|(_, (byte, shown))| byte != shown) {
+            *shown = *byte;
+            device.write(index, ATTRIBUTE | u16::from(*byte));
         }
     }
 
@@ -121,9 +137,14 @@ impl Screen {
 
     fn put(&mut self, device: &impl Cells, byte: u8) -> bool {
         let moved = self.column == COLUMNS && self.next_row();
-        if let Some(cell) = self.cells.get_mut(self.row).and_then(|row| row.get_mut(self.column)) {
+        let at = self.row * COLUMNS + self.column;
+        let cell = self.cells.as_flattened_mut().get_mut(at);
+        if let Some((cell, shown)) = cell.zip(self.shown.as_flattened_mut().get_mut(at)) {
             *cell = byte;
-            device.write(self.row * COLUMNS + self.column, ATTRIBUTE | u16::from(byte));
+            if *shown != byte {
+                *shown = byte;
+                device.write(at, ATTRIBUTE | u16::from(byte));
+            }
             self.column += 1;
         }
         moved

@@ -28,6 +28,6 @@ pub use card::{CardCounts, Direction, Done, Filter, NetworkCard};
 pub use device::{Dma, Mmio};
 pub use map::{Area, Field, bytes_of};
 pub use memory::{Access, CoreId, Entry, Frame, MAX_CORES, PAGE_SIZE, USER_END, UserFault};
-pub use platform::{Cells, Exit, Machine, Platform, Ports, Sign};
+pub use platform::{Cells, Exit, Machine, Pixels, Platform, Ports, Sign};
 pub use topology::{MAX_NODES, NodeMemory, Place, Topology};
 pub use traps::{Cause, Fault, Outcome, Registers, Traps, UserContext};

@@ -171,3 +171,9 @@ pub trait Cells {
     /// Writes cell `index`; beyond the window nothing happens.
     fn write(&self, index: usize, value: u16);
 }
+
+/// The memory of a picture.
+pub trait Pixels {
+    /// Writes bytes from `offset` on; beyond its end nothing happens.
+    fn write(&self, offset: usize, bytes: &[u8]);
+}
