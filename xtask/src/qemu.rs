@@ -20,6 +20,10 @@ pub(crate) enum Boot {
     Iso(PathBuf),
     /// A medium, by UEFI firmware.
     Uefi(PathBuf),
+    /// The same medium written to a USB stick, by the BIOS.
+    Stick(PathBuf),
+    /// That stick, by UEFI firmware.
+    UefiStick(PathBuf),
     /// A kernel (with a PVH note, or Linux), an initial ramdisk, and a command line.
     Direct(PathBuf, Option<PathBuf>, String),
 }
@@ -248,9 +252,16 @@ impl Machine {
         if let Some(plugin) = &self.plugin {
             qemu.args(["-plugin", plugin]);
         }
+        if matches!(self.boot, Boot::Uefi(_) | Boot::UefiStick(_)) {
+            qemu.args(["-bios", FIRMWARE]);
+        }
         match &self.boot {
-            Boot::Iso(iso) => qemu.arg("-cdrom").arg(iso),
-            Boot::Uefi(iso) => qemu.args(["-bios", FIRMWARE]).arg("-cdrom").arg(iso),
+            Boot::Iso(iso) | Boot::Uefi(iso) => qemu.arg("-cdrom").arg(iso),
+            Boot::Stick(image) | Boot::UefiStick(image) => {
+                let drive = format!("if=none,id=stick,format=raw,readonly=on,file={}", image.display());
+                qemu.args(["-drive", &drive, "-device", "qemu-xhci"]);
+                qemu.args(["-device", "usb-storage,drive=stick,bootindex=0"])
+            }
             Boot::Direct(kernel, ramdisk, cmdline) => {
                 qemu.arg("-kernel").arg(kernel);
                 if let Some(ramdisk) = ramdisk {

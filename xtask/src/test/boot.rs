@@ -19,6 +19,10 @@ enum Path {
     Bios,
     /// GRUB on UEFI.
     Uefi,
+    /// The ISO written to a USB stick, by the BIOS.
+    Stick,
+    /// That stick, on UEFI.
+    UefiStick,
     /// `-kernel`, by its PVH note.
     Direct,
 }
@@ -88,6 +92,8 @@ const fn bad_words(name: &'static str, words: &'static str, says: &'static str) 
 const ROWS: &[Row] = &[
     Row { name: "ISO by BIOS", path: Path::Bios, ..PLAIN },
     Row { name: "ISO by UEFI", path: Path::Uefi, ..PLAIN },
+    Row { name: "USB stick by BIOS", path: Path::Stick, ..PLAIN },
+    Row { name: "USB stick by UEFI", path: Path::UefiStick, ..PLAIN },
     Row { name: "-kernel (PVH)", ..PLAIN },
     Row { name: "AMD", cpu: "EPYC", ..PLAIN },
     Row { name: "Intel", cpu: "Haswell", ..PLAIN },
@@ -145,7 +151,7 @@ pub(super) fn cases(built: &Built, full: bool) -> Result<Vec<Case>> {
         let works = row.expected == Expected::Works;
         let mut paths = vec![row.path];
         if full && works {
-            paths = vec![Path::Direct, Path::Bios, Path::Uefi];
+            paths = vec![Path::Direct, Path::Bios, Path::Uefi, Path::Stick, Path::UefiStick];
         }
         for path in paths {
             let start = Instant::now();
@@ -200,8 +206,15 @@ fn machine(built: &Built, row: &Row) -> Result<Machine> {
     let kernel = built.medium.kernel.clone();
     let boot = match row.path {
         Path::Direct => Boot::Direct(kernel, archive(built, row.archive)?, row.words.to_owned()),
-        Path::Bios => Boot::Iso(iso::write(&built.medium, Size::Full, row.words, "test.iso")?),
-        Path::Uefi => Boot::Uefi(iso::write(&built.medium, Size::Full, row.words, "test.iso")?),
+        path => {
+            let iso = iso::write(&built.medium, Size::Full, row.words, "test.iso")?;
+            match path {
+                Path::Uefi => Boot::Uefi(iso),
+                Path::Stick => Boot::Stick(iso),
+                Path::UefiStick => Boot::UefiStick(iso),
+                Path::Bios | Path::Direct => Boot::Iso(iso),
+            }
+        }
     };
     let mut machine = Machine::new(row.cores, row.memory, boot);
     row.cpu.clone_into(&mut machine.cpu);
