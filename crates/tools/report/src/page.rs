@@ -131,15 +131,20 @@ fn gains(rows: &[Vec<String>]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let cells = |cells: &mut dyn Iterator<Item = &str>, kind: &str| {
-        let all = cells.map(|cell| format!("<{kind}>{}</{kind}>", escape(cell))).collect::<String>();
-        format!("<tr>{all}</tr>\n")
-    };
-    let mut text =
-        format!("<h3>A kernel core</h3>\n<p>{}</p>\n<div class=\"wide\"><table><thead>", escape(split::NOTE));
-    text += &cells(&mut split::HEAD.into_iter(), "th");
-    text += "</thead><tbody>\n";
-    text.extend(rows.iter().map(|row| cells(&mut row.iter().map(String::as_str), "td")));
+    let cell = |kind: &str, text: &str| format!("<{kind}>{}</{kind}>", escape(text));
+    let note = escape(split::NOTE);
+    let mut text = format!(
+        "<h3>A kernel core</h3>\n<p>{note}</p>\n<div class=\"wide\"><table class=\"verdicts\"><thead><tr>"
+    );
+    text.extend(split::HEAD.map(|name| cell("th", name)));
+    text += "</tr></thead><tbody>\n";
+    for row in rows {
+        // Machine and system, then figures.
+        let kinds = ["th", "th"].into_iter().chain(std::iter::repeat("td"));
+        text += "<tr>";
+        text.extend(row.iter().zip(kinds).map(|(text, kind)| cell(kind, text)));
+        text += "</tr>\n";
+    }
     text += "</tbody></table></div>\n";
     text
 }
