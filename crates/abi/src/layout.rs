@@ -583,7 +583,7 @@ pub mod core_mode {
     pub const WAITING: u64 = 3;
 }
 
-/// What `core_stat` writes, 1,536 bytes.
+/// What `core_stat` writes, 1,544 bytes.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub struct CoreStat {
@@ -609,6 +609,8 @@ pub struct CoreStat {
     pub useful: u64,
     /// System calls by ring.
     pub ring_calls: u64,
+    /// Interrupts of its cards, as a kernel core that slept.
+    pub interrupts: u64,
     /// Shares in `shares`.
     pub nshares: u64,
     /// The shares held.

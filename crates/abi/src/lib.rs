@@ -150,7 +150,7 @@ mod tests {
         assert_eq!(size_of::<MachineInfo>(), 1152);
         assert_eq!(size_of::<UpcallFrame>(), 64);
         assert_eq!(size_of::<Locality>(), 408);
-        assert_eq!(size_of::<CoreStat>(), 1536);
+        assert_eq!(size_of::<CoreStat>(), 1544);
         assert_eq!(size_of::<RingConfig>(), 128);
     }
 

@@ -141,7 +141,7 @@ plain! {
     HeldShare { id: Id, name: [u8; 32], holders: [u64; 4] }
     CoreStat {
         core: u64, mode: u64, faults: u64, ipis: u64, shootdowns: u64, syscalls: u64, tsc: u64, tree: Id,
-        turns: u64, useful: u64, ring_calls: u64, nshares: u64, shares: [HeldShare; 20],
+        turns: u64, useful: u64, ring_calls: u64, interrupts: u64, nshares: u64, shares: [HeldShare; 20],
     }
     MachineInfo {
         cores: u64, tsc_hz: u64, pages: u64, hypervisor: u64, cpu: [u8; 64], command_line_bytes: u64,

@@ -16,4 +16,4 @@ mod clock;
 mod local;
 
 pub use clock::{Clock, Frequencies, calibrate, delay};
-pub use local::{IPI, LocalApic, SPURIOUS, TIMER};
+pub use local::{CARD, IPI, LocalApic, SPURIOUS, TIMER};

@@ -2,6 +2,8 @@
 
 use corey_arch_x86_64_asm::{pause, read_msr, write_msr};
 
+/// Vector of cards' interrupts: of a lower class than the others, which so come while one of these is not ended.
+pub const CARD: u8 = 0xe0;
 /// Vector of mailbox interrupts.
 pub const IPI: u8 = 0xf0;
 /// Vector of the timer.
@@ -16,6 +18,9 @@ const EXTENDED: u64 = 1 << 10;
 const ID: usize = 0x20;
 const EOI: usize = 0xb0;
 const SPURIOUS_VECTOR: usize = 0xf0;
+/// Vectors under way, and those that wait: 8 registers of 32 each.
+const IN_SERVICE: usize = 0x100;
+const REQUESTED: usize = 0x200;
 const ICR_LOW: usize = 0x300;
 const ICR_HIGH: usize = 0x310;
 const LVT_TIMER: usize = 0x320;
@@ -93,6 +98,22 @@ impl LocalApic {
     #[inline(always)]
     pub fn end_of_interrupt(self) {
         self.write(EOI, 0);
+    }
+
+    fn has(self, registers: usize, vector: u8) -> bool {
+        self.read(registers + usize::from(vector / 32) * 0x10) >> (vector % 32) & 1 == 1
+    }
+
+    /// Whether this core took an interrupt with `vector`, and has not ended it.
+    #[must_use]
+    pub fn is_in_service(self, vector: u8) -> bool {
+        self.has(IN_SERVICE, vector)
+    }
+
+    /// Whether an interrupt with `vector` waits for this core to take it.
+    #[must_use]
+    pub fn is_requested(self, vector: u8) -> bool {
+        self.has(REQUESTED, vector)
     }
 
     #[inline(always)]

@@ -138,6 +138,12 @@ pub fn wait_for_interrupt() {
     unsafe { asm!("sti", "hlt", "cli", options(nostack)) };
 }
 
+/// Takes the interrupts that wait for this core, at least one of them. Interrupts are off before and after.
+pub fn take_interrupts() {
+    // SAFETY: handlers of this kernel restore what they use.
+    unsafe { asm!("sti", "nop", "cli", options(nostack)) };
+}
+
 /// Stops this core until an NMI, again and again.
 pub fn stop() -> ! {
     loop {

@@ -1,4 +1,4 @@
-//! ACPI tables: processors, memory nodes, and the second clock. No AML.
+//! ACPI tables: processors, I/O APICs, memory nodes, and the second clock. No AML.
 
 use crate::entries::{Entries, number};
 use crate::numa::{Affinity, Distances};
@@ -9,6 +9,31 @@ use core::ptr::NonNull;
 use corey_arch_x86_64_paging::direct;
 use corey_kernel_hal::MAX_CORES;
 
+/// Most I/O APICs that are used.
+const CONTROLLERS: usize = 8;
+/// Most overrides: one for each ISA interrupt.
+const OVERRIDES: usize = 16;
+
+/// An I/O APIC (ACPI 6.5 §5.2.12.3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Controller {
+    /// Physical address of its registers.
+    pub address: u32,
+    /// The machine's number of its first input.
+    pub first: u32,
+}
+
+/// An input that is not as its bus has it (ACPI 6.5 §5.2.12.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Override {
+    /// The machine's number of the input.
+    pub input: u32,
+    /// Whether it is level-triggered.
+    pub level: bool,
+    /// Whether its line is pulled low.
+    pub low: bool,
+}
+
 /// What the tables say.
 #[derive(Debug, Default)]
 pub struct Machine {
@@ -16,6 +41,10 @@ pub struct Machine {
     pub processors: heapless::Vec<u8, MAX_CORES>,
     /// Processors left out: an APIC ID above 254 needs x2APIC mode.
     pub left_out: usize,
+    /// I/O APICs.
+    pub controllers: heapless::Vec<Controller, CONTROLLERS>,
+    /// What is said of inputs that are not as their bus has them.
+    pub overrides: heapless::Vec<Override, OVERRIDES>,
     /// Port of the power-management timer.
     pub timer: Option<u16>,
     /// Port of the PM1a control register.
@@ -27,8 +56,8 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Takes the processors of a MADT (ACPI 6.5 §5.2.12). Those before a bad entry stay.
-    fn add_processors(&mut self, table: &[u8]) -> Result<(), &'static str> {
+    /// Takes the processors and I/O APICs of a MADT (ACPI 6.5 §5.2.12). Those before a bad entry stay.
+    fn add_all(&mut self, table: &[u8]) -> Result<(), &'static str> {
         const ENTRIES: usize = 44;
         const SHORT: &str = "an entry is shorter than its type wants: the rest of it is ignored";
         for entry in Entries::new(table, ENTRIES) {
@@ -37,6 +66,18 @@ impl Machine {
             let field = |at, length| number(entry, at, length).ok_or(SHORT);
             // A local APIC, a local x2APIC.
             let (id, flags) = match kind {
+                1 => {
+                    let controller = Controller { address: field(4, 4)? as u32, first: field(8, 4)? as u32 };
+                    // More than there is room for are not used.
+                    let _ = self.controllers.push(controller);
+                    continue;
+                }
+                2 => {
+                    let (input, flags) = (field(4, 4)? as u32, field(8, 2)?);
+                    let (low, level) = (flags & 3 == 3, flags >> 2 & 3 == 3);
+                    let _ = self.overrides.push(Override { input, level, low });
+                    continue;
+                }
                 0 => (field(3, 1)?, field(4, 4)?),
                 9 => (field(4, 4)?, field(8, 4)?),
                 _ => continue,
@@ -130,7 +171,7 @@ pub unsafe fn read(rsdp: Option<u64>, mapped_end: u64) -> Option<Machine> {
     let tables = tables.ok()?;
     let mut machine = Machine::default();
     if let Some(table) = bytes::<MADT>(&tables) {
-        told("MADT", machine.add_processors(table));
+        told("MADT", machine.add_all(table));
     }
     machine.affinity = bytes::<SRAT>(&tables).and_then(|table| told("SRAT", Affinity::read(table)));
     machine.distances = bytes::<SLIT>(&tables).and_then(|table| told("SLIT", Distances::read(table)));
@@ -150,7 +191,7 @@ mod tests {
         let mut table = vec![0; 44];
         table.extend(entries.concat());
         let mut machine = Machine::default();
-        let good = machine.add_processors(&table).is_ok();
+        let good = machine.add_all(&table).is_ok();
         (machine.processors.to_vec(), machine.left_out, good)
     }
 
@@ -158,7 +199,22 @@ mod tests {
     const OFF: &[u8] = &[0, 8, 0, 2, 2, 0, 0, 0];
     const X2: &[u8] = &[9, 16, 0, 0, 3, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
     const FAR: &[u8] = &[9, 16, 0, 0, 255, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0];
-    const OTHER: &[u8] = &[1, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    const OTHER: &[u8] = &[3, 8, 0, 0, 0, 0, 0, 0];
+    const IO: &[u8] = &[1, 12, 0, 0, 0, 0, 0xc0, 0xfe, 24, 0, 0, 0];
+    const NINE: &[u8] = &[2, 10, 0, 9, 9, 0, 0, 0, 0xd, 0];
+    const TEN: &[u8] = &[2, 10, 0, 10, 10, 0, 0, 0, 0xf, 0];
+
+    #[test]
+    fn io_apics_and_overrides_are_taken() {
+        let table: Vec<u8> = [&[0; 44], IO, ONE, NINE, TEN].concat();
+        let mut machine = Machine::default();
+        assert_eq!(machine.add_all(&table), Ok(()));
+        assert_eq!(machine.controllers.as_slice(), [Controller { address: 0xfec0_0000, first: 24 }]);
+        let [nine, ten] = [(9, false), (10, true)].map(|(input, low)| Override { input, level: true, low });
+        assert_eq!(machine.overrides.as_slice(), [nine, ten]);
+        assert_eq!(read(&[ONE, &[1, 8, 0, 0, 0, 0, 0, 0], X2]), (vec![1], 0, false), "a short one");
+        assert_eq!(read(&[ONE, &[2, 8, 0, 9, 9, 0, 0, 0], X2]), (vec![1], 0, false));
+    }
 
     #[test]
     fn processors_that_are_there_are_taken_once() {
@@ -172,6 +228,6 @@ mod tests {
         {
             assert_eq!(read(&[ONE, bad, X2]), (vec![1], 0, false), "{bad:?}");
         }
-        assert!(Machine::default().add_processors(&[]).is_ok());
+        assert!(Machine::default().add_all(&[]).is_ok());
     }
 }

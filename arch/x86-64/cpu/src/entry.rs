@@ -239,7 +239,7 @@ macro_rules! addresses {
         }
     };
     ($($name:ident),*) => {
-        addresses!($($name),*; 0 1 3 4 5 6 7 9 10 11 12 13 15 16 17 19 20 21 22 23 24 25 26 27 28 29 30 31 0xf0 0xf1);
+        addresses!($($name),*; 0 1 3 4 5 6 7 9 10 11 12 13 15 16 17 19 20 21 22 23 24 25 26 27 28 29 30 31 0xe0 0xf0 0xf1);
     };
 }
 pub(crate) use addresses;

@@ -7,6 +7,7 @@ use corey_drivers_e1000::{E1000, Model, Named, supported};
 use corey_drivers_pci::Function;
 use corey_kernel_hal::{BootAlloc, Dma, Mmio, NetworkCard};
 
+use crate::lines::Lines;
 use crate::pci;
 
 /// Most cards that are used.
@@ -15,9 +16,9 @@ const MOST: usize = 16;
 const RING: usize = 512;
 
 /// A window of registers in the direct map, which has it uncached.
-struct Window {
-    physical: u64,
-    bytes: u64,
+pub(crate) struct Window {
+    pub(crate) physical: u64,
+    pub(crate) bytes: u64,
 }
 
 impl Window {
@@ -82,6 +83,7 @@ impl Dma for Ring {
 /// microseconds.
 pub(crate) fn find(
     maps_below: u64,
+    lines: &mut Lines,
     wait: &mut dyn FnMut(u32),
     memory: &mut BootMemory,
 ) -> &'static mut [&'static mut dyn NetworkCard] {
@@ -91,10 +93,13 @@ pub(crate) fn find(
         pci::set_bus_master(function.address, false);
         let (vendor, device) = function.id;
         let name = format_args!("network card {} ({vendor:04x}:{device:04x})", function.address);
-        let taken = if good.is_full() { Err("too many") } else { take(function, wait, memory) };
+        let taken = if good.is_full() { Err("too many") } else { take(function, lines, wait, memory) };
         match taken {
             Ok((model, card)) => {
                 log::info!("{name}: {model}");
+                if card.line().is_none() {
+                    log::warn!("{name}: no line of its interrupts is found: who sleeps looks by timer");
+                }
                 // There is room.
                 let _ = good.push(card);
             }
@@ -109,6 +114,7 @@ pub(crate) fn find(
 /// Takes a card, stopped; or why not.
 fn take(
     function: &Function,
+    lines: &mut Lines,
     wait: &mut dyn FnMut(u32),
     memory: &mut BootMemory,
 ) -> Result<(Model, &'static mut dyn NetworkCard), &'static str> {
@@ -123,6 +129,10 @@ fn take(
     }
     // From here on it begins nothing by itself.
     pci::set_bus_master(function.address, true);
+    pci::allow_interrupts(function.address);
+    if let Some(line) = lines.find(card.driver(), wait) {
+        card.set_line(line);
+    }
     Ok((model, card))
 }
 

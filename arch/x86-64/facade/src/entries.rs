@@ -4,7 +4,7 @@ use crate::panic;
 use crate::platform::{X86, cores, end_of_interrupt};
 use crate::signs;
 use core::marker::PhantomData;
-use corey_arch_x86_64_apic::{IPI, SPURIOUS, TIMER};
+use corey_arch_x86_64_apic::{CARD, IPI, SPURIOUS, TIMER};
 use corey_arch_x86_64_asm::{read_gs, wait_for_interrupt};
 use corey_arch_x86_64_cpu::{Block, Entries, Vectors, Words, enter_user};
 use corey_kernel_hal::{Boot, Cause, Fault, Outcome, Registers, Traps, USER_END};
@@ -76,7 +76,9 @@ impl<K: Boot<X86>> Entries for Ways<K> {
     }
 
     fn interrupt(vector: u8, user: bool, registers: &mut Registers) {
-        if vector != SPURIOUS {
+        // A sleeping core's kernel ends a card's interrupt when it has closed the line: ended here, it would come again at once. What
+        // comes when a program runs was sent before the line was closed.
+        if vector != SPURIOUS && (user || vector != CARD) {
             end_of_interrupt();
         }
         // A program that jumped out of its half was interrupted before the processor could tell: `iretq` would

@@ -1,9 +1,10 @@
 //! How the machine ends (DESIGN of records and exits: `docs/`).
 
 use crate::console::{self, println};
+use crate::lines;
 use core::sync::atomic::{AtomicU16, Ordering};
 use corey_arch_x86_64_asm::{out8, out16, out32, stop};
-use corey_kernel_hal::{Exit, Machine};
+use corey_kernel_hal::{CoreId, Exit, Machine};
 
 /// QEMU's q35 power-management control port.
 const Q35_CONTROL: u16 = 0x604;
@@ -51,5 +52,13 @@ impl Machine for X86Machine {
         }
         crate::panic::stop_others();
         stop()
+    }
+
+    fn open_line(&self, line: u8, core: CoreId) {
+        lines::open(line, core);
+    }
+
+    fn close_line(&self, line: u8) {
+        lines::close(line);
     }
 }

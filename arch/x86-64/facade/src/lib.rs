@@ -6,7 +6,7 @@
 //! **Invariants.** [`run`] is the only way in; everything that is one per machine is written before the other
 //! processors are released. A kernel never sees an x86 name except this crate's.
 //!
-//! **Sharing.** The console (one lock); the table from core numbers to APIC IDs (written at boot); signs of life, which
+//! **Sharing.** The console (one lock); the table from core numbers to APIC IDs (written at boot); I/O APICs (whoever has the kernel's lock of all lines); signs of life, which
 //! others read when a wait lasts too long.
 //!
 //! **Testing.** In QEMU: the boot cases and test programs of `cargo xtask test`.
@@ -17,6 +17,7 @@ mod cards;
 mod console;
 mod entries;
 mod exit;
+mod lines;
 mod panic;
 mod pci;
 mod platform;

@@ -1,7 +1,9 @@
 //! Configuration space by ports 0xcf8 and 0xcfc (PCI Local Bus Specification 3.0, §3.2.2.3.2), and the scan.
 
 use corey_arch_x86_64_asm::{in32, out32};
-use corey_drivers_pci::{ConfigRegionAccess, Function, PciAddress, scan, set_bus_master as set};
+use corey_drivers_pci::{
+    ConfigRegionAccess, Function, PciAddress, allow_interrupts as allow, scan, set_bus_master as set,
+};
 
 /// The two ports. The boot processor only.
 struct Configuration;
@@ -55,4 +57,9 @@ pub(crate) fn report(maps_below: u64, each: &mut dyn FnMut(&Function)) {
 /// Lets a device read and write memory by itself, or not.
 pub(crate) fn set_bus_master(address: PciAddress, on: bool) {
     set(&Configuration, address, on);
+}
+
+/// Lets a device pull its interrupt line.
+pub(crate) fn allow_interrupts(address: PciAddress) {
+    allow(&Configuration, address);
 }

@@ -3,9 +3,10 @@
 use crate::signs;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU8, AtomicU64, Ordering};
-use corey_arch_x86_64_apic::{Frequencies, IPI, LocalApic};
+use corey_arch_x86_64_apic::{CARD, Frequencies, IPI, LocalApic};
 use corey_arch_x86_64_asm::{
-    copy_words, invlpg, pause, rdtsc, read_cr3, read_gs, wait_for_interrupt, write_cr3, zero_words,
+    copy_words, invlpg, pause, rdtsc, read_cr3, read_gs, take_interrupts, wait_for_interrupt, write_cr3,
+    zero_words,
 };
 use corey_arch_x86_64_cpu::{Block, copy_from_user, copy_to_user};
 use corey_arch_x86_64_paging::{self as paging, direct};
@@ -47,6 +48,29 @@ pub(crate) fn set_cores(count: usize) {
 
 pub(crate) fn cores() -> u64 {
     CORES.load(Ordering::Relaxed)
+}
+
+/// The APIC ID of a core.
+pub(crate) fn apic_id(core: CoreId) -> u8 {
+    APIC_IDS.get(core.index()).map_or(0, |id| id.load(Ordering::Relaxed))
+}
+
+/// Ends the card's interrupt that this core took, or that waits for it; whether there was one.
+pub(crate) fn end_card_interrupt() -> bool {
+    let Some(apic) = apic() else { return false };
+    let mut ended = false;
+    // Both may be: one that was taken, and one more that was sent before the line was closed.
+    for _ in 0..3 {
+        if apic.is_in_service(CARD) {
+            apic.end_of_interrupt();
+            ended = true;
+        }
+        if !apic.is_requested(CARD) {
+            break;
+        }
+        take_interrupts();
+    }
+    ended
 }
 
 pub(crate) fn set_apic_id(core: usize, id: u8) {
@@ -211,6 +235,10 @@ impl Platform for X86 {
 
     fn sleep(&self) {
         wait_for_interrupt();
+    }
+
+    fn end_card_interrupt(&self) -> bool {
+        end_card_interrupt()
     }
 
     fn tsc(&self) -> u64 {

@@ -3,6 +3,7 @@
 use crate::console::{self, println};
 use crate::entries::{Ways, leave};
 use crate::exit::{X86Machine, set_control};
+use crate::lines::Lines;
 use crate::panic::{set_symbols, stage};
 use crate::platform::{
     X86, apic, kernel_root, set_apic, set_apic_id, set_cores, set_frequencies, set_kernel_root,
@@ -172,7 +173,9 @@ pub unsafe fn run<K: Boot<X86>>(kind: u64, information: u64) -> ! {
     };
     set_cores(started + 1);
     let mut wait = |microseconds: u32| delay(apic, frequencies, microseconds.into());
-    let cards = crate::cards::find(GIB4, &mut wait, &mut memory);
+    let mut lines = Lines::new(&machine.controllers, &machine.overrides, GIB4);
+    let cards = crate::cards::find(GIB4, &mut lines, &mut wait, &mut memory);
+    lines.publish(&mut memory);
     stage(3);
     let processors = processors.get(..=started).expect("the boot processor and those that started");
     let topology = topology::build(processors, machine.affinity.as_ref(), machine.distances, &mut memory);

@@ -222,6 +222,7 @@ pub(crate) mod tests {
             turns: 0,
             useful: 0,
             ring_calls: 0,
+            interrupts: 0,
             nshares: shares.len() as u64,
             shares: held,
         }

@@ -3,7 +3,7 @@
 use corey_kernel_hal::{CardCounts, Direction, Dma, Done, Filter, Mmio, NetworkCard};
 
 use crate::driver::{Completion, E1000};
-use crate::status::Link;
+use crate::status::{Interrupts, Link};
 
 /// A controller, and what it is called.
 pub struct Named<M, D> {
@@ -13,12 +13,24 @@ pub struct Named<M, D> {
     doorbells: u64,
     /// What its counters said when it was last started: frames missed, errors.
     before: (u64, u64),
+    /// Which of the machine's interrupt lines it pulls, if that is known.
+    line: Option<u8>,
 }
 
 impl<M: Mmio, D: Dma> Named<M, D> {
     /// A controller of `model`, stopped.
     pub const fn new(model: (u16, u16), driver: E1000<M, D>) -> Self {
-        Self { model, driver, doorbells: 0, before: (0, 0) }
+        Self { model, driver, doorbells: 0, before: (0, 0), line: None }
+    }
+
+    /// It pulls line `line` of the machine.
+    pub fn set_line(&mut self, line: u8) {
+        self.line = Some(line);
+    }
+
+    /// The driver, for who seeks the place of its line.
+    pub fn driver(&mut self) -> &mut E1000<M, D> {
+        &mut self.driver
     }
 
     fn counted(&mut self) -> (u64, u64) {
@@ -93,6 +105,20 @@ impl<M: Mmio + Send, D: Dma + Send> NetworkCard for Named<M, D> {
 
     fn listen(&mut self, filter: Filter) {
         self.driver.set_filter(filter);
+    }
+
+    fn line(&self) -> Option<u8> {
+        self.line
+    }
+
+    fn arm(&mut self) {
+        // What happened so far is found by who polls now. A card that is gone interrupts nobody.
+        let _ = self.driver.interrupt_cause();
+        self.driver.set_interrupts(Interrupts::On);
+    }
+
+    fn disarm(&mut self) {
+        self.driver.set_interrupts(Interrupts::Off);
     }
 
     fn counts(&mut self) -> CardCounts {

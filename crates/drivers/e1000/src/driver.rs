@@ -4,7 +4,9 @@ use corey_kernel_hal::{Dma, Filter, Mmio};
 
 use crate::address::MacAddress;
 use crate::receive::{Damage, Receive};
-use crate::registers::{ICR, IMC, IMS, RCTL, RCTL_BAM, RCTL_EN, RCTL_SECRC, RECEIVE, STATUS, TRANSMIT};
+use crate::registers::{
+    ICR, ICR_LSC, ICS, IMC, IMS, RCTL, RCTL_BAM, RCTL_EN, RCTL_SECRC, RECEIVE, STATUS, TRANSMIT,
+};
 use crate::statistics::Statistics;
 use crate::status::{Cause, Gone, Interrupts, Link, WANTED, filter_bits};
 use crate::transmit::Transmit;
@@ -179,6 +181,28 @@ impl<M: Mmio, D: Dma, const N: usize> E1000<M, D, N> {
     /// One register read.
     pub fn interrupt_cause(&mut self) -> Result<Cause, Gone> {
         self.read(ICR).map(Cause::from_icr)
+    }
+
+    /// Has the card pull its interrupt line, so that somebody sees where it ends; until
+    /// [`E1000::let_go`]. For a card that is stopped.
+    ///
+    /// # Cost
+    ///
+    /// Two register writes.
+    pub fn pull_line(&mut self) {
+        self.mmio.write(IMS, ICR_LSC);
+        self.mmio.write(ICS, ICR_LSC);
+    }
+
+    /// Ends [`E1000::pull_line`].
+    ///
+    /// # Cost
+    ///
+    /// A register write and a read.
+    pub fn let_go(&mut self) {
+        self.mmio.write(IMC, u32::MAX);
+        // Clears the cause. One that is gone pulls nothing.
+        self.mmio.read(ICR);
     }
 
     /// The state of the link.

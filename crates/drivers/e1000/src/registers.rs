@@ -24,6 +24,8 @@ pub(crate) const EERD_DATA_SHIFT: u32 = 16;
 
 /// Interrupt causes; reading clears them (§13.4.17). The same bits in IMS (sets the mask) and IMC (clears it).
 pub(crate) const ICR: u32 = 0x00c0;
+/// Sets causes, as if they had happened (§13.4.19).
+pub(crate) const ICS: u32 = 0x00c8;
 pub(crate) const IMS: u32 = 0x00d0;
 pub(crate) const IMC: u32 = 0x00d8;
 /// A descriptor with RS was written back.

@@ -15,4 +15,4 @@
 mod scan;
 
 pub use pci_types::{ConfigRegionAccess, PciAddress};
-pub use scan::{Function, Window, scan, set_bus_master};
+pub use scan::{Function, Window, allow_interrupts, scan, set_bus_master};

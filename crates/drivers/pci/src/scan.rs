@@ -65,6 +65,12 @@ pub fn set_bus_master<A: ConfigRegionAccess>(access: &A, address: PciAddress, on
     });
 }
 
+/// Lets a device pull its interrupt line.
+pub fn allow_interrupts<A: ConfigRegionAccess>(access: &A, address: PciAddress) {
+    let Some(mut endpoint) = EndpointHeader::from_header(PciHeader::new(address), access) else { return };
+    endpoint.update_command(access, |command| command - CommandRegister::INTERRUPT_DISABLE);
+}
+
 fn probe<A: ConfigRegionAccess>(
     access: &A,
     address: PciAddress,

@@ -213,6 +213,7 @@ impl<P: Platform> MachineCalls for MachineApi<'_, P> {
             turns: counters.turns,
             useful: counters.useful,
             ring_calls: counters.ring_calls,
+            interrupts: counters.interrupts,
             nshares,
             shares,
         };

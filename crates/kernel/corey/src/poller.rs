@@ -13,14 +13,14 @@
 //! taken when the ring is, and let go with the last that has it, between two entries, as those of runs are.
 //!
 //! **Sleep.** After [`PATIENCE`] without anything to do every ring says that its kernel core sleeps, and is looked at once
-//! more ([`Consumer::arm`]); who submits then rings (`device_buf` 3), which is a message, and a message ends the sleep. Cards do
-//! not interrupt yet, so where there is one the sleep lasts [`NAP`] at most, and twice as long each time that it was for nothing,
-//! up to [`LONGEST_NAP`].
+//! more ([`Consumer::arm`]); who submits then rings (`device_buf` 3), which is a message, and a message ends the sleep. Its cards are
+//! let interrupt, and looked at once more; awake, it has none of that (`kernel/device`, `lines`). Where the line of a card's interrupts was
+//! not found the sleep lasts [`NAP`] at most, and twice as long each time that it was for nothing, up to [`LONGEST_NAP`].
 
 use crate::core_kernel::Core;
 use crate::gate::Gate;
 use corey_abi::{Error, RUN_SHARES, SyscallInfo, dispatch, from_registers};
-use corey_kernel_device::{Device, Ring};
+use corey_kernel_device::{Armed, Device, Ring};
 use corey_kernel_hal::Platform;
 use corey_kernel_object::{Entered, Link};
 use corey_kernel_pcore::{Current, DEVICES, Pcore};
@@ -30,7 +30,7 @@ use corey_lib_ring::{BUDGET, Consumer, Request};
 
 /// Microseconds without anything to do before the core sleeps.
 const PATIENCE: u64 = 50;
-/// Microseconds of the first sleep at most, where a card cannot end it, and of those after it.
+/// Microseconds of the first sleep at most, where there is a card that cannot end it, and of those after it.
 const NAP: u64 = 500;
 const LONGEST_NAP: u64 = 4000;
 
@@ -57,6 +57,10 @@ pub(crate) struct Poller {
     busy: u64,
     /// Microseconds of the last sleep; 0 since there was something to do.
     nap: u64,
+    /// Cards may interrupt.
+    armed: bool,
+    /// There is one that cannot.
+    needs_timer: bool,
 }
 
 impl Poller {
@@ -111,6 +115,7 @@ impl<P: Platform> Core<P> {
                 self.nap();
                 inside = self.ctx.enter();
                 self.ctx.local.serve_all();
+                self.disarm(&inside);
             } else {
                 if !useful {
                     self.ctx.local.platform.pause();
@@ -135,17 +140,24 @@ impl<P: Platform> Core<P> {
 
     /// Looks at every device once. Says whether there was anything to do.
     fn turn(&mut self, inside: &Entered<'static>) -> bool {
+        let mut useful = self.look_at_cards(inside);
+        let count = self.poller.rings.len();
+        self.poller.first = (self.poller.first + 1) % count.max(1);
+        for at in 0..count {
+            useful |= self.serve(inside, (self.poller.first + at) % count) != 0;
+        }
+        useful
+    }
+
+    /// Looks at every card once. Says whether there was anything to do.
+    #[inline(always)]
+    fn look_at_cards(&mut self, inside: &Entered<'static>) -> bool {
         let mut useful = false;
         for link in &self.poller.cards {
             match link.resolve::<Device>(inside) {
                 Some(device) => useful |= device.poll(&mut self.ctx, inside),
                 None => self.ctx.local.attention = true,
             }
-        }
-        let count = self.poller.rings.len();
-        self.poller.first = (self.poller.first + 1) % count.max(1);
-        for at in 0..count {
-            useful |= self.serve(inside, (self.poller.first + at) % count) != 0;
         }
         useful
     }
@@ -222,15 +234,53 @@ impl<P: Platform> Core<P> {
             return false;
         }
         let platform = self.ctx.local.platform.clone();
-        self.poller.rings.iter_mut().all(|served| {
+        let quiet = self.poller.rings.iter_mut().all(|served| {
             let Served { ring, consumer, .. } = served;
             ring.words(&platform, inside).is_none_or(|words| consumer.arm(&words))
-        })
+        });
+        if !quiet || self.poller.cards.is_empty() {
+            return quiet;
+        }
+        self.arm(inside);
+        let came = self.look_at_cards(inside);
+        if came {
+            self.disarm(inside);
+            self.awake();
+        }
+        !came
     }
 
-    /// Sleeps until a message comes; with cards, not for long.
+    /// Lets the cards interrupt this core.
+    #[cold]
+    fn arm(&mut self, inside: &Entered<'static>) {
+        // One of before, that came when nobody waited for it, would keep all others away.
+        self.ctx.local.platform.end_card_interrupt();
+        self.poller.armed = true;
+        self.poller.needs_timer = false;
+        for link in &self.poller.cards {
+            if let Some(device) = link.resolve::<Device>(inside) {
+                self.poller.needs_timer |= device.arm(&mut self.ctx.local) == Armed::ByTimer;
+            }
+        }
+    }
+
+    /// From here on the cards are polled. One that died meanwhile was stopped.
+    fn disarm(&mut self, inside: &Entered<'static>) {
+        if !core::mem::take(&mut self.poller.armed) {
+            return;
+        }
+        for link in &self.poller.cards {
+            if let Some(device) = link.resolve::<Device>(inside) {
+                device.disarm(&mut self.ctx.local);
+            }
+        }
+        let came = self.system.devices.leave_lines(&mut self.ctx.local);
+        self.ctx.local.counters.interrupts += u64::from(came);
+    }
+
+    /// Sleeps until a message or a card's interrupt comes; with a card that cannot interrupt, not for long.
     fn nap(&mut self) {
-        if !self.poller.cards.is_empty() {
+        if !self.poller.cards.is_empty() && self.poller.needs_timer {
             self.poller.nap = (2 * self.poller.nap).clamp(NAP, LONGEST_NAP);
             let until = self.ctx.local.platform.tsc().saturating_add(self.microseconds(self.poller.nap));
             self.ctx.local.set_timer(Some(until));

@@ -1,13 +1,14 @@
 //! All devices of the machine, and the device object.
 
 use crate::console::Console;
-use crate::network::{Network, POSTED};
+use crate::lines::Lines;
+use crate::network::{Armed, Network, POSTED};
 use crate::ring::{Ring, RingPlace};
 use core::fmt;
 use corey_abi::{Kind, SYSCALL_DEVICE, device_kind};
 use corey_kernel_hal::{Area, BootAlloc, CoreId, Field, Machine, NetworkCard, Platform, fields};
 use corey_kernel_object::{Ctx, Entered, Header, Link, Object, Posts};
-use corey_kernel_percore::CoreSet;
+use corey_kernel_percore::{CoreSet, Local};
 use corey_lib_sync::atomic::{AtomicBool, Ordering};
 use corey_lib_sync::{Relax, Shared};
 
@@ -36,6 +37,8 @@ pub struct Devices {
     /// Lock order 6 (`console`): the serial port and the screen. Nothing is taken under it.
     console: Shared<Console>,
     cards: &'static [Network],
+    /// Lock order 6 (`lines`): the interrupt lines of cards. Nothing is taken under it.
+    lines: Shared<Lines>,
     /// By number.
     taken: &'static [Taken],
 }
@@ -63,7 +66,8 @@ impl Devices {
             let (driver, posted) = both.next().expect("as many as there are");
             Network::new(number as u32, &mut **driver, posted, tsc_hz / 1_000_000)
         });
-        Self { machine, console: Shared::new(0, "console", Console::default()), cards, taken }
+        let lines = Shared::new(0, "lines", Lines::new(machine));
+        Self { machine, console: Shared::new(0, "console", Console::default()), cards, lines, taken }
     }
 
     /// The machine.
@@ -115,6 +119,13 @@ impl Devices {
         if let Some(taken) = self.taken(number) {
             taken.store(false, Ordering::Release);
         }
+    }
+
+    /// A kernel core sleeps no more for any line; its cards are disarmed. Says whether one of them, or another card on such a line, had
+    /// interrupted it.
+    pub fn leave_lines<P: Platform>(&self, local: &mut Local<P>) -> bool {
+        let platform = local.platform.clone();
+        self.lines.lock(local).leave(&platform)
     }
 
     /// Areas for the line meter's names.
@@ -178,6 +189,27 @@ impl Device {
         match self.which {
             Which::Network(card) => card.poll(ctx, inside).is_ok_and(|done| done != 0),
             Which::Console | Which::Ring => false,
+        }
+    }
+
+    /// Has it interrupt this core from now on when it is done with something; what it did before is to be polled after this. Says what ends
+    /// a sleep.
+    pub fn arm<P: Platform>(&self, local: &mut Local<P>) -> Armed {
+        let Which::Network(card) = self.which else { return Armed::Never };
+        let armed = card.arm(local);
+        if let Armed::ByLine(line) = armed {
+            let core = local.platform.core();
+            if !self.devices.lines.lock(local).arm(core, line) {
+                return Armed::ByTimer;
+            }
+        }
+        armed
+    }
+
+    /// Ends [`Device::arm`] as far as the card goes; [`Devices::leave_lines`] is the rest.
+    pub fn disarm<P: Platform>(&self, local: &mut Local<P>) {
+        if let Which::Network(card) = self.which {
+            card.disarm(local);
         }
     }
 

@@ -11,7 +11,8 @@
 //! 3. A card writes pinned pages only, and those of segments with references: before a segment's pages are freed the card is
 //!    reset, and before its device object is, it is stopped.
 //!
-//! **Sharing.** `Shared<Console>`, `Shared<Card>`: whoever holds the device object; by design.
+//! **Sharing.** `Shared<Console>`, `Shared<Card>`: whoever holds the device object; by design. `Shared<Lines>`: kernel cores with
+//! cards, when they fall asleep and when they wake.
 //!
 //! **Testing.** `kernel/corey/tests` on the fake machine with a fake card; the line formatter here.
 #![cfg_attr(not(any(test, loom, shuttle)), no_std)]
@@ -21,10 +22,12 @@
 mod calls;
 mod console;
 mod devices;
+mod lines;
 mod network;
 mod ring;
 
 pub use calls::DeviceApi;
 pub use console::{Console, LINE_BYTES};
 pub use devices::{Device, Devices, end};
+pub use network::Armed;
 pub use ring::{Ring, RingWords};

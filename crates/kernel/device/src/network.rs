@@ -28,6 +28,17 @@ pub(crate) const POSTED: usize = 512;
 /// Frames that one call takes from the card at most, so that others wait a bounded time.
 const BUDGET: usize = 64;
 
+/// What ends the sleep of a kernel core that has a card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Armed {
+    /// An interrupt line.
+    ByLine(u8),
+    /// Nothing that the card does: it is to be looked at again.
+    ByTimer,
+    /// Nothing, and there is nothing to wait for.
+    Never,
+}
+
 /// A buffer that a card has.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Posted {
@@ -112,6 +123,8 @@ struct Card {
     failed: u64,
     /// It does not answer, or a core was lost that was at it: what the card has stays pinned.
     lost: bool,
+    /// A kernel core sleeps until it interrupts: so it shall after a reset, too.
+    armed: bool,
     /// Ticks of the time-stamp counter per microsecond.
     ticks: u64,
 }
@@ -202,8 +215,18 @@ impl Network {
         let mut free = heapless::Vec::new();
         // As many as fit; the first is taken first.
         (0..POSTED as u16).rev().for_each(|cookie| _ = free.push(cookie));
-        let card =
-            Card { driver, posted, free, results: None, received: 0, sent: 0, failed: 0, lost: false, ticks };
+        let card = Card {
+            driver,
+            posted,
+            free,
+            results: None,
+            received: 0,
+            sent: 0,
+            failed: 0,
+            lost: false,
+            armed: false,
+            ticks,
+        };
         Self { number, card: Shared::new(0, "card", card) }
     }
 
@@ -215,6 +238,7 @@ impl Network {
     pub(crate) fn start<P: Platform>(&self, local: &mut Local<P>) -> Result<(), Error> {
         let mut card = self.card.lock(local);
         (card.received, card.sent, card.failed) = (0, 0, 0);
+        card.armed = false;
         card.driver.listen(Filter::Own);
         card.start(local)
     }
@@ -260,6 +284,28 @@ impl Network {
         }
         card.driver.ring();
         Ok(card.poll(&platform, inside))
+    }
+
+    /// Lets the card interrupt, if its line is known.
+    pub(crate) fn arm<R: Relax>(&self, waiter: &mut R) -> Armed {
+        let mut card = self.card.lock(waiter);
+        if card.lost {
+            return Armed::Never;
+        }
+        let Some(line) = card.driver.line() else { return Armed::ByTimer };
+        // Of what was posted, too, the card shall say when it is done.
+        card.driver.ring();
+        card.driver.arm();
+        card.armed = true;
+        Armed::ByLine(line)
+    }
+
+    /// The card interrupts no more.
+    pub(crate) fn disarm<R: Relax>(&self, waiter: &mut R) {
+        let mut card = self.card.lock(waiter);
+        if core::mem::take(&mut card.armed) && !card.lost {
+            card.driver.disarm();
+        }
     }
 
     /// Gives the card the buffer at `offset` of `segment`, whose length and mark stand in its header, or are given. It is told at
@@ -349,6 +395,9 @@ impl Card {
         let ticks = self.ticks;
         let started =
             !self.lost && self.driver.start(&mut |microseconds| wait(local, u64::from(microseconds) * ticks));
+        if started && self.armed {
+            self.driver.arm();
+        }
         if started { Ok(()) } else { Err(Error::DeviceFailed) }
     }
 

@@ -78,6 +78,16 @@ pub trait NetworkCard: Send {
     /// Chooses which frames it accepts, now and after the next start. At first: [`Filter::Own`].
     fn listen(&mut self, filter: Filter);
 
+    /// Which of the machine's interrupt lines it pulls ([`crate::Machine::open_line`]). `None`: nobody knows.
+    fn line(&self) -> Option<u8>;
+
+    /// Lets a started card pull its line when it is done with something from now on. What was done before need not count: poll after
+    /// it. A read and a write of registers.
+    fn arm(&mut self);
+
+    /// Ends [`NetworkCard::arm`]; a card that was stopped is not armed either. A write of a register.
+    fn disarm(&mut self);
+
     /// Its counts. Reads registers.
     fn counts(&mut self) -> CardCounts;
 }

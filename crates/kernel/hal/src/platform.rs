@@ -95,6 +95,10 @@ pub trait Platform: Clone + 'static {
     /// kernel: it looks at mailbox and clock.
     fn sleep(&self);
 
+    /// Ends a card's interrupt that this core took while it slept, or that waits for it; says whether there was one. Until then it
+    /// takes no other, so the line that it came by must be closed before ([`Machine::close_line`]).
+    fn end_card_interrupt(&self) -> bool;
+
     /// The time-stamp counter. Constant rate, synchronised between cores ([`crate::BootInfo::tsc_hz`]).
     fn tsc(&self) -> u64;
 
@@ -155,6 +159,14 @@ pub trait Machine: Sync {
 
     /// Ends the run.
     fn exit(&self, how: Exit) -> !;
+
+    /// From now on interrupt line `line` ([`crate::NetworkCard::line`]) interrupts `core`, once, while it is pulled: again after that was
+    /// ended. The caller has exclusive use of all lines.
+    fn open_line(&self, line: u8, core: CoreId);
+
+    /// From now on the line interrupts nobody. An interrupt that was sent comes nevertheless. The caller has exclusive use of all
+    /// lines.
+    fn close_line(&self, line: u8);
 }
 
 /// The machine's I/O ports, for drivers.

@@ -91,6 +91,8 @@ pub struct Counters {
     pub useful: u64,
     /// System calls by ring.
     pub ring_calls: u64,
+    /// Interrupts of its cards, as a kernel core that slept.
+    pub interrupts: u64,
 }
 
 /// What runs on this core, as mailbox service needs it.

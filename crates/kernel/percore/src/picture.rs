@@ -6,7 +6,7 @@ use corey_abi::RUN_SHARES;
 use corey_lib_sync::atomic::{AtomicU64, Ordering};
 
 /// Numbers of a picture.
-const NUMBERS: usize = 11;
+const NUMBERS: usize = 12;
 
 /// A core by itself, as numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,7 +33,7 @@ impl Picture {
     /// Writes it.
     pub fn store(&self, from: Numbers, shares: &[ObjectWords]) {
         let Numbers { mode, tsc, tree, counters } = from;
-        let Counters { faults, ipis, shootdowns, syscalls, turns, useful, ring_calls } = counters;
+        let Counters { faults, ipis, shootdowns, syscalls, turns, useful, ring_calls, interrupts } = counters;
         let numbers = [
             shares.len() as u64,
             mode,
@@ -46,6 +46,7 @@ impl Picture {
             turns,
             useful,
             ring_calls,
+            interrupts,
         ];
         for (to, from) in self.numbers.iter().zip(numbers) {
             to.store(from, Ordering::Relaxed);
@@ -59,9 +60,9 @@ impl Picture {
     /// Reads the numbers.
     #[must_use]
     pub fn numbers(&self) -> Numbers {
-        let [_, mode, tsc, tree, faults, ipis, shootdowns, syscalls, turns, useful, ring_calls]: [u64;
+        let [_, mode, tsc, tree, faults, ipis, shootdowns, syscalls, turns, useful, ring_calls, interrupts]: [u64;
             NUMBERS] = core::array::from_fn(|at| self.number(at));
-        let counters = Counters { faults, ipis, shootdowns, syscalls, turns, useful, ring_calls };
+        let counters = Counters { faults, ipis, shootdowns, syscalls, turns, useful, ring_calls, interrupts };
         Numbers { mode, tsc, tree, counters }
     }
 

@@ -46,6 +46,17 @@ pub(crate) struct CoreHardware {
     pub(crate) vital: Vital,
 }
 
+/// An interrupt line.
+#[derive(Default)]
+struct Line {
+    /// Whether a device pulls it.
+    pulled: Vec<Box<dyn Fn() -> bool + Send>>,
+    /// Whom it interrupts.
+    open: Option<CoreId>,
+    /// Whose interrupt by it is not ended.
+    under_way: Option<CoreId>,
+}
+
 /// The machine behind a [`FakeMachine`] and its platforms.
 pub(crate) struct Hardware {
     pub(crate) ram: Ram,
@@ -54,6 +65,8 @@ pub(crate) struct Hardware {
     stopping: AtomicBool,
     console: Mutex<Vec<u8>>,
     exit: Mutex<Option<Exit>>,
+    /// Interrupt lines, by number.
+    lines: Mutex<Vec<Line>>,
     /// Calls that failed, and how: number and code.
     refused: Mutex<BTreeSet<(u64, u8)>>,
 }
@@ -110,6 +123,30 @@ impl Hardware {
         if !core.pending.load(Ordering::SeqCst) && !self.is_stopping() {
             drop(core.wake.wait_timeout(asleep, limit));
         }
+    }
+
+    /// Lets lines that are pulled interrupt who sleeps.
+    pub(crate) fn look_at_lines(&self) {
+        let mut lines = lock(&self.lines);
+        for line in lines.iter_mut().filter(|line| line.under_way.is_none()) {
+            if line.open.is_some() && line.pulled.iter().any(|pulled| pulled()) {
+                line.under_way = line.open;
+            }
+        }
+    }
+
+    /// Ends the interrupts of lines that `core` has.
+    pub(crate) fn end_card_interrupt(&self, core: CoreId) -> bool {
+        let mut lines = lock(&self.lines);
+        let mut ended = false;
+        for line in lines.iter_mut().filter(|line| line.under_way == Some(core)) {
+            ended = true;
+            line.under_way = None;
+            if line.open == Some(core) && line.pulled.iter().any(|pulled| pulled()) {
+                self.failure.fail("an interrupt is ended while its line is open and pulled: a storm");
+            }
+        }
+        ended
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -171,6 +208,7 @@ impl FakeMachine {
                 stopping: AtomicBool::new(false),
                 console: Mutex::default(),
                 exit: Mutex::default(),
+                lines: Mutex::default(),
                 refused: Mutex::default(),
             }),
             topology: topology::flat(cores),
@@ -278,6 +316,23 @@ impl FakeMachine {
         self.hardware.ram.byte(Frame((address / PAGE_SIZE) as u32), address % PAGE_SIZE)
     }
 
+    /// A device pulls line `number` whenever `pulled` says so.
+    pub fn connect(&self, number: u8, pulled: impl Fn() -> bool + Send + 'static) {
+        let mut lines = lock(&self.hardware.lines);
+        while lines.len() <= usize::from(number) {
+            lines.push(Line::default());
+        }
+        if let Some(line) = lines.get_mut(usize::from(number)) {
+            line.pulled.push(Box::new(pulled));
+        }
+    }
+
+    /// Whom line `number` interrupts.
+    #[must_use]
+    pub fn line(&self, number: u8) -> Option<CoreId> {
+        lock(&self.hardware.lines).get(usize::from(number)).and_then(|line| line.open)
+    }
+
     /// Whether call `number` ever answered `error`.
     #[must_use]
     pub fn has_refused(&self, number: u64, error: Error) -> bool {
@@ -320,5 +375,17 @@ impl Machine for FakeMachine {
         lock(&self.hardware.exit).get_or_insert(how);
         self.hardware.stop();
         std::panic::resume_unwind(Box::new(PowerLost))
+    }
+
+    fn open_line(&self, line: u8, core: CoreId) {
+        if let Some(line) = lock(&self.hardware.lines).get_mut(usize::from(line)) {
+            line.open = Some(core);
+        }
+    }
+
+    fn close_line(&self, line: u8) {
+        if let Some(line) = lock(&self.hardware.lines).get_mut(usize::from(line)) {
+            line.open = None;
+        }
     }
 }

@@ -229,12 +229,17 @@ impl Platform for FakePlatform {
     fn sleep(&self) {
         self.hardware.failure.check();
         self.hardware.sleep(self.core, Duration::from_micros(200));
+        self.hardware.look_at_lines();
         // Taken by the processor, not handed to the kernel.
         self.hardware.take_interrupt(self.core);
         self.hardware.take_tick(self.core);
         if self.hardware.is_stopping() {
             std::panic::resume_unwind(Box::new(PowerLost));
         }
+    }
+
+    fn end_card_interrupt(&self) -> bool {
+        self.hardware.end_card_interrupt(self.core)
     }
 
     fn tsc(&self) -> u64 {

@@ -64,7 +64,10 @@ impl Dma for Ring {
     }
 }
 
-/// Plugs an 82540EM in: its driver for the kernel, its cable for the test, and how often it wrote RAM.
+/// The interrupt line of the cards.
+pub const LINE: u8 = 0;
+
+/// Plugs an 82540EM in, on [`LINE`]: its driver for the kernel, its cable for the test, and how often it wrote RAM.
 #[must_use]
 pub fn plug(machine: &'static FakeMachine) -> (&'static mut dyn NetworkCard, Card, Arc<AtomicU64>) {
     let writes = Arc::new(AtomicU64::new(0));
@@ -72,7 +75,11 @@ pub fn plug(machine: &'static FakeMachine) -> (&'static mut dyn NetworkCard, Car
     let card = Card::new(Bus { rings: rings.clone(), machine, writes: Arc::clone(&writes) });
     let [receive, transmit] = [0x1000, 0x2000].map(|at| Ring(rings.ring(at, 512)));
     let driver = E1000::new(Clock(card.clone()), receive, transmit);
-    (Box::leak(Box::new(Named::new((0x8086, 0x100e), driver))), card, writes)
+    let mut named = Named::new((0x8086, 0x100e), driver);
+    named.set_line(LINE);
+    let pulls = card.clone();
+    machine.connect(LINE, move || pulls.interrupts());
+    (Box::leak(Box::new(named)), card, writes)
 }
 
 /// Registers of a card for which time passes with every access: the kernel waits by its own clock.
