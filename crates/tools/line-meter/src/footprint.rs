@@ -5,7 +5,7 @@
 //! is shared when it is in the footprints of two operations, one of them wrote it, and the two touches came from
 //! different cores.
 //!
-//! What a kernel core does while any operation is open belongs to the core that it serves. A line that moves between these
+//! What a kernel core does while exactly one operation is open belongs to the core that it serves. A line that moves between these
 //! two is told, too, beside what either of them shares with others: one does not hide the other.
 
 use std::collections::HashMap;
