@@ -80,6 +80,8 @@ pub const EXCEPTIONS: &[Exception] = &[
     exception(Part::Shared, Who::Pair("device_stat", "device_stat"), CARD, ONE_CARD),
     exception(Part::Shared, Who::Pair("device_buf", "share_delobj"), CARD, ONE_CARD),
     exception(Part::Shared, Who::Pair("device_stat", "share_delobj"), CARD, ONE_CARD),
+    // Two segments that were posted to it end.
+    exception(Part::Shared, Who::Pair("share_delobj", "share_delobj"), &["card"], ONE_CARD),
     // What asks the other core, because it holds or maps the object.
     exception(Part::Shared, Who::With("segment_copy"), &["percore.mailbox"], MESSAGE),
     exception(Part::Shared, Who::With("segment_set_nbytes"), &["percore.mailbox"], MESSAGE),
@@ -109,9 +111,9 @@ pub const EXCEPTIONS: &[Exception] = &[
     exception(Part::Ring, Who::Pair("device_alloc", "device_alloc"), DEVICES, DEVICE),
     exception(Part::Ring, Who::Pair("machine_control", "machine_control"), LOG, LOG_LEVEL),
     // Between a core and its own kernel core.
-    exception(Part::Ring, Who::OwnRing, &["Segment:call ring"], RING),
+    exception(Part::Ring, Who::OwnRing, &["Segment:call ring.page"], RING),
     exception(Part::Ring, Who::OwnDoorbell, TOLD, DOORBELL),
-    exception(Part::Ring, Who::Own("audit"), ANY, AUDIT),
+    exception(Part::Ring, Who::Own("audit"), AUDITED, AUDIT),
     // What is about its caller, whom it asks.
     exception(Part::Ring, Who::Own("core_fence"), TOLD, ABOUT_CALLER),
     exception(Part::Ring, Who::Own("core_stat"), ASKED, ABOUT_CALLER),
@@ -123,12 +125,7 @@ pub const EXCEPTIONS: &[Exception] = &[
     exception(Part::Ring, Who::Own("segment_copy"), TOLD, ABOUT_CALLER),
     exception(Part::Ring, Who::Own("segment_set_nbytes"), TOLD, ABOUT_CALLER),
     exception(Part::Ring, Who::Own("share_delobj"), TOLD, ABOUT_CALLER),
-    exception(
-        Part::Ring,
-        Who::Own("at_set_slot"),
-        &["AddressTree:worker", "AddressTree:own loose"],
-        CALLERS_ROOT,
-    ),
+    exception(Part::Ring, Who::Own("at_set_slot"), CHANGED, CALLERS_ROOT),
     exception(Part::Ring, Who::Own("segment_copy"), CALLERS_TABLES, CALLERS_PAGE),
     exception(Part::Ring, Who::Own("segment_set_nbytes"), CALLERS_TABLES, CALLERS_PAGE),
     exception(Part::Ring, Who::Own("share_delobj"), CALLERS_TABLES, CALLERS_PAGE),
@@ -154,6 +151,17 @@ const PAGED: &[&str] = &["a frame of a short-lived object", "frame.descriptor", 
 /// A message that many can be told, and one that is asked of one.
 const TOLD: &[&str] = &["percore.mailbox", "percore.notice"];
 const ASKED: &[&str] = &["percore.mailbox", "mailbox.slot"];
+/// Where an audit makes a caller's core stand still.
+const AUDITED: &[&str] = &["limbo", "mailbox.slot", "percore.epoch", "percore.mailbox", "system.world"];
+/// What the change of a root is written down in, and the tree that is linked.
+const CHANGED: &[&str] = &[
+    "AddressTree:worker.links",
+    "AddressTree:worker.root",
+    "AddressTree:worker.slots",
+    "AddressTree:worker.tables",
+    "AddressTree:own loose.attached",
+    "AddressTree:own loose.kind",
+];
 const CALLERS_TABLES: &[&str] = &["AddressTree:worker.tables"];
 const EPOCH: &[&str] = &["percore.epoch"];
 
