@@ -75,6 +75,8 @@ enum Command {
     /// Example: cargo xtask sharing --seed 3
     ///
     /// Example: cargo xtask sharing --full
+    ///
+    /// Example: cargo xtask sharing --full --part ring,planted-ring
     Sharing(sharing::Options),
     /// Runs every test: static checks, host tests, boots, and the tests inside the machine.
     ///

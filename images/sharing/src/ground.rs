@@ -9,16 +9,21 @@ use corey_abi::{
     PAGE_BYTES, PcoreCalls, RUN_SHARES, RunContext, TreeTable, UserPtr, buffer_op, mapping_kind, run_mode,
 };
 use corey_libos_rt::shared;
-use corey_libos_rt::sys::{address, address_mut, pause, segment, sys};
-use corey_libos_rt::vm::{Ended, Thread};
+use corey_libos_rt::sys::{address_mut, pause, segment, sys};
+use corey_libos_rt::vm::{Ended, Space, Thread};
 
 /// Bytes of a frame.
 const FRAME: u32 = 64;
 /// Offset of the status in the page of the text.
 const STATUS: u64 = 2048;
 
-/// One worker's view of objects.
-#[derive(Debug)]
+/// Offset of a table's mappings there.
+const TABLE: u64 = 128;
+/// Offset of the name in the page for what calls read and write; nothing that they write is so long.
+const NAME: u64 = 3072;
+
+/// One worker's view of objects, for calls that are made one way.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Ground {
     pub(crate) stage: Shared,
     pub(crate) objects: Objects,
@@ -34,6 +39,10 @@ pub(crate) struct Ground {
     pub(crate) slot: u64,
     /// Addresses for that slot; a GiB.
     pub(crate) hole: u64,
+    /// Where a page is that is deleted while it is mapped in the free slot: by trap the hole, whose tables come and go
+    /// with it; by ring beside `segment`, whose tables stay. There the meter names what the kernel core and the caller's have
+    /// in common, and it names a frame by whom it is in the end.
+    pub(crate) passing: u64,
     /// Where `segment` is.
     pub(crate) va: u64,
     /// Where the two pages of `growing` are.
@@ -44,23 +53,33 @@ pub(crate) struct Ground {
     text_va: u64,
     /// A page of the worker's own, for what calls read and write.
     scratch: u64,
-    name: Name,
+    /// How calls name that page.
+    named: UserPtr,
 }
 
 impl Ground {
-    /// Maps `objects` for `worker`.
+    /// Maps `objects` for `worker`, for calls by trap.
     ///
-    /// New objects are named `owner`.
-    pub(crate) fn new(worker: &mut Worker, owner: &str, objects: Objects) -> Result<Self, Error> {
+    /// New objects are named `owner`. What calls read and write is in the page at `scratch`, or in a new one.
+    pub(crate) fn new(
+        worker: &mut Worker,
+        owner: &str,
+        objects: Objects,
+        scratch: Option<u64>,
+    ) -> Result<Self, Error> {
         let (stage, core) = (worker.stage(), worker.core());
         let space = &mut worker.space;
         let (va, _) = space.map(objects.segment, 1, MapFlags::WRITE)?;
         let (growing_va, _) = space.map(objects.growing, 2, MapFlags::WRITE)?;
         let (text_va, _) = space.map(objects.text, 1, MapFlags::WRITE)?;
-        let memory = segment(worker.share, PAGE_BYTES, "scratch")?;
-        let (scratch, _) = space.map(memory, 1, MapFlags::WRITE)?;
+        let new = |space: &mut Space| {
+            let memory = segment(worker.share, PAGE_BYTES, "scratch")?;
+            space.map(memory, 1, MapFlags::WRITE).map(|(at, _)| at)
+        };
+        let scratch = scratch.map_or_else(|| new(space), Ok)?;
         let linked = space.reserve(1 << 30);
         space.link(objects.interior, linked)?;
+        let hole = space.reserve(1 << 30);
         let ground = Self {
             stage,
             objects,
@@ -69,55 +88,65 @@ impl Ground {
             pcore: worker.pcore,
             root: space.tree,
             slot: space.take_slot()?,
-            hole: space.reserve(1 << 30),
+            hole,
+            passing: hole,
             va,
             growing_va,
             linked,
             text_va,
             scratch,
-            name: Name::new(owner),
+            named: UserPtr(scratch),
         };
         for page in [va, growing_va, text_va, scratch] {
             touch(page);
         }
+        // SAFETY: inside the page that was just mapped, aligned, and used by this worker alone.
+        unsafe { ((scratch + NAME) as *mut Name).write_volatile(Name::new(owner)) };
         Ok(ground)
+    }
+
+    /// The same for calls by ring, which name the page of what they read and write `named`.
+    pub(crate) fn by_ring(self, named: UserPtr) -> Self {
+        // Behind every mapping of a space there is a gap.
+        Self { named, passing: self.va + PAGE_BYTES, ..self }
     }
 
     /// A name for a new object.
     pub(crate) fn name(&self) -> UserPtr {
-        address(&self.name)
+        UserPtr(self.named.0 + NAME)
     }
 
     /// Room for what a call writes: a page.
     pub(crate) fn buffer(&self) -> UserPtr {
-        UserPtr(self.scratch)
+        self.named
     }
 
     /// A table in the buffer with `count` mappings, of the segment.
     pub(crate) fn table(&self, count: u64) -> UserPtr {
-        let mappings = self.scratch + 128;
+        let mappings = self.scratch + TABLE;
         for at in 0..count {
             let mapping =
                 if at == 0 { one_page(self.objects.segment, ELSEWHERE) } else { Mapping::default() };
             // SAFETY: inside the page that `new` mapped, aligned, and used by this worker alone.
             unsafe { (mappings as *mut Mapping).wrapping_add(at as usize).write_volatile(mapping) };
         }
-        let table = TreeTable { mappings, count, ..TreeTable::default() };
+        let table = TreeTable { mappings: self.named.0 + TABLE, count, ..TreeTable::default() };
         // SAFETY: as above.
         unsafe { (self.scratch as *mut TreeTable).write_volatile(table) };
-        UserPtr(self.scratch)
+        self.named
     }
 
     /// Puts a mapping where a call can read it.
     pub(crate) fn mapping(&self, mapping: Mapping) -> UserPtr {
         // SAFETY: the page that `new` mapped, used by this worker alone.
         unsafe { (self.scratch as *mut Mapping).write_volatile(mapping) };
-        UserPtr(self.scratch)
+        self.named
     }
 
-    /// Sets the free slot of the worker's own root.
+    /// Sets the free slot of the worker's own root, by trap.
     pub(crate) fn set(&self, mapping: Mapping) -> Result<(), Error> {
-        sys().at_set_slot(self.root, self.slot, self.mapping(mapping))
+        self.mapping(mapping);
+        sys().at_set_slot(self.root, self.slot, UserPtr(self.scratch))
     }
 
     /// An interior tree at the hole.
@@ -194,13 +223,13 @@ impl Ground {
         context.shares[0] = target.share;
         // SAFETY: the page that `new` mapped, used by this worker alone.
         unsafe { (self.scratch as *mut RunContext).write_volatile(context) };
-        UserPtr(self.scratch)
+        self.named
     }
 
-    /// The pcore of the target's core, in the target's share.
+    /// The pcore of the target's core, in the target's share; made by trap.
     pub(crate) fn pcore(&self) -> Result<ObjRef, Error> {
-        let target = self.objects.target;
-        let object = sys().pcore_alloc(target.share, u64::from(target.core), self.name())?;
+        let (target, name) = (self.objects.target, UserPtr(self.scratch + NAME));
+        let object = sys().pcore_alloc(target.share, u64::from(target.core), name)?;
         Ok(ObjRef { share: target.share, object })
     }
 

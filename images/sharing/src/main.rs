@@ -3,6 +3,9 @@
 //! Core 0 conducts: it says which two cases come next and tells the meter when to report. Cores 1 … n work, each on a
 //! ground of its own or on one that they share; cores n + 1 … 2n are their targets, where they run something; and one
 //! more is the target of the shared ground. Between two markers there is one call, and nothing else.
+//!
+//! By ring, cores 6 and 7 are the kernel cores of workers 1 and 2, and all calls of a case go by the worker's ring. Behind the
+//! call there is a second one that names nothing, so that what the kernel core does after its answer lies between the markers.
 #![no_std]
 #![no_main]
 #![allow(unsafe_code, reason = "the entry point has a fixed name; workers and their grounds by address")]
@@ -12,6 +15,7 @@ mod files;
 mod ground;
 mod objects;
 mod stage;
+mod way;
 mod words;
 mod worker;
 
@@ -54,7 +58,6 @@ fn run(process: &mut Process, words: &Words) -> Result<Status, Error> {
     release_console()?;
     // What only this core could see is free when it makes something else.
     sys().share_delobj(segment(process.program, PAGE_BYTES, "next")?)?;
-    print_objects(process)?;
     let mut done = [0_u32; Part::ALL.len()];
     for (part, count) in Part::ALL.into_iter().zip(&mut done).filter(|(part, _)| words.has(*part)) {
         for (first, second) in plan(part, words.workers, words.seed, words.only) {
@@ -66,6 +69,7 @@ fn run(process: &mut Process, words: &Words) -> Result<Status, Error> {
             }
         }
     }
+    // Once, and now: a frame that had an owner earlier may have been another's when it was measured.
     print_objects(process)?;
     team.end();
     // Whoever had it last gives it up when it makes something, or the boot core here.
@@ -93,6 +97,8 @@ fn measure(team: &mut Team, order: Order) {
         Part::Shared => marker::<{ Part::Shared.id() }, { Kind::Report as u32 }>(),
         Part::Alone => marker::<{ Part::Alone.id() }, { Kind::Report as u32 }>(),
         Part::Planted => marker::<{ Part::Planted.id() }, { Kind::Report as u32 }>(),
+        Part::Ring => marker::<{ Part::Ring.id() }, { Kind::Report as u32 }>(),
+        Part::PlantedRing => marker::<{ Part::PlantedRing.id() }, { Kind::Report as u32 }>(),
     }
     team.meet();
 }

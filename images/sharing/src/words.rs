@@ -1,7 +1,7 @@
 //! The command line.
 
 use core::fmt;
-use corey_lib_sharing::{Case, Part};
+use corey_lib_sharing::{Case, PAIR, Part, cores};
 
 /// Words that others read.
 const OTHERS: [&str; 3] = ["init", "log", "pti"];
@@ -26,7 +26,7 @@ pub(crate) struct Words {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Bad<'a> {
     Word(&'a str),
-    Workers(u64, u32),
+    Workers { present: u64, needed: u32, workers: u32 },
 }
 
 impl fmt::Display for Bad<'_> {
@@ -34,11 +34,10 @@ impl fmt::Display for Bad<'_> {
         match self {
             Self::Word(word) => write!(
                 f,
-                "{word}: unknown word or value; valid: part=private,shared,alone,planted seed=N iters=N heavy=N \
-                 workers=N case=NAME"
+                "{word}: unknown word or value; valid: part=private,shared,alone,planted,ring,planted-ring seed=N \
+                 iters=N heavy=N workers=N (by ring 2) case=NAME"
             ),
-            Self::Workers(present, workers) => {
-                let needed = 2 * workers + 2;
+            Self::Workers { present, needed, workers } => {
                 write!(f, "workers={workers}: that takes {needed} processors, here are {present}")
             }
         }
@@ -46,7 +45,7 @@ impl fmt::Display for Bad<'_> {
 }
 
 impl Words {
-    pub(crate) fn read(line: &str, cores: u64) -> Result<Self, Bad<'_>> {
+    pub(crate) fn read(line: &str, present: u64) -> Result<Self, Bad<'_>> {
         let mut words =
             Self { parts: [false; Part::ALL.len()], seed: None, iters: 8, heavy: 2, workers: 2, only: None };
         for word in line.split_whitespace() {
@@ -69,8 +68,21 @@ impl Words {
             }
         }
         let pairs = words.parts.iter().zip(Part::ALL).any(|(asked, part)| *asked && part != Part::Alone);
-        let fits = 2 * u64::from(words.workers) + 2 <= cores && words.workers >= if pairs { 2 } else { 1 };
-        if fits { Ok(words) } else { Err(Bad::Workers(cores, words.workers)) }
+        let workers = words.workers;
+        // What is not measured by pairs can be by one alone; a kernel core's place is that for a pair.
+        let many = match (words.is_by_ring(), pairs) {
+            (true, _) => workers == PAIR,
+            (false, true) => workers >= PAIR,
+            (false, false) => workers >= 1,
+        };
+        let needed = cores(workers, words.is_by_ring());
+        let fits = many && u64::from(needed) <= present;
+        if fits { Ok(words) } else { Err(Bad::Workers { present, needed, workers }) }
+    }
+
+    /// Whether workers have rings.
+    pub(crate) fn is_by_ring(&self) -> bool {
+        Part::ALL.into_iter().any(|part| part.is_by_ring() && self.has(part))
     }
 
     /// Whether `part` is asked for.

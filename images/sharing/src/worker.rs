@@ -5,6 +5,7 @@ use crate::files::{self, Files};
 use crate::ground::Ground;
 use crate::objects::Objects;
 use crate::stage::{Order, Stage};
+use crate::way::{ByRing, ByTrap};
 use crate::words::Words;
 use crate::{Shared, WARM};
 use core::mem::offset_of;
@@ -13,8 +14,8 @@ use corey_abi::{
     UserPtr, tree_kind,
 };
 use corey_lib_bench::{Kind, MAX_CORES};
-use corey_lib_sharing::{BOTH, Part};
-use corey_libos_rt::sys::{address, marker, pause, segment, sys};
+use corey_lib_sharing::{BOTH, KERNEL_CORE, Part};
+use corey_libos_rt::sys::{address, marker, pause, rdtsc, segment, sys};
 use corey_libos_rt::vm::{Core, Space, Thread, spawn, stack};
 use corey_libos_rt::{Process, halt, println, retake_console, shared};
 
@@ -22,6 +23,9 @@ const STACK_PAGES: u64 = 16;
 const STAGE_PAGES: u64 = (size_of::<Stage>() as u64).div_ceil(PAGE_BYTES);
 /// Pages and objects of a worker's own share: its ground's shares are carved from it.
 const QUOTA: (u64, u64) = (8192, 512);
+
+/// Seconds are this many times as long as what a kernel core is left alone for, so that it sleeps: twice its patience.
+const REST: u64 = 10_000;
 
 /// A worker, as it is told.
 #[derive(Clone, Copy, Debug)]
@@ -40,6 +44,10 @@ pub(crate) struct Worker {
     pub(crate) boot: Id,
     stage: u64,
     both: Option<Objects>,
+    /// Whether it has a ring and a kernel core.
+    by_ring: bool,
+    /// Ticks of the time-stamp counter after which a kernel core without anything to do sleeps.
+    rest: u64,
 }
 
 impl Worker {
@@ -71,9 +79,15 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
     // The console is 0.
     let card = u64::from(worker.core());
     let objects = Objects::make("own", worker.share, Home::Any, target, card, &worker.space)?;
-    let own = Ground::new(worker, "own case", objects)?;
-    let both = worker.both.map(|objects| Ground::new(worker, "both case", objects)).transpose()?;
-    let (stage, index) = (worker.stage(), worker.index);
+    let grounds: heapless::Vec<Objects, 2> = [objects].into_iter().chain(worker.both).collect();
+    let mut ring = worker.by_ring.then(|| ByRing::begin(worker, &grounds)).transpose()?;
+    let page = |ring: &Option<ByRing>, number| ring.as_ref().map(|ring| ring.page(number));
+    let (first, second) = (page(&ring, 0), page(&ring, 1));
+    let at = |page: Option<(u64, UserPtr)>| page.map(|(at, _)| at);
+    let own = Ground::new(worker, "own case", objects, at(first))?;
+    let both =
+        worker.both.map(|objects| Ground::new(worker, "both case", objects, at(second))).transpose()?;
+    let (stage, index, rest) = (worker.stage(), worker.index, worker.rest);
     let parties = worker.workers + 1;
     let meet = || stage.meeting.barrier.wait(parties, pause);
     // The conductor waits until all have their grounds.
@@ -86,26 +100,35 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
     loop {
         stage.meeting.turns.reset(index);
         meet();
-        let Some(Order { part, first, second, iters }) = stage.order() else { return Ok(()) };
+        let Some(Order { part, first: one, second: other, iters }) = stage.order() else { break };
         // Pairs are of the first two; the others wait for what comes next.
         let (case, sides) = match part {
-            Part::Alone => (first, worker.workers),
-            _ => (if index == 0 { first } else { second }, 2),
+            Part::Alone => (one, worker.workers),
+            _ => (if index == 0 { one } else { other }, 2),
         };
-        let ground = match (part, &both) {
-            (Part::Private | Part::Alone, _) | (_, None) => &own,
-            (Part::Shared | Part::Planted, Some(both)) => both,
+        let (ground, page, place) = match &both {
+            Some(both) if part.is_on_both() => (both, second, &files.both),
+            _ => (&own, first, &files.own),
         };
-        let place = match part {
-            Part::Private | Part::Alone => &files.own,
-            Part::Shared | Part::Planted => &files.both,
-        };
+        let mut way = ring.as_mut().zip(page).filter(|_| part.is_by_ring());
         let takes_part = index < sides;
         let system = &mut files.system;
         let mut round = |number: u64| {
             stage.meeting.turns.wait(index, number, pause);
             if !stage.failed() {
-                let done = drivers::run(case, ground, system, place);
+                // What needs no other call before finds its kernel core asleep once; else it polls.
+                if way.is_some() && number == WARM {
+                    let until = rdtsc() + rest;
+                    while rdtsc() < until {
+                        pause();
+                    }
+                }
+                let done = match &mut way {
+                    Some((ring, (_, named))) => {
+                        drivers::run(case, *ring, &ground.by_ring(*named), system, place)
+                    }
+                    None => drivers::run(case, &mut ByTrap, ground, system, place),
+                };
                 let _ = done.inspect_err(|error| stage.fail(index, Some(case), *error));
             }
             stage.meeting.turns.pass(index, sides, number);
@@ -117,12 +140,16 @@ fn work(worker: &mut Worker) -> Result<(), Error> {
         meet();
         if takes_part {
             marker::<0, { Kind::TrackOn as u32 }>();
+            if part.is_by_ring() {
+                marker::<KERNEL_CORE, { Kind::Served as u32 }>();
+            }
             (WARM..WARM + iters).for_each(&mut round);
             marker::<0, { Kind::TrackOff as u32 }>();
         }
         meet();
         meet();
     }
+    ring.map_or(Ok(()), ByRing::end)
 }
 
 /// All workers, and the stage.
@@ -140,7 +167,7 @@ impl Team {
         let (at, _) = process.space.map(place, STAGE_PAGES, MapFlags::WRITE)?;
         // SAFETY: just mapped, for good, and all zeroes.
         let stage: Shared = unsafe { shared(at) };
-        let pairs = [Part::Shared, Part::Planted].into_iter().any(|part| words.has(part));
+        let pairs = Part::ALL.into_iter().any(|part| part.is_on_both() && words.has(part));
         let both = pairs
             .then(|| {
                 let last = (2 * words.workers + 1) as u16;
@@ -161,6 +188,8 @@ impl Team {
                 boot: process.boot,
                 stage: at,
                 both,
+                by_ring: words.is_by_ring(),
+                rest: process.info.header.tsc_hz / REST,
             };
             team.launch(process, core, worker, place)?;
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use corey_lib_sharing::{BOTH, Case, EXCEPTIONS, Exception, Part};
+use corey_lib_sharing::{BOTH, Case, EXCEPTIONS, Exception, Part, Who};
 use serde_json::{Value, json};
 
 use crate::Result;
@@ -202,11 +202,22 @@ fn explain(part: Part, writer: &Side, other: &Side) -> Why {
     fitting.map_or(Why::Unexplained, Why::Exception)
 }
 
-/// Whether `exception` explains a line with these ends.
+/// Whether `exception` explains a line with these ends. One for a core and its own kernel core explains no line between two
+/// such pairs, and no other one a line within a pair.
 pub(super) fn fits(exception: &Exception, part: Part, writer: &Side, other: &Side) -> bool {
     exception.concerns(part, writer.case, other.case)
+        && exception.who.is_own() == (writer.core == other.core)
+        && (exception.who != Who::OwnDoorbell || writer.is_of_a_message_to_the_kernel_core())
         && exception.covers(&bare(&writer.place))
         && exception.covers(&bare(&other.place))
+}
+
+impl Side {
+    /// Whether it is of a message from a core to its own kernel core: in the kernel core's mailbox, or the core's notice.
+    fn is_of_a_message_to_the_kernel_core(&self) -> bool {
+        let is_of_core = self.place.starts_with(&format!("percore[{}].", self.core));
+        is_of_core == self.place.ends_with(".notice")
+    }
 }
 
 /// A place without positions in arrays.
@@ -216,6 +227,11 @@ fn bare(place: &str) -> String {
 }
 
 impl Line {
+    /// Whether it goes over between a core and its own kernel core, and may.
+    pub(super) fn is_own(&self) -> bool {
+        self.writer.core == self.other.core && self.why != Why::Unexplained
+    }
+
     /// Names object, field and both call sites.
     pub(super) fn text(&self) -> String {
         let did = |side: &Side| if side.wrote { "written" } else { "read" };
@@ -233,7 +249,12 @@ impl Line {
 }
 
 impl Measured {
-    /// JSON lines: one for the measurement, one for each line.
+    /// All lines but those that go over between a core and its own kernel core and may: of the latter a ring has dozens.
+    pub(super) fn between(&self) -> impl Iterator<Item = &Line> {
+        self.lines.iter().filter(|line| !line.is_own())
+    }
+
+    /// JSON lines: one for the measurement, one for each line but those of a core and its own kernel core, which are counted.
     pub(super) fn records(&self) -> Vec<String> {
         let head = |record: &str| {
             json!({
@@ -242,8 +263,11 @@ impl Measured {
             })
         };
         let mut pair = head("pair");
-        let count = |wanted: fn(&Why) -> bool| self.lines.iter().filter(|line| wanted(&line.why)).count();
-        pair["lines"] = self.lines.len().into();
+        let count = |wanted: fn(&Why) -> bool| self.between().filter(|line| wanted(&line.why)).count();
+        pair["lines"] = self.between().count().into();
+        if self.part.is_by_ring() {
+            pair["own"] = self.lines.iter().filter(|line| line.is_own()).count().into();
+        }
         pair["of_object"] = count(|why| *why == Why::Object).into();
         pair["exceptions"] = count(|why| matches!(why, Why::Exception(_))).into();
         pair["unexplained"] = count(|why| *why == Why::Unexplained).into();
@@ -260,7 +284,7 @@ impl Measured {
                 "place": side.place, "wrote": side.wrote,
             })
         };
-        let lines = self.lines.iter().map(|line| {
+        let lines = self.between().map(|line| {
             let mut record = head("line");
             record["writer"] = side(&line.writer);
             record["other"] = side(&line.other);
@@ -279,24 +303,44 @@ impl Measured {
 pub(super) mod tests {
     use super::*;
 
-    /// A shared line at these addresses, both in kernel memory.
-    fn shared(writer: u64, other: u64) -> String {
-        let touch = |core: u64, at: u64, wrote: bool| {
+    /// One end: whose operation, and the address, in kernel memory.
+    type End = (u64, u64);
+
+    /// A shared line with these ends; the processors are `above` those whose operations they are, but the writer's where both
+    /// are of one.
+    fn shared(writer: End, other: End, above: u64) -> String {
+        let own = writer.0 == other.0;
+        let touch = |(core, at): End, wrote: bool| {
+            let cpu = if own && wrote { core } else { core + above };
             json!({
-                "core": core, "cpu": core, "pc": format!("{:#x}", 0x1000 * core), "addr": format!("{at:#x}"),
+                "core": core, "cpu": cpu, "pc": format!("{:#x}", 0x1000 * core), "addr": format!("{at:#x}"),
                 "vaddr": format!("{:#x}", at + 0xffff_8000_0000_0000), "wrote": wrote,
             })
         };
-        json!({"record": "shared", "report": 0, "writer": touch(1, writer, true), "other": touch(2, other, false)})
+        json!({"record": "shared", "report": 0, "writer": touch(writer, true), "other": touch(other, false)})
             .to_string()
     }
 
-    /// One measurement as the meter tells it, with these lines.
+    /// One measurement as the meter tells it, with lines that core 1 writes at the first address and core 2 reads at the
+    /// second.
     pub(in crate::sharing) fn measured(
         part: Part,
         first: Case,
         second: Case,
         lines: &[(u64, u64)],
+    ) -> Vec<Measured> {
+        let lines: Vec<(End, End)> =
+            lines.iter().map(|(writer, other)| ((1, *writer), (2, *other))).collect();
+        measured_by(part, first, second, &lines, 0)
+    }
+
+    /// The same with the processors of [`shared`].
+    pub(in crate::sharing) fn measured_by(
+        part: Part,
+        first: Case,
+        second: Case,
+        lines: &[(End, End)],
+        above: u64,
     ) -> Vec<Measured> {
         let record = |value: &str| serde_json::from_str(value).unwrap();
         let said: Vec<Value> = vec![
@@ -307,6 +351,14 @@ pub(super) mod tests {
                 r#"{"record":"objmap","addr":"0xffff800000002000","len":512,"each":512,"name":"Segment:own segment"}"#,
             ),
             record(r#"{"record":"objmap","addr":"0xffff800000003000","len":128,"each":128,"name":"stock"}"#),
+            record(
+                r#"{"record":"objmap","addr":"0xffff800000004000","len":4096,"each":4096,"name":"Segment:call ring.page"}"#,
+            ),
+            record(
+                r#"{"record":"objmap","addr":"0xffff800000008000","len":8192,"each":1024,"name":"percore"}"#,
+            ),
+            record(r#"{"record":"objfield","of":"percore","at":0,"len":128,"name":"mailbox"}"#),
+            record(r#"{"record":"objfield","of":"percore","at":128,"len":128,"name":"notice"}"#),
             record(r#"{"record":"objfield","of":"Segment","at":256,"len":8,"name":"npages"}"#),
         ];
         let mut symbols = Symbols::default();
@@ -321,7 +373,7 @@ pub(super) mod tests {
             .to_string()
         };
         let mut text = vec![operations(1, first), operations(2, second)];
-        text.extend(lines.iter().map(|(writer, other)| shared(*writer, *other)));
+        text.extend(lines.iter().map(|(writer, other)| shared(*writer, *other, above)));
         text.push(r#"{"record":"meter","report":0,"markers_misplaced":0}"#.to_owned());
         read(&[Step { part, first, second }], 2, &text.join("\n"), &names).unwrap()
     }
@@ -347,6 +399,25 @@ pub(super) mod tests {
         assert_eq!(why(Part::Private, &[(0x1100, 0x1108)]), Why::Unexplained);
         assert_eq!(why(Part::Shared, &[(0x2100, 0x2100)]), Why::Unexplained, "private to one");
         assert_eq!(why(Part::Shared, &[(0x3000, 0x3008)]), Why::Unexplained, "the kernel's own");
+    }
+
+    #[test]
+    fn a_rings_lines_are_explained_between_a_core_and_its_own_kernel_core_only() {
+        let why = |writer: End, other: End, case| {
+            measured_by(Part::Ring, case, Case::CounterRead, &[(writer, other)], 5)[0].lines[0].why
+        };
+        let is_exception = |why| matches!(why, Why::Exception(_));
+        let name = Case::ObjGetName;
+        assert!(is_exception(why((1, 0x4000), (1, 0x4000), name)));
+        assert_eq!(why((1, 0x4000), (2, 0x4000), name), Why::Unexplained, "a ring of two");
+        assert_eq!(why((1, 0x2100), (1, 0x2100), name), Why::Unexplained, "an object that no call touched");
+        // Core 1 wakes its kernel core 6, which asks core 1 only about what concerns that.
+        assert!(is_exception(why((1, 0x9800), (1, 0x9800), name)), "the kernel core's mailbox");
+        assert!(is_exception(why((1, 0x8480), (1, 0x8480), name)), "the caller's notice");
+        assert_eq!(why((1, 0x8400), (1, 0x8400), name), Why::Unexplained, "the caller's mailbox");
+        assert_eq!(why((1, 0x9880), (1, 0x9880), name), Why::Unexplained, "the kernel core's notice");
+        assert!(is_exception(why((1, 0x8400), (1, 0x8400), Case::CoreFence)));
+        assert_eq!(why((1, 0x9800), (2, 0x9800), Case::CoreFence), Why::Unexplained, "of two pairs");
     }
 
     #[test]

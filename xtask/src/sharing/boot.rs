@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use corey_lib_sharing::{Case, Part, cards};
+use corey_lib_sharing::{Case, Part, cards, cores};
 use serde_json::Value;
 
 use crate::Result;
@@ -56,8 +56,7 @@ impl Files {
             words += &format!(" case={}", case.name());
         }
         let boot = Boot::Direct(medium.kernel.clone(), Some(medium.archive.clone()), words);
-        // The conductor, the workers, a target for each, and one for both.
-        let cores = 2 * run.workers + 2;
+        let cores = cores(run.workers, run.parts.iter().any(|part| part.is_by_ring()));
         let mut machine = Machine::new(cores, if cores > 40 { "4G" } else { "2G" }, boot);
         machine.execution = Execution::Counted;
         machine.cards = vec!["e1000"; cards(run.workers) as usize];

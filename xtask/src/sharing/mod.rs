@@ -9,7 +9,7 @@ mod verdict;
 use std::process::ExitCode;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use corey_lib_sharing::{Case, Part, plan};
+use corey_lib_sharing::{Case, PAIR, Part, plan};
 
 use crate::bench::{Stamp, build_meter};
 use crate::build::{self, Images, Medium, Size};
@@ -26,10 +26,10 @@ use boot::Files;
 /// Words of `cargo xtask sharing`.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Options {
-    /// Every pair of the shared part too, and calls alone at 1, 2, 4, 16 and 64 cores.
+    /// Every pair of the shared part and of that by ring too, and calls alone at 1, 2, 4, 16 and 64 cores.
     #[arg(long)]
     full: bool,
-    /// Which tenth of the shared part is run, 0 to 9; without: another one every day.
+    /// Which tenth of the shared part and of that by ring is run, 0 to 9; without: another one every day.
     #[arg(long)]
     seed: Option<u64>,
     /// Measured rounds of each pair.
@@ -38,12 +38,20 @@ pub(crate) struct Options {
     /// Only pairs with this case, as in segment_copy:write.
     #[arg(long)]
     case: Option<String>,
+    /// Only these parts, as in ring,planted-ring.
+    #[arg(long, value_delimiter = ',', value_parser = part)]
+    part: Vec<Part>,
     /// Judge the records of the last run with the same words anew, without running anything.
     #[arg(long)]
     again: bool,
     /// Draw docs/sharing.svg, the README's heat map.
-    #[arg(long, requires = "full", conflicts_with = "case")]
+    #[arg(long, requires = "full", conflicts_with_all = ["case", "part"])]
     keep: bool,
+}
+
+/// The part with this name.
+fn part(name: &str) -> std::result::Result<Part, String> {
+    Part::by_name(name).ok_or_else(|| format!("no such part; valid: {}", Part::ALL.map(Part::name).join(" ")))
 }
 
 /// One boot: parts that are measured with so many workers.
@@ -76,7 +84,7 @@ pub(crate) fn command(core: Option<Core>, options: &Options) -> Result<ExitCode>
     let images = build::images(core)?;
     let medium = build::medium(&images, Size::Full)?;
     let found = measure(&images, &medium, options, case)?;
-    let verdict = verdict::judge(&found, options.full && case.is_none());
+    let verdict = verdict::judge(&found, options.full && case.is_none() && options.part.is_empty());
     print!("{verdict}");
     if options.keep {
         let path = paths::root().join("docs/sharing.svg");
@@ -98,7 +106,9 @@ fn measure(images: &Images, medium: &Medium, options: &Options, case: Option<Cas
     let dir = paths::work("sharing")?;
     let seed = (!options.full).then(|| options.seed.unwrap_or_else(today) % 10);
     if let Some(seed) = seed {
-        println!("sharing: the shared part runs tenth {seed}; again: cargo xtask sharing --seed {seed}");
+        println!(
+            "sharing: the shared part and that by ring run tenth {seed}; again: cargo xtask sharing --seed {seed}"
+        );
     }
     let mut symbols = Symbols::default();
     symbols.add_elf(&images.kernel, "")?;
@@ -142,14 +152,20 @@ fn today() -> u64 {
 
 fn runs(options: &Options) -> Vec<Run> {
     let iters = options.iters;
-    let pairs = Run { parts: vec![Part::Private, Part::Shared, Part::Planted], workers: 2, iters };
+    let pairs = Run { parts: vec![Part::Private, Part::Shared, Part::Planted], workers: PAIR, iters };
+    let by_ring = Run { parts: vec![Part::Ring, Part::PlantedRing], workers: PAIR, iters };
     let counts: &[u32] = if options.full { &[1, 2, 4, 16, 64] } else { &[16] };
     // A thousand operations in all.
     let alone = counts.iter().map(|&workers| {
         let iters = if workers == 64 { iters } else { iters.max(1024 / u64::from(workers)) };
         Run { parts: vec![Part::Alone], workers, iters }
     });
-    [pairs].into_iter().chain(alone).collect()
+    let mut all: Vec<Run> = [pairs, by_ring].into_iter().chain(alone).collect();
+    if !options.part.is_empty() {
+        all.iter_mut().for_each(|run| run.parts.retain(|part| options.part.contains(part)));
+        all.retain(|run| !run.parts.is_empty());
+    }
+    all
 }
 
 fn steps(run: &Run, seed: Option<u64>, case: Option<Case>) -> Vec<Step> {
@@ -170,14 +186,18 @@ mod tests {
     fn the_guest_is_asked_for_all_private_pairs_and_a_tenth_of_the_shared_ones() {
         let options = Options { iters: 8, ..Options::default() };
         let runs = runs(&options);
-        assert_eq!(runs.iter().map(|run| run.workers).collect::<Vec<_>>(), [2, 16]);
+        assert_eq!(runs.iter().map(|run| run.workers).collect::<Vec<_>>(), [2, 2, 16]);
         let steps = steps(&runs[0], Some(3), None);
         let count = |part| steps.iter().filter(|step| step.part == part).count();
         let all = Case::ALL.len() * Case::ALL.len();
         assert_eq!((count(Part::Private), count(Part::Planted)), (all, 1));
         assert!((all / 12..all / 8).contains(&count(Part::Shared)));
         assert_eq!(steps.last().unwrap().part, Part::Planted, "the guest's order");
-        assert_eq!(super::steps(&runs[1], Some(3), None).len(), Case::ALL.len());
+        assert_eq!(super::steps(&runs[2], Some(3), None).len(), Case::ALL.len());
+        let by_ring = super::steps(&runs[1], Some(3), None);
+        let cases = Case::ALL.iter().filter(|case| case.why_not_by_ring().is_none()).count();
+        assert!((cases * cases / 12..cases * cases / 8).contains(&by_ring.len()));
+        assert_eq!(by_ring.last().unwrap().part, Part::PlantedRing);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use corey_abi::{ANY, SYSCALLS, cost_of};
-use corey_lib_sharing::{Case, EXCEPTIONS, LEFT_OUT, Part};
+use corey_lib_sharing::{Case, EXCEPTIONS, LEFT_OUT, NOT_BY_RING, Part};
 
 use super::analysis::{Measured, Operations, Why};
 
@@ -44,6 +44,14 @@ pub(super) fn html(found: &[Measured], seed: Option<u64>, stamp: &str) -> String
     }
     page += "</p>\n";
     page += &heat(found, Part::Shared);
+    page += "<h2>By ring: each core on objects of its own, by a ring to a kernel core of its own</h2>\n<p>Nothing may be \
+             shared by two such pairs of cores: neither by the kernel cores, which make the calls, nor by callers. What \
+             goes over within a pair is judged, too, and not counted here where an exception says why.";
+    if let Some(seed) = seed {
+        let _ = write!(page, " This run measured tenth {seed} of the pairs.");
+    }
+    page += "</p>\n";
+    page += &heat(found, Part::Ring);
     page += "<h2>Each call alone, on objects of its own</h2>\n<p>What one operation does at most, and the lines that move \
              when so many cores do it at once. In brackets what the call's documentation promises.</p>\n";
     page += &alone(found);
@@ -53,6 +61,10 @@ pub(super) fn html(found: &[Measured], seed: Option<u64>, stamp: &str) -> String
     page += "<h2 class=\"flow\">Not measured</h2>\n<table><tr><th>what<th>why</tr>\n";
     for (what, why) in LEFT_OUT {
         let _ = writeln!(page, "<tr><td>{}<td>{}</tr>", escape(what), escape(why));
+    }
+    for (cases, why) in NOT_BY_RING {
+        let names: Vec<&str> = cases.iter().map(|case| case.name()).collect();
+        let _ = writeln!(page, "<tr><td>{}, by ring<td>{}</tr>", escape(&names.join(", ")), escape(why));
     }
     page += "</table>\n<p class=\"soft\">The meter sees no page walks, no DMA, no instruction fetch and no prefetch, and \
              its caches are infinite. Timing is not measured here.</p>\n";
@@ -67,7 +79,7 @@ fn escape(text: &str) -> String {
 
 /// Lines of a measurement by why they may be shared: object, exception, unexplained.
 pub(super) fn counts(measured: &Measured) -> [usize; 3] {
-    let count = |wanted: fn(&Why) -> bool| measured.lines.iter().filter(|line| wanted(&line.why)).count();
+    let count = |wanted: fn(&Why) -> bool| measured.between().filter(|line| wanted(&line.why)).count();
     [
         count(|why| *why == Why::Object),
         count(|why| matches!(why, Why::Exception(_))),
@@ -80,12 +92,13 @@ fn sums(found: &[Measured]) -> String {
     for (part, title) in [
         (Part::Private, "private pairs"),
         (Part::Shared, "shared pairs"),
+        (Part::Ring, "pairs by ring"),
         (Part::Alone, "runs of one call on many cores"),
     ] {
         let of = || found.iter().filter(|m| m.part == part);
         let [object, exception, unexplained] =
             of().map(counts).fold([0; 3], |sum, more| std::array::from_fn(|i| sum[i] + more[i]));
-        let clean = of().filter(|m| m.lines.is_empty()).count();
+        let clean = of().filter(|m| m.between().next().is_none()).count();
         let class = if unexplained == 0 { "sum" } else { "sum bad" };
         let object =
             if part == Part::Shared { format!("{object} of a shared object, ") } else { String::new() };
@@ -228,10 +241,10 @@ fn cell(
 /// A cell in words: the pair, and the places it shares.
 fn told(measured: &Measured) -> String {
     let (first, second) = (measured.first.name(), measured.second.name());
-    let all = measured.lines.len();
+    let all = measured.between().count();
     let mut text = format!("{first} × {second}: {all} {}", if all == 1 { "line" } else { "lines" });
     let mut places = BTreeMap::<(&str, String), usize>::new();
-    for line in &measured.lines {
+    for line in measured.between() {
         let why = match line.why {
             Why::Object => "",
             Why::Exception(_) => " (exception)",
@@ -324,7 +337,7 @@ mod tests {
         let page = html(&found, Some(3), "a <stamp>");
         let cells = Case::ALL.len() * Case::ALL.len();
         assert_eq!(page.matches("<rect class=\"cell\"").count(), 1);
-        assert_eq!(page.matches("fill=\"url(#none-").count(), 2 * cells - 1);
+        assert_eq!(page.matches("fill=\"url(#none-").count(), 3 * cells - 1);
         assert!(
             page.contains(
                 "segment_set_nbytes:grow × segment_get_nbytes: 1 line\n1 Segment:both growing.npages"

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use corey_abi::{Cost, cost_of};
-use corey_lib_sharing::{EXCEPTIONS, LEFT_OUT, Part};
+use corey_lib_sharing::{Case, EXCEPTIONS, LEFT_OUT, NOT_BY_RING, PAIR, Part, plan};
 
 use super::analysis::{Line, Measured, Operations, Why, fits};
 
@@ -19,16 +19,20 @@ enum Check {
     Alone,
     Costs,
     Planted,
+    Ring,
+    PlantedRing,
     Exceptions,
 }
 
 impl Check {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 8] = [
         (Self::Private, "calls on private objects share no line"),
         (Self::Shared, "calls on shared objects share only lines of these"),
         (Self::Alone, "a call alone on many cores shares no line"),
         (Self::Costs, "calls cost no more than they promise, and alone they move no line"),
         (Self::Planted, "a planted violation is found"),
+        (Self::Ring, "calls by rings of two kernel cores share no line but each ring's own"),
+        (Self::PlantedRing, "a planted violation of two kernel cores is found"),
         (Self::Exceptions, "every exception explains something"),
     ];
 }
@@ -78,10 +82,16 @@ impl fmt::Display for Verdict {
 /// Judges a run; `complete` says that every pair of every part was measured.
 pub(super) fn judge(found: &[Measured], complete: bool) -> Verdict {
     let mut verdict = Verdict::default();
-    for (part, check) in
-        [(Part::Private, Check::Private), (Part::Shared, Check::Shared), (Part::Alone, Check::Alone)]
-    {
+    for (part, check) in [
+        (Part::Private, Check::Private),
+        (Part::Shared, Check::Shared),
+        (Part::Alone, Check::Alone),
+        (Part::Ring, Check::Ring),
+    ] {
         let of: Vec<&Measured> = found.iter().filter(|m| m.part == part).collect();
+        if of.is_empty() {
+            continue;
+        }
         let lines = of.iter().flat_map(|m| &m.lines);
         let count = |wanted: fn(&Why) -> bool| lines.clone().filter(|l| wanted(&l.why)).count();
         verdict.summary.push(format!(
@@ -98,6 +108,7 @@ pub(super) fn judge(found: &[Measured], complete: bool) -> Verdict {
     for (what, why) in LEFT_OUT {
         verdict.summary.push(format!("not measured: {what}: {why}"));
     }
+    by_ring(&mut verdict, found);
     costs(&mut verdict, found);
     planted(&mut verdict, found);
     stale(&mut verdict, found, complete);
@@ -186,22 +197,67 @@ fn figures(cost: &Cost, seen: &Operations) -> [(u64, u64, &'static str); 4] {
     ]
 }
 
-/// The planted violation must have been found, with its field: both cores set the size of one segment.
+/// Says what went by ring. Every caller moves lines to and from its own kernel core, or the meter does not see what that does.
+fn by_ring(verdict: &mut Verdict, found: &[Measured]) {
+    let of = || found.iter().filter(|m| m.part == Part::Ring);
+    if of().next().is_none() {
+        return;
+    }
+    let (ran, all) = (of().count(), plan(Part::Ring, PAIR, None, None).count());
+    let cases = Case::ALL.iter().filter(|case| case.why_not_by_ring().is_none()).count();
+    verdict.summary.push(format!(
+        "ring: ran {ran} of {all} pairs of the {cases} of {} cases that go by ring",
+        Case::ALL.len()
+    ));
+    for (cases, why) in NOT_BY_RING {
+        let names: Vec<&str> = cases.iter().map(|case| case.name()).collect();
+        verdict.summary.push(format!("not by ring: {}: {why}", names.join(", ")));
+    }
+    for measured in of() {
+        for operations in &measured.operations {
+            let own =
+                |line: &&Line| [&line.writer, &line.other].iter().all(|side| side.core == operations.core);
+            if !measured.lines.iter().any(|line| own(&line)) {
+                let (first, second) = (measured.first.name(), measured.second.name());
+                let text = format!(
+                    "ring, {first} × {second}: no line goes over between core {} and its kernel core: this tool is blind",
+                    operations.core
+                );
+                verdict.blame(Check::Ring, text);
+            }
+        }
+    }
+}
+
+/// The planted violations must have been found, with their field: both cores set the size of one segment, by ring both
+/// kernel cores.
 fn planted(verdict: &mut Verdict, found: &[Measured]) {
     const OBJECT: &str = "Segment:both growing";
     const FIELD: &str = "Segment:both growing.npages";
-    for measured in found.iter().filter(|m| m.part == Part::Planted) {
-        let unexplained = |line: &&Line| line.why == Why::Unexplained;
-        match measured
-            .lines
-            .iter()
-            .filter(unexplained)
-            .find(|l| l.writer.place == FIELD && l.other.place.starts_with(OBJECT))
-        {
+    for measured in found {
+        let check = match measured.part {
+            Part::Planted => Check::Planted,
+            Part::PlantedRing => Check::PlantedRing,
+            _ => continue,
+        };
+        // Between the two callers' operations; by ring it is their kernel cores that do it.
+        let is_it = |line: &&Line| {
+            let sides = [&line.writer, &line.other];
+            let by_ring = sides.iter().all(|side| (side.cpu != side.core) == measured.part.is_by_ring());
+            line.why == Why::Unexplained
+                && by_ring
+                && line.writer.core != line.other.core
+                && line.writer.place == FIELD
+                && line.other.place.starts_with(OBJECT)
+        };
+        match measured.lines.iter().find(is_it) {
             Some(line) => verdict.summary.push(format!("planted, and found: {}", line.text())),
             None => verdict.blame(
-                Check::Planted,
-                format!("a planted violation was not found ({FIELD}): this tool is blind"),
+                check,
+                format!(
+                    "{}: a planted violation was not found ({FIELD}): this tool is blind",
+                    measured.part.name()
+                ),
             ),
         }
     }
@@ -228,9 +284,8 @@ fn stale(verdict: &mut Verdict, found: &[Measured], complete: bool) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::analysis::tests::measured;
+    use super::super::analysis::tests::{measured, measured_by};
     use super::*;
-    use corey_lib_sharing::Case;
 
     fn wrong(found: &[Measured], check: &str) -> Vec<String> {
         let all = judge(found, false).by_check();
@@ -262,6 +317,27 @@ mod tests {
             "another line does not count"
         );
         assert!(wrong(&planted(&[(0x1100, 0x1100)]), "planted").is_empty());
+    }
+
+    #[test]
+    fn by_ring_it_must_be_two_kernel_cores_that_share_the_planted_line() {
+        let planted =
+            |side, lines| measured_by(Part::PlantedRing, Case::SegmentGrow, Case::SegmentGrow, lines, side);
+        let line = &[((1, 0x1100), (2, 0x1100))];
+        assert!(wrong(&planted(5, line), "planted violation of two kernel").is_empty());
+        assert!(wrong(&planted(0, line), "planted violation of two kernel")[0].contains("blind"));
+        let own = &[((1, 0x1100), (1, 0x1100))];
+        assert!(wrong(&planted(5, own), "planted violation of two kernel")[0].contains("blind"));
+    }
+
+    #[test]
+    fn a_kernel_core_that_touches_nothing_of_its_callers_is_not_believed() {
+        let ring = |lines: &[_]| measured_by(Part::Ring, Case::ObjGetName, Case::CounterRead, lines, 5);
+        // The calls go over, at both cores.
+        let (first, second) = (((1, 0x4000), (1, 0x4000)), ((2, 0x4100), (2, 0x4100)));
+        assert!(wrong(&ring(&[first, second]), "rings of two kernel cores").is_empty());
+        let blind = wrong(&ring(&[first]), "rings of two kernel cores");
+        assert!(blind.len() == 1 && blind[0].contains("core 2 and its kernel core"), "{blind:?}");
     }
 
     #[test]

@@ -59,7 +59,7 @@ impl PerCore {
 
     /// Areas for the line meter's names.
     pub fn map(cores: &[Self], each: &mut dyn FnMut(Area)) {
-        const FIELDS: &[Field] = fields!(PerCore: epoch, mailbox, picture, fate);
+        const FIELDS: &[Field] = fields!(PerCore: epoch, mailbox, notice, picture, fate);
         each(Area::of("percore", cores, FIELDS));
         cores.iter().for_each(|core| core.mailbox.map(each));
     }

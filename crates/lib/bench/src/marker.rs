@@ -25,6 +25,8 @@ pub enum Kind {
     Forget = 8,
     /// One operation begins that its core does not return from: it ends when the processor halts (`hlt`).
     BeginLast = 9,
+    /// A kernel core makes this core's calls, up to the report: the core whose number is the id above this one's.
+    Served = 10,
 }
 
 impl Kind {
@@ -40,6 +42,7 @@ impl Kind {
             7 => Self::MachineEnd,
             8 => Self::Forget,
             9 => Self::BeginLast,
+            10 => Self::Served,
             _ => return None,
         })
     }
@@ -75,6 +78,7 @@ mod tests {
     fn other_long_nops_are_not_markers() {
         assert_eq!(decode(0), None);
         assert_eq!(decode(0x4352_0210), None);
+        assert_eq!(decode(0x4352_021f), None);
         assert_eq!(decode(0x4353_0211), None);
     }
 }

@@ -168,7 +168,33 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ),
 ];
 
+/// Cases that no ring makes, and why.
+pub const NOT_BY_RING: &[(&[Case], &str)] = &[
+    (
+        &[Case::CoreWait, Case::CoreWaitTimeout],
+        "a wait does not go over a ring: the calls behind it would sleep, too",
+    ),
+    (
+        &[Case::PcoreHaltSelf],
+        "the caller itself ends; by ring that would be the kernel core, which a ring's calls cannot end",
+    ),
+    (
+        &[Case::Fault, Case::FaultInterior, Case::FaultCopy],
+        "a fault is no call: the core that touches has it",
+    ),
+    (
+        &[Case::FileRead, Case::FileWrite, Case::FileWritePart, Case::FileOpen],
+        "an operation on a file is the library operating system's and makes no call",
+    ),
+];
+
 impl Case {
+    /// Why no ring makes it; `None` where one does.
+    #[must_use]
+    pub fn why_not_by_ring(self) -> Option<&'static str> {
+        NOT_BY_RING.iter().find_map(|(cases, why)| cases.contains(&self).then_some(*why))
+    }
+
     /// Its position in [`Case::ALL`].
     #[must_use]
     pub const fn number(self) -> u32 {
@@ -222,7 +248,7 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corey_abi::SYSCALLS;
+    use corey_abi::{SYSCALLS, SyscallInfo};
 
     #[test]
     fn every_call_has_a_case_and_every_case_a_call() {
@@ -241,6 +267,17 @@ mod tests {
     fn what_is_left_out_has_a_reason_and_is_not_a_case() {
         for (what, why) in LEFT_OUT {
             assert!(Case::by_name(what).is_none() && why.len() > 20, "{what}");
+        }
+    }
+
+    #[test]
+    fn every_call_that_rings_take_goes_by_ring_but_the_callers_own_end() {
+        for case in Case::ALL {
+            let row = SYSCALLS.iter().find(|row| row.name == case.call());
+            let taken = row.is_some_and(|row| SyscallInfo::is_for_rings(row.number));
+            let why = case.why_not_by_ring();
+            assert_eq!(why.is_none(), taken && *case != Case::PcoreHaltSelf, "{}", case.name());
+            assert!(why.is_none_or(|why| why.len() > 20), "{}", case.name());
         }
     }
 

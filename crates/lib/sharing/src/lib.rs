@@ -16,9 +16,9 @@ mod cases;
 mod exceptions;
 mod part;
 
-pub use cases::{Case, FAULT, FILE, LEFT_OUT};
+pub use cases::{Case, FAULT, FILE, LEFT_OUT, NOT_BY_RING};
 pub use exceptions::{EXCEPTIONS, Exception, Who};
-pub use part::{Part, cards, plan};
+pub use part::{KERNEL_CORE, PAIR, Part, cards, cores, plan};
 
 /// First words of the names of objects that both cores of a pair can reach in [`Part::Shared`].
 pub const BOTH: &str = "both";

@@ -16,11 +16,16 @@ pub enum Part {
     Alone,
     /// Two cores on one shared object, reported as if it were private: what must be found.
     Planted,
+    /// Two cores, each on objects of its own, by a ring of its own that a kernel core of its own serves.
+    Ring,
+    /// Two such rings on one shared object, reported as if it were private: what must be found.
+    PlantedRing,
 }
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 4] = [Self::Private, Self::Shared, Self::Alone, Self::Planted];
+    pub const ALL: [Self; 6] =
+        [Self::Private, Self::Shared, Self::Alone, Self::Planted, Self::Ring, Self::PlantedRing];
 
     /// Its name on command lines and in records.
     #[must_use]
@@ -30,7 +35,21 @@ impl Part {
             Self::Shared => "shared",
             Self::Alone => "alone",
             Self::Planted => "planted",
+            Self::Ring => "ring",
+            Self::PlantedRing => "planted-ring",
         }
+    }
+
+    /// Whether its calls are made by ring.
+    #[must_use]
+    pub const fn is_by_ring(self) -> bool {
+        matches!(self, Self::Ring | Self::PlantedRing)
+    }
+
+    /// Whether its operations are on objects that both cores can reach.
+    #[must_use]
+    pub const fn is_on_both(self) -> bool {
+        matches!(self, Self::Shared | Self::Planted | Self::PlantedRing)
     }
 
     /// The id in the marker of its reports.
@@ -62,6 +81,20 @@ fn chosen(seed: u64, first: Case, second: Case) -> bool {
 
 /// Workers up to which heavy cases are measured alone.
 const HEAVY_UP_TO: u32 = 16;
+/// Workers of the parts by ring: a pair.
+pub const PAIR: u32 = 2;
+
+/// How far above a worker's core its kernel core is, in the parts by ring: behind the conductor, the pair, a target for
+/// each, and one for both.
+pub const KERNEL_CORE: u32 = 2 * PAIR + 1;
+
+/// Processors for so many workers: the conductor, the workers, a target for each, one for both; and by ring a kernel core
+/// for each.
+#[must_use]
+pub const fn cores(workers: u32, by_ring: bool) -> u32 {
+    2 * workers + 2 + if by_ring { workers } else { 0 }
+}
+
 /// Network cards that a machine has at most.
 const CARDS: u32 = 16;
 
@@ -79,7 +112,7 @@ pub const fn cards(workers: u32) -> u32 {
 }
 
 /// The measurements of a part with so many workers, in the order in which they are made. With a `seed` only a tenth of
-/// the shared ones; with `only` those that this case takes part in.
+/// the shared ones and of those by ring; with `only` those that this case takes part in.
 pub fn plan(
     part: Part,
     workers: u32,
@@ -96,8 +129,14 @@ pub fn plan(
                 let heavy = a.is_heavy() && workers > HEAVY_UP_TO;
                 wanted && a == b && !heavy && (cards(workers) > 0 || !a.has_card())
             }
+            Part::Ring => {
+                wanted
+                    && a.why_not_by_ring().is_none()
+                    && b.why_not_by_ring().is_none()
+                    && seed.is_none_or(|seed| chosen(seed, *a, *b))
+            }
             // Both set the size of one segment.
-            Part::Planted => *a == Case::SegmentGrow && a == b,
+            Part::Planted | Part::PlantedRing => *a == Case::SegmentGrow && a == b,
         }
     })
 }
@@ -112,6 +151,8 @@ mod tests {
         for (a, b) in pairs() {
             assert_eq!((0..10).filter(|seed| chosen(*seed, a, b)).count(), 1);
         }
+        let by_ring = |seed| plan(Part::Ring, PAIR, seed, None).count();
+        assert_eq!((0..10).map(|seed| by_ring(Some(seed))).sum::<usize>(), by_ring(None));
         let all = pairs().count();
         for seed in 0..10 {
             let some = pairs().filter(|(a, b)| chosen(seed, *a, *b)).count();

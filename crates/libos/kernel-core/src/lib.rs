@@ -245,6 +245,13 @@ impl Calls {
         UserPtr(RING_ARGUMENTS + self.offset + at)
     }
 
+    /// Where byte `at` of the arguments is in this program's memory, for who writes there by itself; a call by trap can
+    /// name it so.
+    #[must_use]
+    pub fn mapped(&self, at: u64) -> u64 {
+        self.arguments + at
+    }
+
     /// Byte `at` of the arguments, if `bytes` follow it.
     fn place(&self, at: u64, bytes: usize) -> Option<*const AtomicU8> {
         let end = at.checked_add(bytes as u64)?;

@@ -4,6 +4,9 @@
 //! cores that were idle or in user code when it began: the target of a `pcore_run`, whoever answers a message. A line
 //! is shared when it is in the footprints of two operations, one of them wrote it, and the two touches came from
 //! different cores.
+//!
+//! What a kernel core does while exactly one operation is open belongs to the core that it serves. A line that moves between these
+//! two is told, too, beside what either of them shares with others: one does not hide the other.
 
 use std::collections::HashMap;
 
@@ -12,7 +15,7 @@ use crate::directory::{Access, LINE_SHIFT};
 /// An access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Touch {
-    /// The core that began the operation.
+    /// The core that began the operation, or the one that this kernel core serves.
     pub party: usize,
     /// The core that made the access.
     pub cpu: usize,
@@ -70,10 +73,32 @@ impl Footprints {
                 Some(SharedLine { writer: *writer, other: *touches.iter().find(other)? })
             })
         };
-        let mut found: Vec<SharedLine> = self.lines.values().filter_map(first).collect();
-        found.sort_by_key(|line| line.writer.physical >> LINE_SHIFT);
-        found
+        sorted(self.lines.values().filter_map(first))
     }
+
+    /// The lines that a core shares with the kernel core that makes its calls, by address; `serves` says whom a core serves.
+    pub fn within(&self, serves: impl Fn(usize) -> Option<usize>) -> Vec<SharedLine> {
+        let pair =
+            |a: &Touch, b: &Touch| a.party == b.party && a.cpu == a.party && serves(b.cpu) == Some(a.party);
+        let of = |touches: &'_ Vec<Touch>| {
+            let mut found = Vec::<SharedLine>::new();
+            for writer in touches.iter().filter(|touch| touch.wrote) {
+                let other = touches.iter().find(|other| pair(writer, other) || pair(other, writer));
+                let known = found.iter().any(|line| line.writer.party == writer.party);
+                found.extend(
+                    other.filter(|_| !known).map(|other| SharedLine { writer: *writer, other: *other }),
+                );
+            }
+            found
+        };
+        sorted(self.lines.values().flat_map(of))
+    }
+}
+
+fn sorted(lines: impl Iterator<Item = SharedLine>) -> Vec<SharedLine> {
+    let mut found: Vec<SharedLine> = lines.collect();
+    found.sort_by_key(|line| (line.writer.physical >> LINE_SHIFT, line.writer.party));
+    found
 }
 
 impl Touch {
@@ -120,6 +145,21 @@ mod tests {
         let mut touches: Vec<_> = (0..16).map(|c| (c, c, 0x40, Read)).collect();
         touches.push((5, 5, 0x48, Write));
         assert_eq!(shared(&touches), [(5, 0)]);
+    }
+
+    #[test]
+    fn a_core_and_its_kernel_core_are_told_beside_what_they_share_with_others() {
+        let mut prints = Footprints::default();
+        // Core 1 and its kernel core 6, and kernel core 7 of core 2; core 3 works for core 1 and serves nobody.
+        for (party, cpu, access) in [(1, 1, Write), (1, 6, Read), (1, 3, Read), (2, 7, Write)] {
+            prints.touch(Touch::new(party, cpu, 0x10, 0x40, 0x40, access));
+        }
+        let serves = |cpu: usize| cpu.checked_sub(5).filter(|client| *client > 0);
+        let cpus =
+            |lines: Vec<SharedLine>| lines.iter().map(|l| (l.writer.cpu, l.other.cpu)).collect::<Vec<_>>();
+        assert_eq!(cpus(prints.within(serves)), [(1, 6)]);
+        assert_eq!(cpus(prints.shared()), [(1, 7)]);
+        assert_eq!(cpus(prints.within(|_| None)), []);
     }
 
     #[test]

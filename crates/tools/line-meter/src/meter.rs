@@ -123,7 +123,7 @@ pub struct Figures {
 pub struct Lines {
     /// By core, the id of its latest operation.
     pub ids: Vec<(usize, u32)>,
-    /// The lines that two have in common and one of them wrote.
+    /// The lines that two have in common and one of them wrote; then those of a core and its kernel core.
     pub shared: Vec<SharedLine>,
     /// Lines touched in all.
     pub touched: usize,
@@ -142,6 +142,8 @@ struct Cpu {
     /// Whether it was so at some time since the open operation of another core began: what its kernel does now, it
     /// does for that.
     helps: bool,
+    /// The core whose calls this kernel core makes.
+    serves: Option<usize>,
     done: Vec<Counts>,
     /// This core's part of the open machine-wide operation.
     part: Counts,
@@ -280,6 +282,10 @@ impl Meter {
                 None => self.misplaced += 1,
             },
             Kind::Forget => self.directory.forget(),
+            Kind::Served => match self.cpus.get_mut(cpu + id as usize) {
+                Some(server) if id != 0 && server.serves.is_none() => server.serves = Some(cpu),
+                _ => self.misplaced += 1,
+            },
             Kind::Report => return Some(self.report()),
         }
         None
@@ -296,7 +302,10 @@ impl Meter {
             hot_machine: std::mem::take(&mut self.hot_machine),
             profile: self.profile.as_mut().map(std::mem::take),
             lines: self.footprints.as_mut().map(|prints| {
-                let (touched, shared) = (prints.len(), std::mem::take(prints).shared());
+                let (touched, prints) = (prints.len(), std::mem::take(prints));
+                let serves = |cpu: usize| self.cpus.get(cpu).and_then(|state| state.serves);
+                let mut shared = prints.shared();
+                shared.extend(prints.within(serves));
                 let ids = self.cpus.iter().enumerate().filter(|(_, cpu)| !cpu.done.is_empty());
                 Lines { ids: ids.map(|(number, cpu)| (number, cpu.id)).collect(), shared, touched }
             }),
@@ -305,7 +314,7 @@ impl Meter {
         };
         for (number, cpu) in self.cpus.iter_mut().enumerate() {
             figures.misplaced += u64::from(cpu.tracked);
-            (cpu.tracked, cpu.open, cpu.last) = (false, None, false);
+            (cpu.tracked, cpu.open, cpu.last, cpu.serves) = (false, None, false, None);
             if !cpu.done.is_empty() {
                 figures.cores.push((number, std::mem::take(&mut cpu.done)));
             }
@@ -378,6 +387,8 @@ impl Meter {
         if let Some(prints) = &mut self.footprints
             && let Some(party) = match (&self.cpus[cpu], self.only) {
                 (Cpu { open: Some(_), .. }, _) => Some(cpu),
+                // It polls and answers messages whoever has an operation open.
+                (Cpu { serves: Some(client), .. }, Some(_)) if code.pc >= KERNEL_HALF => Some(*client),
                 (Cpu { helps: true, .. }, only) if code.pc >= KERNEL_HALF => only,
                 _ => None,
             }
@@ -648,6 +659,35 @@ mod tests {
         meter.marker(2, 8, Kind::End);
         (1..3).for_each(|cpu| assert!(meter.marker(cpu, 0, Kind::TrackOff).is_none()));
         assert!(meter.marker(0, 0, Kind::Report).unwrap().lines.unwrap().shared.is_empty());
+    }
+
+    #[test]
+    fn a_kernel_core_works_for_the_core_that_it_serves_while_any_operation_is_open() {
+        let mut meter = Meter::default().with_lines();
+        for cpu in 1..3 {
+            assert!(meter.marker(cpu, 0, Kind::TrackOn).is_none());
+            assert!(meter.marker(cpu, 5, Kind::Served).is_none());
+        }
+        act(&mut meter, 6, &KERNEL, 0x5000, Access::Write);
+        for cpu in 1..3 {
+            meter.marker(cpu, 7, Kind::Begin);
+            // It polls, and so never was in user code; the line at 0x6000 is one of both.
+            act(&mut meter, cpu + 5, &KERNEL, 0x6000, Access::Write);
+            act(&mut meter, cpu, &USER, 0x7000 + 0x40 * cpu as u64, Access::Write);
+            act(&mut meter, 6, &KERNEL, 0x7040, Access::Read);
+            meter.marker(cpu, 7, Kind::End);
+            act(&mut meter, 7, &KERNEL, 0x5000, Access::Write);
+        }
+        (1..3).for_each(|cpu| assert!(meter.marker(cpu, 0, Kind::TrackOff).is_none()));
+        let figures = meter.marker(0, 0, Kind::Report).unwrap();
+        let ends = |line: &SharedLine| {
+            ((line.writer.party, line.writer.cpu), (line.other.party, line.other.cpu), line.writer.physical)
+        };
+        let shared: Vec<_> = figures.lines.unwrap().shared.iter().map(ends).collect();
+        assert_eq!(shared, [((1, 6), (2, 7), 0x6000), ((1, 1), (1, 6), 0x7040)]);
+        assert_eq!(figures.misplaced, 0);
+        meter.marker(1, 0, Kind::Served);
+        assert_eq!(meter.marker(0, 0, Kind::Report).unwrap().misplaced, 1, "nobody serves itself");
     }
 
     #[test]
