@@ -5,7 +5,7 @@
 #![allow(unsafe_code, reason = "the entry point has a fixed name")]
 
 use corey_abi::{CoreStat, Error, Id, Kinds, MachineCalls, Name, ObjRef, ShareCalls};
-use corey_libos_card::{ByRing, Card, cards};
+use corey_libos_card::{ByRing, Card, Way, cards};
 use corey_libos_kernel_core::{Calls, KernelCore};
 use corey_libos_rt::sys::{address, address_mut, pause, rdtsc, sys};
 use corey_libos_rt::{Process, Status, entry};
@@ -38,10 +38,13 @@ fn main(mut process: Process) -> Status {
                 let made = Asleep::begin(&mut process, 2, last);
                 two = suite.works("one more, on the same line", made);
             }
+            sleeps(&mut suite, &process, &one);
+            let other = two.as_ref().is_none_or(|two| linked(&process, &two.card));
+            let up = other && linked(&process, &sender) && linked(&process, &one.card);
+            suite.equal("their links are up", up, true);
             if let Some(two) = &mut two {
                 wakes(&mut suite, &process, &mut sender, two);
             }
-            sleeps(&mut suite, &process, &one);
             wakes(&mut suite, &process, &mut sender, &mut one);
             if let Some(two) = two.take() {
                 suite.works("the other ends", two.end(&mut process));
@@ -114,6 +117,18 @@ fn rest(process: &Process, part: u64) {
     while rdtsc() < until {
         pause();
     }
+}
+
+/// Waits until a card's link is up: before, frames wait for that.
+fn linked<W: Way>(process: &Process, card: &Card<W>) -> bool {
+    let until = rdtsc() + 5 * process.info.header.tsc_hz;
+    while rdtsc() < until {
+        if card.stat().is_ok_and(|stat| stat.speed != 0) {
+            return true;
+        }
+        rest(process, REST);
+    }
+    false
 }
 
 /// Nothing to do: it is awake twice, when it is asked.
