@@ -16,7 +16,7 @@ use crate::words::Wanted;
 pub(crate) const CARD_PAGES: u64 = 320;
 /// Turns without a frame before the core sleeps.
 const TURNS: u32 = 2000;
-/// The first sleep and the longest one, in microseconds: each is twice the one before. Cards do not interrupt, so this is
+/// The first sleep and the longest one, in microseconds: each is twice the one before. Cards interrupt no program, so this is
 /// how long a frame may wait.
 const SLEEP: (u64, u64) = (500, 4000);
 

@@ -108,6 +108,27 @@ const MUTANTS: &[Mutant] = &[
         Program("test-ring", RICH),
     ),
     (
+        "a kernel core that sleeps without its cards' interrupts",
+        "crates/kernel/device/src/network.rs",
+        "card.driver.arm();",
+        "let _ = &mut card.driver;",
+        Program("test-wake", RICH),
+    ),
+    (
+        "an interrupt of a card that is never ended",
+        "crates/kernel/device/src/lines.rs",
+        "let came = end();",
+        "let (came, _) = (false, end);",
+        Program("test-wake", RICH),
+    ),
+    (
+        "a line that is not handed on to who still sleeps",
+        "crates/kernel/device/src/lines.rs",
+        "line.open = line.armed.iter().next();",
+        "line.open = None;",
+        Program("test-wake", RICH),
+    ),
+    (
         "text writable in the direct map",
         "arch/x86-64/facade/src/run.rs",
         "(from, to, false)",

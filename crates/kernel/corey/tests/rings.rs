@@ -8,9 +8,11 @@ use corey_abi::{
     PcoreCalls, RING_ARGUMENTS, RingConfig, RunContext, SYSCALL_DEVICE, SegmentCalls, ShareCalls, Transport,
     UserPtr, buffer_op, core_mode, run_mode,
 };
+use corey_kernel_hal::CoreId;
 use corey_lib_ring::{Env, Shape, Submitter, Words};
 use corey_lib_sync::Relax;
 use corey_test_hal_host::{Booted, User};
+use corey_test_plugged::LINE;
 use std::cell::RefCell;
 
 const SLOTS: u32 = 16;
@@ -320,6 +322,75 @@ fn a_ring_that_comes_while_the_kernel_core_runs_is_served() {
         user.sys().pcore_halt(made.pcore, 0).unwrap();
         put_away(user, &made);
     });
+    audit(&booted);
+}
+
+/// A frame that comes while the kernel core sleeps interrupts it; a reset meanwhile changes nothing, and its end closes the line.
+#[test]
+fn a_frame_wakes_a_kernel_core() {
+    const PACKETS: u64 = VA + 2 * GIB;
+    let (booted, card, _) = boot_plugged(2);
+    let (made, device, packets) = booted.on(0, |user| {
+        let made = make(user);
+        let at = name(user, "card");
+        let object = user.sys().device_alloc(made.names, 1, Home::Any, at).unwrap();
+        let device = ObjRef { share: made.names, object };
+        user.sys().pcore_add_device(made.pcore, device).unwrap();
+        configure(user, &made, &[]).unwrap();
+        run_kernel_core(user, &made).unwrap();
+        let packets = segment(user, made.names, 1).unwrap();
+        let first = start(user);
+        map(user, first.tree, 102, packets, PACKETS, 1).unwrap();
+        (made, device, packets)
+    });
+    let asleep = || {
+        while booted.machine().line(LINE) != Some(CoreId(1)) {
+            std::thread::yield_now();
+        }
+    };
+    let mut frames = 0;
+    for reset in [false, true] {
+        let mut interrupts = [0; 2];
+        // One may find it awake: this fake's sleeps are short.
+        for _ in 0..200 {
+            booted.on(0, move |user| {
+                if reset {
+                    user.sys().device_buf(device, buffer_op::RESET, ObjRef::default(), 0).unwrap();
+                }
+                user.write(PACKETS, 1).unwrap();
+                user.sys().device_buf(device, buffer_op::IN, packets, 0).unwrap();
+            });
+            asleep();
+            let _ = card.deliver(&[0xff; 100]);
+            card.settle();
+            frames += 1;
+            let [before, after] = &mut interrupts;
+            *before = (*before).max(*after);
+            *after = booted.on(0, move |user| {
+                while user.read(PACKETS).unwrap() & 1 == 1 {
+                    user.interrupts();
+                    std::thread::yield_now();
+                }
+                let mut count = 0;
+                with_stat(user, made.pcore, |stat| count = stat.interrupts);
+                count
+            });
+            assert!(*after <= 2 * frames, "{after} interrupts for {frames} frames");
+            if *after > *before && *before > 0 {
+                break;
+            }
+        }
+        assert!(interrupts[1] > interrupts[0], "no frame interrupted it, reset: {reset}");
+    }
+    booted.on(0, move |user| {
+        let first = start(user);
+        clear(user, first.tree, 102).unwrap();
+        user.sys().share_delobj(packets).unwrap();
+        user.sys().pcore_halt(made.pcore, 0).unwrap();
+        put_away(user, &made);
+    });
+    assert_eq!(booted.machine().line(LINE), None, "closed");
+    assert!(!card.interrupts(), "the card is stopped");
     audit(&booted);
 }
 

@@ -85,7 +85,7 @@ fn drawing(text: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use corey_kernel_hal::Exit;
+    use corey_kernel_hal::{CoreId, Exit};
     use std::sync::Mutex;
 
     struct Screen(Mutex<Vec<u8>>);
@@ -96,6 +96,8 @@ mod tests {
         fn exit(&self, _: Exit) -> ! {
             panic!("no exit here")
         }
+        fn open_line(&self, _: u8, _: CoreId) {}
+        fn close_line(&self, _: u8) {}
     }
 
     fn lines(text: &[&[u8]]) -> String {

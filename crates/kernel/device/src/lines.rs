@@ -63,7 +63,11 @@ impl Lines {
 
     /// The core of `platform` sleeps no more; its cards have let go. Whether a card's interrupt had come.
     pub(crate) fn leave<P: Platform>(&mut self, platform: &P) -> bool {
-        let core = platform.core();
+        self.leave_as(platform.core(), || platform.end_card_interrupt())
+    }
+
+    /// `end` ends the interrupt: its lines are closed then.
+    fn leave_as(&mut self, core: CoreId, end: impl FnOnce() -> bool) -> bool {
         let mine = |line: &Line| line.open == Some(core);
         for (number, line) in (0..).zip(&mut self.all) {
             line.armed.remove(core);
@@ -71,7 +75,7 @@ impl Lines {
                 self.machine.close_line(number);
             }
         }
-        let came = platform.end_card_interrupt();
+        let came = end();
         for (number, line) in (0..).zip(&mut self.all).filter(|(_, line)| mine(line)) {
             line.open = line.armed.iter().next();
             if let Some(next) = line.open {
@@ -79,5 +83,78 @@ impl Lines {
             }
         }
         came
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use corey_kernel_hal::Exit;
+    use std::sync::Mutex;
+
+    /// What was done with lines: whom one was opened to, or that it was closed.
+    struct Board(Mutex<Vec<(u8, Option<u16>)>>);
+
+    impl Board {
+        fn new() -> &'static Self {
+            Box::leak(Box::new(Self(Mutex::new(Vec::new()))))
+        }
+        fn done(&self) -> Vec<(u8, Option<u16>)> {
+            std::mem::take(&mut self.0.lock().expect("no test goes on after it has failed"))
+        }
+        fn note(&self, line: u8, core: Option<u16>) {
+            self.0.lock().expect("no test goes on after it has failed").push((line, core));
+        }
+    }
+
+    impl Machine for Board {
+        fn console_write(&self, _: &[u8]) {}
+        fn exit(&self, _: Exit) -> ! {
+            panic!("no test ends the machine")
+        }
+        fn open_line(&self, line: u8, core: CoreId) {
+            self.note(line, Some(core.0));
+        }
+        fn close_line(&self, line: u8) {
+            self.note(line, None);
+        }
+    }
+
+    #[test]
+    fn a_line_is_handed_to_another_that_sleeps_when_its_core_wakes() {
+        let board = Board::new();
+        let mut lines = Lines::new(board);
+        for core in [1, 2] {
+            assert!(lines.arm(CoreId(core), 3));
+        }
+        assert_eq!(board.done(), [(3, Some(1)), (3, Some(2))], "to the last");
+        let mut ended = 0;
+        let mut leave = |core| {
+            lines.leave_as(CoreId(core), || {
+                ended += 1;
+                board.note(99, None);
+                true
+            })
+        };
+        assert!(leave(2));
+        assert_eq!(board.done(), [(3, None), (99, None), (3, Some(1))], "closed, ended, handed on");
+        leave(2);
+        assert_eq!(board.done(), [(99, None)], "it has none");
+        leave(1);
+        assert_eq!(board.done(), [(3, None), (99, None)], "nobody sleeps any more");
+        assert_eq!(ended, 3);
+    }
+
+    #[test]
+    fn a_core_that_does_not_have_the_line_leaves_it_to_who_has() {
+        let board = Board::new();
+        let mut lines = Lines::new(board);
+        assert!(lines.arm(CoreId(1), 0) && lines.arm(CoreId(2), 0));
+        assert!(!lines.arm(CoreId(1), MOST as u8), "no such line");
+        board.done();
+        lines.leave_as(CoreId(1), || false);
+        assert_eq!(board.done(), [], "it is the other's");
+        lines.leave_as(CoreId(2), || false);
+        assert_eq!(board.done(), [(0, None)], "and not handed to who is awake");
     }
 }
