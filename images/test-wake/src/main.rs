@@ -167,7 +167,7 @@ fn wakes(suite: &mut Suite, process: &Process, sender: &mut Card, one: &mut Asle
         }
         let (start, mut seen) = (rdtsc(), 0);
         // All that it has: it is not called, so nothing else can wake it.
-        while seen == 0 && rdtsc() - start < process.info.header.tsc_hz {
+        while seen == 0 && rdtsc() - start < 5 * process.info.header.tsc_hz {
             seen = one.take().unwrap_or(0);
             pause();
         }

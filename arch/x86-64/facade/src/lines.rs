@@ -66,7 +66,9 @@ impl Lines {
             // Fewer than there is room for.
             let _ = all.controllers.push(found);
         }
-        all.candidates.extend(isa.into_iter().take(MOST_CANDIDATES - all.candidates.len()));
+        for candidate in isa {
+            let _ = all.candidates.push(candidate);
+        }
         all
     }
 
