@@ -17,6 +17,8 @@ pub(crate) enum Need {
     Iso,
     /// Boot through UEFI firmware.
     Uefi,
+    /// Speak to a server in the machine by what people use.
+    Peers,
     /// Debug the kernel.
     Gdb,
     /// Build `core` for the kernel without rustup.
@@ -38,6 +40,12 @@ fn packages(need: Need) -> &'static [Row] {
             ("mtools", "/usr/bin/mformat", "the UEFI partition of the medium"),
         ],
         Need::Uefi => &[("ovmf", "/usr/share/ovmf/OVMF.fd", "UEFI firmware for QEMU")],
+        Need::Peers => &[
+            ("iproute2", "/usr/sbin/ip", "interfaces in a network namespace"),
+            ("iputils-ping", "/usr/bin/ping", "a peer in tests"),
+            ("netcat-openbsd", "/usr/bin/nc.openbsd", "a peer in tests"),
+            ("curl", "/usr/bin/curl", "a peer in tests"),
+        ],
         Need::Gdb => &[("gdb", "/usr/bin/gdb", "the debugger")],
         Need::DebianRust => &[
             ("rustc-web", "/usr/bin/rustc", "a compiler that matches rust-web-src"),

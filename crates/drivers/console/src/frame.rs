@@ -126,9 +126,10 @@ impl<P: Pixels> Cells for FrameCells<'_, P> {
         let top = (frame.height - ROWS * high) / 2 + row * high;
         for (y, lights) in glyph.rows().enumerate() {
             let mut bytes = [0; ROW];
+            // Pixels have two bytes at least, which the compiler does not see.
             let pixels =
                 lights.iter().flat_map(|light| core::iter::repeat_n(frame.colour(*light), frame.scale));
-            for (to, pixel) in bytes.chunks_exact_mut(frame.pixel).zip(pixels) {
+            for (to, pixel) in bytes.chunks_exact_mut(frame.pixel.max(2)).zip(pixels) {
                 to.iter_mut().zip(pixel).for_each(|(to, byte)| *to = byte);
             }
             let Some(bytes) = bytes.get(..wide * frame.pixel) else { continue };

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 
 use crate::process::{Owned, interrupted, line, on_path, tied};
 use crate::qemu::{Cable, lines_of};
+use crate::setup::{self, Need};
 use crate::{Result, paths};
 
 use super::clients::{self, Server};
@@ -67,6 +68,10 @@ pub(super) fn cases(built: &Built, full: bool, seed: u64) -> Result<Vec<Case>> {
         show(&case, None);
         return Ok(vec![case]);
     };
+    if let Err(error) = setup::ensure(&[Need::Peers]) {
+        // What is missing is skipped, by its name.
+        println!("  {error}");
+    }
     let within = tied(&std::env::current_exe()?.display().to_string());
     let mut command = Command::new("unshare");
     command.args(way).arg(within.get_program()).args(within.get_args());
