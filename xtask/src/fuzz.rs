@@ -200,7 +200,11 @@ impl Run<'_> {
             let books: Vec<&str> = outcome
                 .lines
                 .iter()
-                .filter(|line| ["AuditReport", "core ", "  0x"].iter().any(|start| line.starts_with(start)))
+                .filter(|line| {
+                    ["corey: audit", "AuditReport", "core ", "  0x"]
+                        .iter()
+                        .any(|start| line.starts_with(start))
+                })
                 .map(String::as_str)
                 .collect();
             report.failure = Some(format!(

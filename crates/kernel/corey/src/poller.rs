@@ -110,6 +110,12 @@ impl<P: Platform> Core<P> {
                 self.awake();
             }
             let sleeps = !useful && self.may_sleep(&inside);
+            // While the cards were let interrupt, a message's interrupt may have been taken, too: nothing would end the sleep. Of those that
+            // come from here on it stays pending.
+            if sleeps && self.is_called() {
+                self.disarm(&inside);
+                return inside;
+            }
             self.ctx.leave(inside);
             if sleeps {
                 self.nap();

@@ -121,6 +121,8 @@ struct Card {
     received: u64,
     sent: u64,
     failed: u64,
+    /// It has an owner; whoever found its device before that ended comes too late.
+    owned: bool,
     /// It does not answer, or a core was lost that was at it: what the card has stays pinned.
     lost: bool,
     /// A kernel core sleeps until it interrupts: so it shall after a reset, too.
@@ -216,6 +218,7 @@ impl Network {
         // As many as fit; the first is taken first.
         (0..POSTED as u16).rev().for_each(|cookie| _ = free.push(cookie));
         let card = Card {
+            owned: false,
             driver,
             posted,
             free,
@@ -240,7 +243,9 @@ impl Network {
         (card.received, card.sent, card.failed) = (0, 0, 0);
         card.armed = false;
         card.driver.listen(Filter::Own);
-        card.start(local)
+        card.start(local)?;
+        card.owned = true;
+        Ok(())
     }
 
     /// Stops the card: it writes no memory, and everything comes back.
@@ -249,6 +254,7 @@ impl Network {
         let mut card = self.card.lock(&mut ctx.local);
         // One that does not answer is lost, and says so to the next who wants it.
         let _ = card.stop(&mut ctx.local, inside);
+        card.owned = false;
         if let Some(results) = card.results.take() {
             results.let_go(&platform, inside);
         }
@@ -354,7 +360,7 @@ impl Network {
         };
         let mut card = self.card.lock(&mut ctx.local);
         // Who ends the segment after this looks here; who ended it before is seen.
-        let lives = results.is_none_or(|(segment, _)| segment.header().refs() != 0);
+        let lives = card.owned && results.is_none_or(|(segment, _)| segment.header().refs() != 0);
         let old = if lives {
             card.driver.listen(filter);
             core::mem::replace(&mut card.results, new)
