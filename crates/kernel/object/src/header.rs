@@ -130,7 +130,7 @@ impl Header {
     /// Whoever must not miss it, does not: who fills an entry looks under a lock that the revoker takes, or answers its
     /// message; who frees the slot fences before it looks at epochs.
     #[inline(always)]
-    pub(crate) fn kill(&self) {
+    pub fn kill(&self) {
         self.id.store(0, Ordering::Release);
     }
 

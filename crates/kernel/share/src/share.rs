@@ -383,14 +383,19 @@ impl Share {
             }
             let parent = current.parent.load();
             let holders = current.holders();
-            ctx.retire(current.header(), holders);
-            let Some(parent) = parent.resolve::<Self>(inside) else { return };
+            let Some(parent) = parent.resolve::<Self>(inside) else {
+                ctx.retire(current.header(), holders);
+                return;
+            };
             {
                 let mut theirs = parent.quota.lock(&mut ctx.local);
+                // It is dead and its quota the parent's again in one step: an audit may come while this core waits for a lock.
+                current.header().kill();
                 theirs.pages += quota.carved.0;
                 theirs.objects += quota.carved.1;
                 theirs.children = theirs.children.saturating_sub(1);
             }
+            ctx.retire(current.header(), holders);
             current = parent;
         }
     }
