@@ -383,11 +383,8 @@ impl Share {
             }
             let parent = current.parent.load();
             let holders = current.holders();
-            let Some(parent) = parent.resolve::<Self>(inside) else {
-                ctx.retire(current.header(), holders);
-                return;
-            };
-            {
+            let parent = parent.resolve::<Self>(inside);
+            if let Some(parent) = parent {
                 let mut theirs = parent.quota.lock(&mut ctx.local);
                 // It is dead and its quota the parent's again in one step: an audit may come while this core waits for a lock.
                 current.header().kill();
@@ -396,6 +393,7 @@ impl Share {
                 theirs.children = theirs.children.saturating_sub(1);
             }
             ctx.retire(current.header(), holders);
+            let Some(parent) = parent else { return };
             current = parent;
         }
     }
