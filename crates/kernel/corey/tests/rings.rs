@@ -325,22 +325,30 @@ fn a_ring_that_comes_while_the_kernel_core_runs_is_served() {
     audit(&booted);
 }
 
+/// Where the packets of [`with_card`] are.
+const PACKETS: u64 = VA + 2 * GIB;
+
+/// A kernel core that runs and has a card: what was made, the card, and `pages` packets for it.
+fn with_card(user: &mut User<'_>, pages: u64) -> (Made, ObjRef, ObjRef) {
+    let made = make(user);
+    let at = name(user, "card");
+    let object = user.sys().device_alloc(made.names, 1, Home::Any, at).unwrap();
+    let device = ObjRef { share: made.names, object };
+    user.sys().pcore_add_device(made.pcore, device).unwrap();
+    configure(user, &made, &[]).unwrap();
+    run_kernel_core(user, &made).unwrap();
+    let packets = segment(user, made.names, pages).unwrap();
+    let first = start(user);
+    map(user, first.tree, 102, packets, PACKETS, pages).unwrap();
+    (made, device, packets)
+}
+
 /// A frame that comes while the kernel core sleeps interrupts it; a reset meanwhile changes nothing, and its end closes the line.
 #[test]
 fn a_frame_wakes_a_kernel_core() {
-    const PACKETS: u64 = VA + 2 * GIB;
     let (booted, card, _) = boot_plugged(2);
     let (made, device, packets) = booted.on(0, |user| {
-        let made = make(user);
-        let at = name(user, "card");
-        let object = user.sys().device_alloc(made.names, 1, Home::Any, at).unwrap();
-        let device = ObjRef { share: made.names, object };
-        user.sys().pcore_add_device(made.pcore, device).unwrap();
-        configure(user, &made, &[]).unwrap();
-        run_kernel_core(user, &made).unwrap();
-        let packets = segment(user, made.names, 1).unwrap();
-        let first = start(user);
-        map(user, first.tree, 102, packets, PACKETS, 1).unwrap();
+        let (made, device, packets) = with_card(user, 1);
         (made, device, packets)
     });
     let asleep = || {
@@ -513,19 +521,9 @@ fn a_program_becomes_a_kernel_core() {
 
 #[test]
 fn a_kernel_core_polls_a_card() {
-    const PACKETS: u64 = VA + 2 * GIB;
     let (booted, card, _) = boot_plugged(2);
     let (made, packets) = booted.on(0, |user| {
-        let made = make(user);
-        let at = name(user, "card");
-        let object = user.sys().device_alloc(made.names, 1, Home::Any, at).unwrap();
-        let device = ObjRef { share: made.names, object };
-        user.sys().pcore_add_device(made.pcore, device).unwrap();
-        configure(user, &made, &[]).unwrap();
-        run_kernel_core(user, &made).unwrap();
-        let packets = segment(user, made.names, 2).unwrap();
-        let first = start(user);
-        map(user, first.tree, 102, packets, PACKETS, 2).unwrap();
+        let (made, device, packets) = with_card(user, 2);
         user.write(PACKETS, 1).unwrap();
         user.write(PACKETS + 4096, 1 | 60 << 32).unwrap();
         user.write(PACKETS + 4096 + 16, 0xffff_ffff_ffff).unwrap();
